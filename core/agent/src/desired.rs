@@ -1,0 +1,150 @@
+//! What this host should have: pulled from the controller, kept on disk.
+//!
+//! The last desired state outlives the agent and the controller, so that a host that restarts alone
+//! keeps and starts its guests and serves their metadata. What was read from disk is never a reason to
+//! remove anything: only a state received in this run is *fresh*.
+
+use crate::config::AgentConfig;
+use crate::files;
+use canopy_agent_api::{Controller, Desired};
+use canopy_types::effect::effect;
+use canopy_types::{Error, HostId};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+const VERSION: u32 = 1;
+/// Some 10,000 servers.
+const LIMIT: u64 = 256 << 20;
+/// Between two polls that bring nothing, should the controller not wait.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// A desired state and where it came from.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub desired: Arc<Desired>,
+    /// Received from the controller in this run, with a revision above 0.
+    pub fresh: bool,
+}
+
+#[derive(Serialize)]
+struct Save<'a> {
+    v: u32,
+    desired: &'a Desired,
+}
+
+#[derive(Deserialize)]
+struct Saved {
+    v: u32,
+    desired: Desired,
+}
+
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("desired.json")
+}
+
+/// The state that an earlier run kept; `None` when there is none that this version understands. Blocking.
+pub fn load(state_dir: &Path) -> Option<Desired> {
+    let path = path(state_dir);
+    let bytes = match files::read(&path, LIMIT) {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            tracing::error!(error = %error.chain(), "the kept desired state could not be read");
+            return None;
+        }
+    };
+    match serde_json::from_slice::<Saved>(&bytes) {
+        Ok(saved) if saved.v == VERSION => Some(saved.desired),
+        Ok(saved) => {
+            tracing::warn!(
+                version = saved.v,
+                "the kept desired state is of another version: waiting for a new one"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the kept desired state is damaged: waiting for a new one");
+            None
+        }
+    }
+}
+
+async fn save(state_dir: &Path, desired: Arc<Desired>) -> Result<(), Error> {
+    let path = path(state_dir);
+    effect(
+        "agent.state.save",
+        files::blocking(move || {
+            let save = Save { v: VERSION, desired: &desired };
+            let bytes = serde_json::to_vec(&save).map_err(|e| Error::internal("agent.desired", e))?;
+            // User data is in it.
+            files::replace(&path, &bytes, 0o600)
+        }),
+    )
+    .await
+}
+
+/// Polls for ever and hands each new state to `publish`, kept first. A state that cannot be kept (full
+/// disk) is acted on all the same: it may be the deletion that makes room.
+pub async fn poll(
+    config: &AgentConfig,
+    controller: &dyn Controller,
+    mut host: watch::Receiver<Option<HostId>>,
+    publish: impl Fn(Known),
+) {
+    let (mut since, mut failures, mut known_as) = (0, 0u32, None);
+    loop {
+        let Ok(id) = host.wait_for(Option::is_some).await.map(|id| *id) else { return };
+        let Some(id) = id else { continue };
+        if known_as.replace(id) != Some(id) {
+            // Revisions belong to the host's record at the controller.
+            since = 0;
+        }
+        let begun = Instant::now();
+        match controller.desired(id, since, config.poll).await {
+            Ok(desired) => {
+                failures = 0;
+                // Revision 0 is a controller that knows nothing yet. A lower one is a controller that
+                // was restored from an earlier copy: it is still the owner of what is desired.
+                if desired.revision > 0 && desired.revision != since {
+                    since = desired.revision;
+                    let desired = Arc::new(desired);
+                    if let Err(error) = save(&config.state_dir, Arc::clone(&desired)).await {
+                        tracing::error!(error = %error.chain(), "the desired state could not be kept");
+                    }
+                    publish(Known { desired, fresh: true });
+                } else {
+                    tokio::time::sleep_until(begun + LEAST).await;
+                }
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!(error = %error.chain(), failures, "the controller gave no desired state");
+                tokio::time::sleep(config.pause(failures)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn the_kept_state_is_read_back_and_damage_is_no_state() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()), None);
+        let (spec, networks) = testing::spec_with_network();
+        let desired = Arc::new(Desired { revision: 7, servers: vec![spec], networks });
+        save(dir.path(), Arc::clone(&desired)).await.unwrap();
+        assert_eq!(load(dir.path()).as_ref(), Some(&*desired));
+        let kept = std::fs::read_to_string(path(dir.path())).unwrap();
+        std::fs::write(path(dir.path()), kept.replace("{\"v\":1,", "{\"v\":9,")).unwrap();
+        assert_eq!(load(dir.path()), None);
+        std::fs::write(path(dir.path()), &kept[..kept.len() / 2]).unwrap();
+        assert_eq!(load(dir.path()), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! Makes the host's network exactly what the plan says, and touches nothing else.
+//!
+//! The network plugin decides (a set of [`Item`]s); this module acts. Per network: a bridge without any
+//! address (so that overlapping CIDRs work) and a namespace joined to it by a veth pair, which holds the
+//! service addresses, DHCP and the metadata service. Per port: stateless anti-spoofing rules in one
+//! nftables table, which exist before the tap does.
+//!
+//! What is ours is recognised by a tag that lives on the thing itself (interface alias, table comment,
+//! a process's command line), never by name alone. Several agents on one host are told apart by their
+//! scope. The only thing on disk is a list of names in the middle of being created
+//! ([`pending`]), since a name and its tag cannot be made in one step.
+
+pub mod bridge;
+pub mod dhcp;
+pub mod dhcp_conf;
+pub mod filter;
+pub mod items;
+pub mod links;
+pub mod linux;
+pub mod namespace;
+pub mod netns;
+pub mod pending;
+pub mod run;
+
+pub use canopy_plugin_host::network::Item;
+pub use linux::LinuxNetwork;
+
+use async_trait::async_trait;
+use canopy_types::Error;
+
+/// Carries out a network plan on this host.
+#[async_trait]
+pub trait NetworkExecutor: Send + Sync + 'static {
+    /// Makes the host have exactly these items of ours, by the smallest difference. May be killed at any
+    /// point and run again. A plan with an invalid item is refused as a whole and changes nothing; a
+    /// failure in one network does not keep the others from being carried out, and the first one is
+    /// returned.
+    async fn apply(&self, items: &[Item]) -> Result<(), Error>;
+
+    /// The names of our things that exist, sorted: `bridge/cnb7`, `veth/cnv7`, `namespace/canopy-<id>`,
+    /// `dhcp/<network id>`, `filter/<table>`.
+    async fn observed(&self) -> Result<Vec<String>, Error>;
+}
+
+/// Does nothing: for hosts without a network of their own, as in benchmarks of the control plane.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNetwork;
+
+#[async_trait]
+impl NetworkExecutor for NoNetwork {
+    async fn apply(&self, _items: &[Item]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn observed(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+}

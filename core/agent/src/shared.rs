@@ -1,0 +1,27 @@
+//! What all tasks of one agent share.
+
+use crate::config::AgentConfig;
+use crate::domains::Domains;
+use crate::images::Images;
+use crate::observed::Board;
+use crate::wiring::Wiring;
+use canopy_agent_api::Controller;
+use canopy_hypervisor::Hypervisor;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+pub struct Shared {
+    pub config: AgentConfig,
+    pub controller: Arc<dyn Controller>,
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub images: Images,
+    pub domains: Domains,
+    pub wiring: Wiring,
+    pub board: Board,
+    /// Guests being built or started.
+    pub builds: Semaphore,
+    /// Identity of this boot of the host.
+    pub boot_id: String,
+    /// Becomes true when the agent ends: tasks finish the step they are in.
+    pub stop: watch::Receiver<bool>,
+}

@@ -1,0 +1,120 @@
+//! The edge: each step of [`crate::decide`] done to the world, every effect with its crash point.
+
+use crate::decide::{Step, is_on};
+use crate::record::Record;
+use crate::worker::{Target, Worker};
+use crate::{config_drive, disk, domain};
+use canopy_hypervisor::DomainState;
+use canopy_types::Error;
+use canopy_types::effect::effect;
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
+
+/// Does one step. Every step may be repeated.
+pub async fn act(
+    worker: &mut Worker,
+    step: Step,
+    target: Option<&Target>,
+    state: Option<DomainState>,
+) -> Result<(), Error> {
+    match (step, target) {
+        (Step::Remove, _) => remove(worker).await,
+        (Step::GiveBack, _) => give_back(worker).await,
+        (Step::Destroy, _) => {
+            effect("agent.domain.destroy", worker.shared.hypervisor.destroy(worker.id)).await
+        }
+        (Step::Shutdown, _) => shutdown(worker).await,
+        (Step::Adopt, _) => {
+            let record = Record::new(worker.id, &worker.shared.boot_id);
+            worker.save(record).await
+        }
+        (Step::PrepareNetwork, Some(target)) => {
+            let deadline = worker.shared.config.network_deadline;
+            worker.shared.wiring.wait(target.revision, deadline).await
+        }
+        (Step::FetchImages, Some(target)) => {
+            for blob in domain::blobs(&target.spec) {
+                worker.shared.images.ensure(blob).await?;
+            }
+            Ok(())
+        }
+        (Step::MakeDisk, Some(target)) => {
+            let _permit = permit(worker).await?;
+            disk::make(&target.spec, &worker.dir, &worker.shared.images).await
+        }
+        (Step::WriteConfigDrive, Some(target)) => {
+            config_drive::write(&target.spec, &target.networks, &worker.dir, &worker.shared.images).await
+        }
+        (Step::Define, Some(target)) => define(worker, target).await,
+        (Step::Start, Some(target)) => start(worker, target).await,
+        (Step::Satisfy, Some(target)) => satisfied(worker, target, is_on(state)).await,
+        // Not steps to do, or nothing to do them for.
+        (Step::Nothing | Step::Forget, _) | (_, None) => Ok(()),
+    }
+}
+
+async fn permit(worker: &Worker) -> Result<SemaphorePermit<'_>, Error> {
+    worker.shared.builds.acquire().await.map_err(|e| Error::internal("agent.builds", e))
+}
+
+async fn define(worker: &mut Worker, target: &Target) -> Result<(), Error> {
+    let spec = domain::build(&target.spec, &target.networks, &worker.dir, &worker.shared.images)?;
+    let definition = domain::hash(&spec)?;
+    {
+        let _permit = permit(worker).await?;
+        effect("agent.domain.define", worker.shared.hypervisor.define(&spec)).await?;
+    }
+    let record = Record { definition: Some(definition), ..record(worker) };
+    worker.save(record).await
+}
+
+/// A start that returned is a satisfied intent, even if the guest powers off at once: starting it again
+/// would be against its own will.
+async fn start(worker: &mut Worker, target: &Target) -> Result<(), Error> {
+    {
+        let _permit = permit(worker).await?;
+        effect("agent.domain.start", worker.shared.hypervisor.start(worker.id)).await?;
+    }
+    satisfied(worker, target, true).await
+}
+
+async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(), Error> {
+    let known = record(worker);
+    worker.shutdown_asked = None;
+    let record = Record {
+        power_n: known.power_n.max(target.spec.power.n),
+        was_running: on,
+        boot_id: worker.shared.boot_id.clone(),
+        failed: None,
+        ..known
+    };
+    worker.save(record).await
+}
+
+async fn shutdown(worker: &mut Worker) -> Result<(), Error> {
+    let asked = effect("agent.domain.shutdown", worker.shared.hypervisor.shutdown(worker.id)).await;
+    // Also when asking failed: the deadline must run, or a guest that cannot be asked would never stop.
+    worker.shutdown_asked.get_or_insert_with(Instant::now);
+    asked
+}
+
+async fn give_back(worker: &mut Worker) -> Result<(), Error> {
+    effect("agent.domain.undefine", worker.shared.hypervisor.undefine(worker.id)).await?;
+    worker.dir.clear().await?;
+    let record = Record { definition: None, ..record(worker) };
+    worker.save(record).await
+}
+
+/// The domain first: its files are in use until then. The record goes last, inside.
+async fn remove(worker: &mut Worker) -> Result<(), Error> {
+    effect("agent.domain.destroy", worker.shared.hypervisor.destroy(worker.id)).await?;
+    effect("agent.domain.undefine", worker.shared.hypervisor.undefine(worker.id)).await?;
+    worker.dir.remove().await?;
+    worker.record = None;
+    worker.shutdown_asked = None;
+    Ok(())
+}
+
+fn record(worker: &Worker) -> Record {
+    worker.record.clone().unwrap_or_else(|| Record::new(worker.id, &worker.shared.boot_id))
+}

@@ -1,0 +1,26 @@
+//! The compute API (nova's v2.1).
+
+mod discovery;
+mod flavors;
+mod keypairs;
+mod servers;
+mod zones;
+
+use crate::route::Route;
+use canopy_types::{Error, Kind};
+
+pub fn routes() -> Vec<Route> {
+    [discovery::routes(), flavors::routes(), keypairs::routes(), servers::routes(), zones::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Turns errors of other services' use cases into what nova answers when a request to it names their things.
+pub(crate) fn as_compute(error: Error) -> Error {
+    match error.kind {
+        // An image, network, key or flavor named in a body: the request is wrong, not the URL.
+        Kind::NotFound => Error::bad_request(error.code, error.message),
+        _ => error,
+    }
+}

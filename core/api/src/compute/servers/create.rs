@@ -1,0 +1,169 @@
+//! `POST /servers`.
+
+use crate::compute::as_compute;
+use crate::request::{Reply, Req, parse_bool};
+use base64::Engine;
+use canopy_app::compute::servers::{self, Create, Networks};
+use canopy_app::network::NetworkRequest;
+use canopy_types::{Error, Result};
+use serde_json::{Value, json};
+
+pub async fn create(req: Req) -> Result<Reply> {
+    let server = &req.json["server"];
+    let wanted = parse(server)?;
+    let return_reservation_id = wanted.return_reservation_id;
+    let created = servers::create(&req.app, req.ctx()?, wanted).await.map_err(as_compute)?;
+    if return_reservation_id {
+        return Reply::json(202, &json!({"reservation_id": created.reservation_id}));
+    }
+    let first = created.servers.first().map(ToString::to_string).unwrap_or_default();
+    let own = format!("{}/compute/v2.1/servers/{first}", req.base);
+    let body = json!({"server": {
+        "id": first,
+        "links": [
+            {"rel": "self", "href": own},
+            {"rel": "bookmark", "href": format!("{}/compute/servers/{first}", req.base)},
+        ],
+        "OS-DCF:diskConfig": disk_config(server),
+        "security_groups": groups(server),
+        "adminPass": admin_pass(server),
+    }});
+    Ok(Reply::json(202, &body)?.header("location", &own))
+}
+
+/// nova answers with a password even where no guest can take one; it goes nowhere here.
+fn admin_pass(server: &Value) -> String {
+    match server["adminPass"].as_str() {
+        Some(given) => given.to_owned(),
+        None => canopy_types::ServerId::random().0.as_simple().to_string()[..12].to_owned(),
+    }
+}
+
+fn disk_config(server: &Value) -> &str {
+    server["OS-DCF:diskConfig"].as_str().unwrap_or("MANUAL")
+}
+
+fn groups(server: &Value) -> Value {
+    match server["security_groups"].as_array() {
+        Some(groups) if !groups.is_empty() => json!(groups),
+        _ => json!([{"name": "default"}]),
+    }
+}
+
+fn parse(server: &Value) -> Result<Create> {
+    let text = |key: &str| server[key].as_str().map(str::to_owned);
+    let min = count(&server["min_count"]).unwrap_or(1);
+    let max = count(&server["max_count"]).unwrap_or(min);
+    if min > max {
+        return Err(Error::bad_request("server.counts", "min_count must be <= max_count"));
+    }
+    for group in server["security_groups"].as_array().into_iter().flatten() {
+        if group["name"].as_str().is_some_and(|name| name != "default") {
+            return Err(Error::bad_request(
+                "server.security_group",
+                format!("Security group {} not found for project.", group["name"].as_str().unwrap_or_default()),
+            ));
+        }
+    }
+    if ["accessIPv4", "accessIPv6"].iter().any(|key| server[key].as_str().is_some_and(|ip| !ip.is_empty())) {
+        return Err(Error::bad_request("server.access_ip", "accessIPv4 and accessIPv6 are not offered; leave them out."));
+    }
+    Ok(Create {
+        name: text("name").unwrap_or_default(),
+        description: text("description"),
+        flavor: reference(&server["flavorRef"]).into(),
+        image: image(server)?,
+        networks: networks(&server["networks"])?,
+        key_name: text("key_name"),
+        user_data: user_data(server["user_data"].as_str())?,
+        config_drive: flag(&server["config_drive"]),
+        metadata: server["metadata"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
+        availability_zone: text("availability_zone"),
+        min_count: min,
+        max_count: max,
+        return_reservation_id: flag(&server["return_reservation_id"]),
+    })
+}
+
+fn count(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|n| u32::try_from(n).ok()).or_else(|| value.as_str()?.parse().ok())
+}
+
+fn flag(value: &Value) -> bool {
+    value.as_bool().or_else(|| parse_bool(value.as_str()?)).unwrap_or(false)
+}
+
+/// An id, or the last part of a URL that names one, as nova accepts.
+fn reference(value: &Value) -> String {
+    match value {
+        Value::Number(n) => n.to_string(),
+        Value::String(text) => text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn image(server: &Value) -> Result<Option<canopy_types::ImageId>> {
+    let mapped = server["block_device_mapping_v2"][0]["uuid"].as_str().unwrap_or_default();
+    let reference = reference(&server["imageRef"]);
+    if !mapped.is_empty() && !reference.is_empty() && mapped != reference {
+        return Err(Error::bad_request("server.image", "imageRef and the block device mapping name different images."));
+    }
+    let chosen = if reference.is_empty() { mapped } else { reference.as_str() };
+    if chosen.is_empty() {
+        return Err(Error::bad_request(
+            "server.image_required",
+            "Invalid imageRef provided: a server boots from an image here; volumes are not offered yet.",
+        ));
+    }
+    chosen
+        .parse()
+        .map(Some)
+        .map_err(|_| Error::bad_request("server.image", "Invalid imageRef provided: it is not an image id."))
+}
+
+fn networks(value: &Value) -> Result<Networks> {
+    let list = match value {
+        Value::Null => return Ok(Networks::Unspecified),
+        Value::String(word) if word == "auto" => return Ok(Networks::Auto),
+        Value::String(_) => return Ok(Networks::None),
+        Value::Array(list) if list.is_empty() => return Ok(Networks::Unspecified),
+        Value::Array(list) => list,
+        _ => return Err(Error::bad_request("server.networks", "networks must be a list, 'auto' or 'none'.")),
+    };
+    list.iter()
+        .map(|entry| {
+            let bad = |_| Error::bad_request("server.networks", "Bad networks format: an id is not a UUID.");
+            let port = entry["port"].as_str().map(str::parse).transpose().map_err(bad)?;
+            let network = entry["uuid"].as_str().map(str::parse).transpose().map_err(bad)?;
+            let fixed_ip = entry["fixed_ip"].as_str().map(str::parse).transpose().map_err(|_| {
+                Error::bad_request("server.fixed_ip", "Invalid fixed IP address: it is not an IP address.")
+            })?;
+            if port.is_none() && network.is_none() {
+                return Err(Error::bad_request("server.networks", "Bad networks format: network uuid or port is required."));
+            }
+            if port.is_some() && fixed_ip.is_some() {
+                return Err(Error::bad_request(
+                    "server.networks",
+                    "A fixed IP cannot be given together with a port: the port has its own.",
+                ));
+            }
+            Ok(NetworkRequest { network, port, fixed_ip })
+        })
+        .collect::<Result<_>>()
+        .map(Networks::These)
+}
+
+/// Base64 of at most 65,535 characters, kept as given without white space.
+fn user_data(text: Option<&str>) -> Result<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    base64::engine::general_purpose::STANDARD
+        .decode(&compact)
+        .map_err(|_| Error::bad_request("server.user_data", "Userdata content cannot be decoded: it must be base64."))?;
+    Ok(Some(compact))
+}

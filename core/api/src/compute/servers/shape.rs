@@ -1,0 +1,134 @@
+//! A server as each microversion shows it: the newest model, with what a version does not know left out.
+
+use crate::request::Req;
+use crate::version::v;
+use canopy_app::compute::servers::{Listed, ServerAddress};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha224};
+
+pub fn brief(req: &Req, listed: &Listed) -> Value {
+    json!({"id": listed.server.id, "name": listed.server.name, "links": links(req, listed)})
+}
+
+fn links(req: &Req, listed: &Listed) -> Value {
+    let id = listed.server.id;
+    json!([
+        {"rel": "self", "href": format!("{}/compute/v2.1/servers/{id}", req.base)},
+        {"rel": "bookmark", "href": format!("{}/compute/servers/{id}", req.base)},
+    ])
+}
+
+pub fn detail(req: &Req, listed: &Listed) -> Value {
+    let server = &listed.server;
+    let derived = server.derived();
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| {
+        out.insert(key.to_owned(), value);
+    };
+    put("id", json!(server.id));
+    put("name", json!(server.name));
+    put("status", json!(derived.status));
+    put("tenant_id", json!(server.project_id));
+    put("user_id", json!(server.user_id));
+    put("metadata", json!(server.metadata));
+    put("hostId", json!(host_hash(listed)));
+    put("image", image(req, listed));
+    put("flavor", flavor(req, listed));
+    put("created", json!(server.created_at.seconds_z()));
+    put("updated", json!(server.updated_at.seconds_z()));
+    put("addresses", addresses(&listed.addresses));
+    put("accessIPv4", json!(""));
+    put("accessIPv6", json!(""));
+    put("links", links(req, listed));
+    put("OS-DCF:diskConfig", json!("MANUAL"));
+    put("key_name", json!(server.key_name));
+    put("config_drive", json!(if server.config_drive { "True" } else { "" }));
+    put("OS-EXT-AZ:availability_zone", json!(if server.host_id.is_some() { &server.availability_zone } else { "" }));
+    put("OS-EXT-STS:task_state", json!(derived.task_state));
+    put("OS-EXT-STS:vm_state", json!(derived.vm_state));
+    put("OS-EXT-STS:power_state", json!(derived.power_state));
+    put("OS-SRV-USG:launched_at", json!(server.launched_at.map(|t| t.micros_naive())));
+    put("OS-SRV-USG:terminated_at", json!(server.deleted_at.map(|t| t.micros_naive())));
+    put("os-extended-volumes:volumes_attached", json!([]));
+    if !listed.addresses.is_empty() {
+        put("security_groups", json!([{"name": "default"}]));
+    }
+    if matches!(derived.status, "ACTIVE" | "BUILD" | "DELETED") {
+        put("progress", json!(if derived.status == "ACTIVE" { 100 } else { 0 }));
+    }
+    if let Some(fault) = &server.fault
+        && matches!(derived.status, "ERROR" | "DELETED")
+    {
+        put("fault", json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}));
+    }
+    if listed.shows_host {
+        put("OS-EXT-SRV-ATTR:host", json!(listed.host_name));
+        put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(listed.host_name));
+        put("OS-EXT-SRV-ATTR:instance_name", json!(server.domain_name()));
+    }
+    if listed.shows_host && req.version >= v(2, 3) {
+        put("OS-EXT-SRV-ATTR:hostname", json!(server.hostname));
+        put("OS-EXT-SRV-ATTR:launch_index", json!(server.launch_index));
+        put("OS-EXT-SRV-ATTR:reservation_id", json!(server.reservation_id));
+        put("OS-EXT-SRV-ATTR:root_device_name", json!("/dev/vda"));
+        put("OS-EXT-SRV-ATTR:user_data", json!(server.user_data));
+        put("OS-EXT-SRV-ATTR:kernel_id", json!(property(listed, "kernel_id")));
+        put("OS-EXT-SRV-ATTR:ramdisk_id", json!(property(listed, "ramdisk_id")));
+    }
+    if req.version >= v(2, 9) {
+        put("locked", json!(false));
+    }
+    if listed.shows_host && req.version >= v(2, 16) {
+        put("host_status", json!(if server.host_id.is_some() { "UP" } else { "" }));
+    }
+    if req.version >= v(2, 19) {
+        put("description", json!(server.description));
+    }
+    if req.version >= v(2, 26) {
+        put("tags", json!([]));
+    }
+    Value::Object(out)
+}
+
+fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {
+    listed.server.image.as_ref().and_then(|image| image["properties"][name].as_str()).unwrap_or_default()
+}
+
+/// The same for two servers of a project on one host, and tells nothing else.
+fn host_hash(listed: &Listed) -> String {
+    let Some(host) = listed.server.host_id else { return String::new() };
+    let hash = Sha224::digest(format!("{}{host}", listed.server.project_id));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn image(req: &Req, listed: &Listed) -> Value {
+    match listed.server.image_id {
+        None => json!(""),
+        Some(id) => json!({
+            "id": id,
+            "links": [{"rel": "bookmark", "href": format!("{}/compute/images/{id}", req.base)}],
+        }),
+    }
+}
+
+fn flavor(req: &Req, listed: &Listed) -> Value {
+    let id = &listed.server.flavor.id;
+    json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{}/compute/flavors/{id}", req.base)}]})
+}
+
+/// By network name, in port order.
+pub fn addresses(addresses: &[ServerAddress]) -> Value {
+    let mut by_network: Map<String, Value> = Map::new();
+    for address in addresses {
+        let entry = by_network.entry(address.network.clone()).or_insert_with(|| json!([]));
+        if let Some(list) = entry.as_array_mut() {
+            list.push(json!({
+                "version": if address.ip.is_ipv4() { 4 } else { 6 },
+                "addr": address.ip,
+                "OS-EXT-IPS:type": "fixed",
+                "OS-EXT-IPS-MAC:mac_addr": address.mac,
+            }));
+        }
+    }
+    Value::Object(by_network)
+}

@@ -1,0 +1,382 @@
+//! From an HTTP request to a handler and back: everything that is the same for every route.
+//!
+//! Order: request id → route → version → token → body (bounded) → JSON → schema → handler → headers. A
+//! panic in a handler is a 500 in the service's shape and a log line; too many requests at once are
+//! answered 503 at the door.
+
+use crate::errors;
+use crate::links;
+use crate::request::{Query, Reply, ReplyBody, Req};
+use crate::route::{Auth, Body, Route, Service};
+use crate::schema::Compiled;
+use crate::version::{self, Microversion, v};
+use axum::Router;
+use axum::extract::{RawPathParams, Request};
+use axum::response::Response;
+use canopy_app::{App, Ctx};
+use canopy_types::{Error, Kind, RequestId, Result};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+/// Largest JSON body, bytes.
+pub const MAX_JSON: usize = 1 << 20;
+/// Requests in work at once.
+const IN_FLIGHT: usize = 512;
+
+struct Entry {
+    route: Route,
+    schemas: Compiled,
+}
+
+/// All routes of one path.
+struct PathEntries {
+    service: Service,
+    path: String,
+    entries: Vec<Entry>,
+}
+
+struct Shared {
+    app: Arc<App>,
+    /// Shown in links when a request has no usable Host header.
+    authority: String,
+    agent_token: String,
+    in_flight: Semaphore,
+}
+
+/// The whole HTTP surface. `authority` is the listener's `host:port`.
+pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
+    let shared = Arc::new(Shared { app, authority, agent_token, in_flight: Semaphore::new(IN_FLIGHT) });
+    let mut paths: BTreeMap<String, PathEntries> = BTreeMap::new();
+    for route in crate::routes() {
+        let path = route.full_path();
+        let schemas = match route.body {
+            Body::Json(schemas) => Compiled::new(schemas),
+            Body::None | Body::Stream => Compiled::new(&[]),
+        };
+        paths
+            .entry(path.clone())
+            .or_insert_with(|| PathEntries { service: route.service, path, entries: Vec::new() })
+            .entries
+            .push(Entry { route, schemas });
+    }
+    let mut router = Router::new();
+    for (path, entries) in paths {
+        let entries = Arc::new(entries);
+        let handler = {
+            let shared = shared.clone();
+            axum::routing::any(move |params: RawPathParams, request: Request| {
+                let (shared, entries) = (shared.clone(), entries.clone());
+                async move { serve(shared, Some(entries), params_of(&params), request).await }
+            })
+        };
+        // Clients ask roots and collections with and without the slash.
+        if !path.ends_with('/') && !path.ends_with('}') {
+            router = router.route(&format!("{path}/"), handler.clone());
+        }
+        router = router.route(&path, handler);
+    }
+    router.fallback(move |request: Request| {
+        let shared = shared.clone();
+        async move { serve(shared, None, Vec::new(), request).await }
+    })
+}
+
+fn params_of(params: &RawPathParams) -> Vec<(String, String)> {
+    params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    entries: Option<Arc<PathEntries>>,
+    params: Vec<(String, String)>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::random();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let service = entries
+        .as_ref()
+        .map(|entries| entries.service)
+        .or_else(|| Service::of_path(&path))
+        .unwrap_or(Service::Native);
+    let span = tracing::info_span!(
+        "request",
+        request_id = %request_id,
+        global_request_id = global_id(request.headers()).unwrap_or_default(),
+        method = %method,
+        path = path,
+    );
+    let mut version = version_floor(service);
+    let outcome = {
+        let work = handle(&shared, entries.as_deref(), params, request, &request_id, &mut version);
+        AssertUnwindSafe(work.instrument(span.clone()))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Error::internal("api.panicked", "a handler panicked")))
+    };
+    let response = {
+        let _in = span.enter();
+        finish(service, version, &method, &request_id, &shared, outcome)
+    };
+    let route = entries.as_ref().map_or("-", |entries| entries.path.as_str()).to_owned();
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => method.to_string(),
+        "route" => route, "status" => status)
+    .increment(1);
+    metrics::histogram!("canopy_http_request_seconds", "service" => service.name())
+        .record(started.elapsed().as_secs_f64());
+    response
+}
+
+async fn handle(
+    shared: &Shared,
+    entries: Option<&PathEntries>,
+    params: Vec<(String, String)>,
+    request: Request,
+    request_id: &RequestId,
+    version: &mut Option<Microversion>,
+) -> Result<Reply> {
+    let _permit = shared.in_flight.try_acquire().map_err(|_| {
+        Error::unavailable("api.overloaded", "Too many requests are being served. Try again in a second.")
+    })?;
+    let (parts, body) = request.into_parts();
+    if let Some(floor) = *version {
+        let standard: Vec<&str> =
+            parts.headers.get_all("openstack-api-version").iter().filter_map(|h| h.to_str().ok()).collect();
+        let legacy = parts.headers.get("x-openstack-nova-api-version").and_then(|h| h.to_str().ok());
+        *version = Some(floor);
+        *version = Some(version::negotiate(version::COMPUTE, &standard, legacy)?);
+    }
+    let asked = version.unwrap_or(v(0, 0));
+    let entries = entries.ok_or_else(|| Error::not_found("api.no_route", "The resource could not be found."))?;
+    let method = if parts.method == Method::HEAD
+        && !entries.entries.iter().any(|entry| entry.route.method == Method::HEAD)
+    {
+        Method::GET
+    } else {
+        parts.method.clone()
+    };
+    let of_method: Vec<&Entry> = entries.entries.iter().filter(|entry| entry.route.method == method).collect();
+    if of_method.is_empty() {
+        return Err(Error::new(
+            Kind::MethodNotAllowed,
+            "api.method",
+            format!("The method {} is not allowed for this resource.", parts.method),
+        ));
+    }
+    let mut candidates: Vec<&Entry> = of_method
+        .into_iter()
+        .filter(|entry| entry.route.versions.is_none_or(|(from, to)| from <= asked && asked <= to))
+        .collect();
+    if candidates.is_empty() {
+        return Err(Error::not_found("api.version", "The resource could not be found."));
+    }
+    // Every route of one path and method agrees on who may call.
+    let ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
+    let (json, stream) = match candidates[0].route.body {
+        Body::None => (serde_json::Value::Null, None),
+        Body::Stream => (serde_json::Value::Null, Some(body)),
+        Body::Json(_) => (read_json(&parts.headers, body).await?, None),
+    };
+    if candidates[0].route.key.is_some() {
+        candidates = vec![by_key(&candidates, &json)?];
+    }
+    let entry = candidates[0];
+    entry.schemas.check(asked, &json)?;
+    let query = parse_query(parts.uri.query().unwrap_or_default())?;
+    let req = Req {
+        app: shared.app.clone(),
+        request_id: request_id.clone(),
+        ctx,
+        version: asked,
+        params,
+        query,
+        base: links::base(&shared.app, &parts.headers, &shared.authority),
+        path: parts.uri.path().to_owned(),
+        headers: parts.headers,
+        json,
+        stream,
+    };
+    (entry.route.handler)(req).await
+}
+
+/// `…/action` bodies have exactly one key, which names the action.
+fn by_key<'a>(candidates: &[&'a Entry], json: &serde_json::Value) -> Result<&'a Entry> {
+    let keys = json.as_object().map(|object| object.keys().collect::<Vec<_>>()).unwrap_or_default();
+    if let [key] = keys.as_slice() {
+        if let Some(entry) = candidates.iter().find(|entry| entry.route.key == Some(key.as_str())) {
+            return Ok(entry);
+        }
+        let shown: String = key.chars().take(64).collect();
+        return Err(Error::bad_request("action.unknown", format!("There is no such action: {shown}")));
+    }
+    Err(Error::bad_request("action.malformed", "The body must hold exactly one key, the name of the action."))
+}
+
+async fn authenticate(
+    shared: &Shared,
+    auth: Auth,
+    headers: &HeaderMap,
+    request_id: &RequestId,
+) -> Result<Option<Ctx>> {
+    match auth {
+        Auth::Public => Ok(None),
+        Auth::Token => {
+            let token = headers
+                .get("x-auth-token")
+                .and_then(|token| token.to_str().ok())
+                .filter(|token| !token.is_empty())
+                .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
+            let who = canopy_app::identity::authenticate(&shared.app, token).await?;
+            Ok(Some(Ctx { request_id: request_id.clone(), who }))
+        }
+        Auth::Agent => {
+            let token = headers
+                .get(header::AUTHORIZATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.strip_prefix("Bearer "))
+                .unwrap_or_default();
+            if same(token.as_bytes(), shared.agent_token.as_bytes()) {
+                Ok(None)
+            } else {
+                Err(Error::unauthorized("This needs the agent token."))
+            }
+        }
+    }
+}
+
+/// Compares without telling by its time where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    !b.is_empty() && a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_json::Value> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let too_large = || Error::new(Kind::TooLarge, "request.too_large", format!("A body may hold at most {MAX_JSON} bytes."));
+    if declared.is_some_and(|length| length > MAX_JSON) {
+        return Err(too_large());
+    }
+    let bytes = axum::body::to_bytes(body, MAX_JSON).await.map_err(|_| too_large())?;
+    if bytes.is_empty() {
+        return Err(Error::bad_request("request.empty", "The request needs a JSON body."));
+    }
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    let media = media.split(';').next().unwrap_or_default().trim();
+    let json_like = media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json")
+        || (media.starts_with("application/openstack-") && media.ends_with("-json-patch"));
+    if !json_like {
+        return Err(Error::new(
+            Kind::UnsupportedMediaType,
+            "request.media_type",
+            format!("Unsupported Content-Type {}: use application/json.", media.chars().take(64).collect::<String>()),
+        ));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::bad_request("request.malformed", format!("Malformed request body: it is not JSON ({e}).")))
+}
+
+fn parse_query(text: &str) -> Result<Query> {
+    if text.len() > 8_192 {
+        return Err(Error::bad_request("query.too_long", "The query string may hold at most 8192 bytes."));
+    }
+    let uri: http::Uri = format!("/?{text}")
+        .parse()
+        .map_err(|_| Error::bad_request("query.malformed", "The query string is malformed."))?;
+    axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri)
+        .map(|query| Query(query.0))
+        .map_err(|_| Error::bad_request("query.malformed", "The query string is malformed."))
+}
+
+/// An inbound global request id, when it is one.
+fn global_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("x-openstack-request-id")?.to_str().ok()?;
+    let uuid = id.strip_prefix("req-")?;
+    (uuid.len() == 36 && uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then_some(id)
+}
+
+fn version_floor(service: Service) -> Option<Microversion> {
+    (service == Service::Compute).then_some(version::COMPUTE.min)
+}
+
+fn finish(
+    service: Service,
+    version: Option<Microversion>,
+    method: &Method,
+    request_id: &RequestId,
+    shared: &Shared,
+    outcome: Result<Reply>,
+) -> Response {
+    let mut response = match outcome {
+        Ok(reply) => respond(reply, method),
+        Err(error) => refuse(service, request_id, shared, &error, method),
+    };
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&request_id.0) {
+        headers.insert("x-openstack-request-id", id.clone());
+        if service == Service::Compute {
+            headers.insert("x-compute-request-id", id);
+        }
+    }
+    if let Some(version) = version {
+        if let Ok(value) = HeaderValue::from_str(&format!("compute {version}")) {
+            headers.insert("openstack-api-version", value);
+        }
+        if let Ok(value) = HeaderValue::from_str(&version.to_string()) {
+            headers.insert("x-openstack-nova-api-version", value);
+        }
+        headers.append(header::VARY, HeaderValue::from_static("OpenStack-API-Version, X-OpenStack-Nova-API-Version"));
+    }
+    if service == Service::Identity {
+        headers.append(header::VARY, HeaderValue::from_static("X-Auth-Token"));
+    }
+    response
+}
+
+fn respond(reply: Reply, method: &Method) -> Response {
+    let mut response = match reply.body {
+        ReplyBody::Empty => Response::new(axum::body::Body::empty()),
+        ReplyBody::Json(bytes) => {
+            let body = if *method == Method::HEAD { axum::body::Body::empty() } else { bytes.into() };
+            let mut response = Response::new(body);
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        ReplyBody::Stream(body) => Response::new(body),
+    };
+    *response.status_mut() = reply.status;
+    for (name, value) in reply.headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn refuse(service: Service, request_id: &RequestId, shared: &Shared, error: &Error, method: &Method) -> Response {
+    if error.kind == Kind::Internal {
+        tracing::error!(error = error.chain(), "request failed");
+    } else {
+        tracing::debug!(error = error.chain(), "request refused");
+    }
+    let rendered = errors::render(service, error, &request_id.0);
+    let body = if *method == Method::HEAD { String::new() } else { rendered.body };
+    let mut response = Response::new(axum::body::Body::from(body));
+    *response.status_mut() = rendered.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(rendered.content_type));
+    if rendered.status == StatusCode::UNAUTHORIZED {
+        let base = shared.app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", shared.authority));
+        if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{base}/identity\"")) {
+            headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+    }
+    if matches!(error.kind, Kind::Unavailable | Kind::TooManyRequests) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

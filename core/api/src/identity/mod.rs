@@ -1,0 +1,136 @@
+//! The identity API, v3, as keystone speaks it.
+
+mod assignments;
+mod auth;
+mod body;
+mod discovery;
+mod projects;
+mod render;
+mod roles;
+mod schemas;
+mod users;
+
+use crate::handler;
+use crate::route::{Route, Service};
+use crate::version::{Microversion, v};
+use canopy_authz::actions::identity as act;
+use http::Method;
+
+/// Identity has no microversions.
+const ANY: Microversion = v(0, 0);
+
+fn get(path: &'static str, summary: &'static str, handler: crate::route::Handler) -> Route {
+    Route::new(Service::Identity, Method::GET, path, summary, handler)
+}
+
+fn post(path: &'static str, summary: &'static str, handler: crate::route::Handler) -> Route {
+    Route::new(Service::Identity, Method::POST, path, summary, handler)
+}
+
+fn patch(path: &'static str, summary: &'static str, handler: crate::route::Handler) -> Route {
+    Route::new(Service::Identity, Method::PATCH, path, summary, handler)
+}
+
+fn put(path: &'static str, summary: &'static str, handler: crate::route::Handler) -> Route {
+    Route::new(Service::Identity, Method::PUT, path, summary, handler).answers(&[204], &[404])
+}
+
+fn delete(path: &'static str, summary: &'static str, handler: crate::route::Handler) -> Route {
+    Route::new(Service::Identity, Method::DELETE, path, summary, handler).answers(&[204], &[404])
+}
+
+pub fn routes() -> Vec<Route> {
+    [token_routes(), resource_routes(), grant_routes()].into_iter().flatten().collect()
+}
+
+fn token_routes() -> Vec<Route> {
+    vec![
+        get("", "List the versions of the identity API", handler!(discovery::versions)).public().answers(&[300], &[]),
+        get("/v3", "Show the identity API", handler!(discovery::version)).public(),
+        post("/v3/auth/tokens", "Log in", handler!(auth::issue))
+            .public()
+            .json(&[(ANY, schemas::login)])
+            .answers(&[201], &[]),
+        get("/v3/auth/tokens", "Validate a token", handler!(auth::validate))
+            .action(act::TOKENS_VALIDATE)
+            .answers(&[200], &[404]),
+        delete("/v3/auth/tokens", "Revoke a token", handler!(auth::revoke)).action(act::TOKENS_REVOKE),
+        get("/v3/auth/catalog", "Show the service catalog", handler!(auth::catalog)),
+        get("/v3/auth/projects", "List the projects one can log in to", handler!(auth::projects)),
+        get("/v3/auth/domains", "List the domains one can log in to", handler!(auth::domains)),
+        get("/v3/auth/system", "Show whether one can log in to the system", handler!(auth::system)),
+    ]
+}
+
+fn resource_routes() -> Vec<Route> {
+    vec![
+        get("/v3/domains", "List domains", handler!(roles::domains)).action(act::DOMAINS_LIST),
+        get("/v3/domains/{domain_id}", "Show a domain", handler!(roles::domain))
+            .action(act::DOMAINS_SHOW)
+            .answers(&[200], &[404]),
+        get("/v3/projects", "List projects", handler!(projects::list)).action(act::PROJECTS_LIST),
+        post("/v3/projects", "Create a project", handler!(projects::create))
+            .action(act::PROJECTS_CREATE)
+            .json(&[(ANY, schemas::project_create)])
+            .answers(&[201], &[404, 409]),
+        get("/v3/projects/{project_id}", "Show a project", handler!(projects::show))
+            .action(act::PROJECTS_SHOW)
+            .answers(&[200], &[404]),
+        patch("/v3/projects/{project_id}", "Change a project", handler!(projects::update))
+            .action(act::PROJECTS_UPDATE)
+            .json(&[(ANY, schemas::project_update)])
+            .answers(&[200], &[404, 409]),
+        delete("/v3/projects/{project_id}", "Delete a project", handler!(projects::delete))
+            .action(act::PROJECTS_DELETE)
+            .answers(&[204], &[404, 409]),
+        get("/v3/users", "List users", handler!(users::list)).action(act::USERS_LIST),
+        post("/v3/users", "Create a user", handler!(users::create))
+            .action(act::USERS_CREATE)
+            .json(&[(ANY, schemas::user_create)])
+            .answers(&[201], &[404, 409]),
+        get("/v3/users/{user_id}", "Show a user", handler!(users::show))
+            .action(act::USERS_SHOW)
+            .answers(&[200], &[404]),
+        patch("/v3/users/{user_id}", "Change a user", handler!(users::update))
+            .action(act::USERS_UPDATE)
+            .json(&[(ANY, schemas::user_update)])
+            .answers(&[200], &[404, 409]),
+        delete("/v3/users/{user_id}", "Delete a user", handler!(users::delete)).action(act::USERS_DELETE),
+        post("/v3/users/{user_id}/password", "Change one's password", handler!(users::change_password))
+            .action(act::USERS_CHANGE_PASSWORD)
+            .json(&[(ANY, schemas::password_change)])
+            .answers(&[204], &[404]),
+        get("/v3/users/{user_id}/projects", "List a user's projects", handler!(users::projects))
+            .action(act::USERS_LIST_PROJECTS)
+            .answers(&[200], &[404]),
+        get("/v3/roles", "List roles", handler!(roles::roles)).action(act::ROLES_LIST),
+        get("/v3/roles/{role_id}", "Show a role", handler!(roles::role))
+            .action(act::ROLES_SHOW)
+            .answers(&[200], &[404]),
+        get("/v3/role_assignments", "List role assignments", handler!(assignments::list))
+            .action(act::ROLE_ASSIGNMENTS_LIST),
+    ]
+}
+
+fn grant_routes() -> Vec<Route> {
+    let places = [
+        ("/v3/projects/{project_id}/users/{user_id}/roles", "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"),
+        ("/v3/domains/{domain_id}/users/{user_id}/roles", "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}"),
+        ("/v3/system/users/{user_id}/roles", "/v3/system/users/{user_id}/roles/{role_id}"),
+    ];
+    places
+        .into_iter()
+        .flat_map(|(all, one)| {
+            [
+                get(all, "List the roles a user holds there", handler!(roles::granted))
+                    .action(act::GRANTS_LIST)
+                    .answers(&[200], &[404]),
+                get(one, "Check whether a user holds a role there", handler!(roles::check))
+                    .action(act::GRANTS_LIST)
+                    .answers(&[204], &[404]),
+                put(one, "Give a user a role there", handler!(roles::grant)).action(act::GRANTS_ADD),
+                delete(one, "Take a role from a user there", handler!(roles::revoke)).action(act::GRANTS_REMOVE),
+            ]
+        })
+        .collect()
+}

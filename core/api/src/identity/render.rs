@@ -1,0 +1,170 @@
+//! Identity's resources in keystone's shapes.
+
+use crate::request::Req;
+use canopy_app::identity::{Domain, Granted, Place, Project, Role, Token, User};
+use canopy_app::identity::catalog::Service;
+use serde_json::{Map, Value, json};
+
+fn link(base: &str, path: &str) -> String {
+    format!("{base}/identity/v3/{path}")
+}
+
+pub fn domain(base: &str, domain: &Domain) -> Value {
+    json!({
+        "id": domain.id, "name": domain.name, "description": domain.description, "enabled": domain.enabled,
+        "tags": [], "options": {}, "links": {"self": link(base, &format!("domains/{}", domain.id))},
+    })
+}
+
+pub fn project(base: &str, project: &Project) -> Value {
+    json!({
+        "id": project.id, "name": project.name, "domain_id": project.domain_id,
+        "description": project.description, "enabled": project.enabled, "parent_id": project.parent_id,
+        "is_domain": false, "tags": [], "options": {},
+        "links": {"self": link(base, &format!("projects/{}", project.id))},
+    })
+}
+
+pub fn user(base: &str, user: &User) -> Value {
+    let mut value = json!({
+        "id": user.id, "name": user.name, "domain_id": user.domain_id, "enabled": user.enabled,
+        "password_expires_at": null, "options": {},
+        "links": {"self": link(base, &format!("users/{}", user.id))},
+    });
+    // keystone shows these only when they were given.
+    if !user.description.is_empty() {
+        value["description"] = json!(user.description);
+    }
+    if let Some(email) = &user.email {
+        value["email"] = json!(email);
+    }
+    if let Some(project) = &user.default_project_id {
+        value["default_project_id"] = json!(project);
+    }
+    value
+}
+
+pub fn role(base: &str, role: &Role) -> Value {
+    let description = (!role.description.is_empty()).then_some(&role.description);
+    json!({
+        "id": role.id, "name": role.name, "domain_id": null, "description": description, "options": {},
+        "links": {"self": link(base, &format!("roles/{}", role.id))},
+    })
+}
+
+/// A list under `name`. `next` is the marker of the following page.
+pub fn list(req: &Req, name: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let query: Vec<String> = req.query.0.iter().map(|(name, value)| pair(name, value)).collect();
+    let here = |query: &[String]| {
+        let asked = format!("{}{}", req.base, req.path);
+        if query.is_empty() { asked } else { format!("{asked}?{}", query.join("&")) }
+    };
+    let next = next.map(|marker| {
+        let kept = req.query.0.iter().filter(|(name, _)| name != "marker").map(|(name, value)| pair(name, value));
+        here(&kept.chain([pair("marker", &marker)]).collect::<Vec<_>>())
+    });
+    let mut body = Map::new();
+    body.insert(name.to_owned(), items.into());
+    body.insert("links".into(), json!({"next": next, "self": here(&query), "previous": null}));
+    body.into()
+}
+
+fn pair(name: &str, value: &str) -> String {
+    format!("{}={}", percent(name), percent(value))
+}
+
+fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn named(domain: &Domain) -> Value {
+    json!({"id": domain.id, "name": domain.name})
+}
+
+/// The body of a token; `catalog` only when it was not declined.
+pub fn token(token: &Token, catalog: Option<Value>) -> Value {
+    let standing = &token.standing;
+    let mut body = json!({
+        "methods": token.methods,
+        "user": {
+            "id": standing.user.id, "name": standing.user.name, "domain": named(&standing.user_domain),
+            "password_expires_at": null,
+        },
+        "audit_ids": token.audit_ids,
+        "issued_at": token.issued.micros_z(),
+        "expires_at": token.expires.micros_z(),
+    });
+    match &standing.place {
+        Place::Unscoped => {}
+        Place::Project(project, domain) => {
+            body["project"] = json!({"id": project.id, "name": project.name, "domain": named(domain)});
+            body["is_domain"] = json!(false);
+        }
+        Place::Domain(domain) => body["domain"] = named(domain),
+        Place::System => body["system"] = json!({"all": true}),
+    }
+    if standing.place != Place::Unscoped {
+        let roles: Vec<Value> = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
+        body["roles"] = roles.into();
+        if let Some(catalog) = catalog {
+            body["catalog"] = catalog;
+        }
+    }
+    json!({"token": body})
+}
+
+pub fn catalog(services: &[Service]) -> Value {
+    services
+        .iter()
+        .map(|service| {
+            let endpoints: Vec<Value> = service
+                .endpoints
+                .iter()
+                .map(|e| {
+                    json!({"id": e.id, "interface": e.interface, "region": e.region, "region_id": e.region, "url": e.url})
+                })
+                .collect();
+            json!({"id": service.id, "type": service.kind, "name": service.name, "endpoints": endpoints})
+        })
+        .collect()
+}
+
+pub fn assignment(base: &str, line: &Granted, names: bool) -> Value {
+    let assigned = line.prior.as_ref().unwrap_or(&line.role);
+    let (place, scope) = match &line.place {
+        Place::Project(project, domain) => {
+            let shown = if names {
+                json!({"id": project.id, "name": project.name, "domain": named(domain)})
+            } else {
+                json!({"id": project.id})
+            };
+            (format!("projects/{}", project.id), json!({"project": shown}))
+        }
+        Place::Domain(domain) => {
+            let shown = if names { named(domain) } else { json!({"id": domain.id}) };
+            (format!("domains/{}", domain.id), json!({"domain": shown}))
+        }
+        Place::System | Place::Unscoped => ("system".to_owned(), json!({"system": {"all": true}})),
+    };
+    let mut links = json!({"assignment": link(base, &format!("{place}/users/{}/roles/{}", line.user.id, assigned.id))});
+    if let Some(prior) = &line.prior {
+        links["prior_role"] = json!(link(base, &format!("prior_roles/{}/implies/{}", prior.id, line.role.id)));
+    }
+    let (user, role) = if names {
+        (
+            json!({"id": line.user.id, "name": line.user.name, "domain": named(&line.user_domain)}),
+            json!({"id": line.role.id, "name": line.role.name}),
+        )
+    } else {
+        (json!({"id": line.user.id}), json!({"id": line.role.id}))
+    };
+    json!({"role": role, "user": user, "scope": scope, "links": links})
+}

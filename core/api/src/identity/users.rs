@@ -1,0 +1,75 @@
+//! Users.
+
+use super::{body, projects, render};
+use crate::request::{Reply, Req};
+use canopy_app::identity::{self, NewUser, UserChange, UserFilter};
+use canopy_types::Result;
+use serde_json::{Value, json};
+
+pub async fn list(req: Req) -> Result<Reply> {
+    let text = |name: &str| req.query.get(name).unwrap_or_default().to_owned();
+    let filter =
+        UserFilter { domain_id: text("domain_id"), name: text("name"), enabled: req.query.flag("enabled")? };
+    let (users, more) = identity::users(&req.app, req.ctx()?, filter, req.query.page()?).await?;
+    let next = users.last().filter(|_| more).map(|user| user.id.0.clone());
+    let items = users.iter().map(|user| render::user(&req.base, user)).collect();
+    Reply::json(200, &render::list(&req, "users", items, next))
+}
+
+pub async fn show(req: Req) -> Result<Reply> {
+    let user = identity::user(&req.app, req.ctx()?, req.param("user_id")).await?;
+    Reply::json(200, &json!({"user": render::user(&req.base, &user)}))
+}
+
+pub async fn create(req: Req) -> Result<Reply> {
+    let asked = &req.json["user"];
+    let new = NewUser {
+        name: body::text(asked, "name").unwrap_or_default(),
+        domain_id: body::text(asked, "domain_id"),
+        password: body::secret(asked, "password")?.flatten(),
+        description: body::text(asked, "description").unwrap_or_default(),
+        email: body::text(asked, "email"),
+        default_project_id: body::text(asked, "default_project_id").map(Into::into),
+        enabled: asked["enabled"].as_bool().unwrap_or(true),
+    };
+    let user = identity::create_user(&req.app, req.ctx()?, new).await?;
+    Reply::json(201, &json!({"user": render::user(&req.base, &user)}))
+}
+
+pub async fn update(req: Req) -> Result<Reply> {
+    let (asked, id) = (&req.json["user"], req.param("user_id"));
+    if asked.get("domain_id").is_some() {
+        let present = identity::user(&req.app, req.ctx()?, id).await?;
+        projects::fixed(asked, "domain_id", present.domain_id.as_str())?;
+    }
+    let optional = |name: &str| asked.get(name).map(|value| value.as_str().map(str::to_owned));
+    let change = UserChange {
+        name: body::text(asked, "name"),
+        password: body::secret(asked, "password")?,
+        description: asked.get("description").map(|text| text.as_str().unwrap_or_default().to_owned()),
+        email: optional("email"),
+        default_project_id: optional("default_project_id").map(|id| id.map(Into::into)),
+        enabled: asked["enabled"].as_bool(),
+    };
+    let user = identity::update_user(&req.app, req.ctx()?, id, change).await?;
+    Reply::json(200, &json!({"user": render::user(&req.base, &user)}))
+}
+
+pub async fn delete(req: Req) -> Result<Reply> {
+    identity::delete_user(&req.app, req.ctx()?, req.param("user_id")).await?;
+    Ok(Reply::empty(204))
+}
+
+pub async fn change_password(req: Req) -> Result<Reply> {
+    let asked: &Value = &req.json["user"];
+    let original = body::needed(asked, "original_password")?;
+    let password = body::needed(asked, "password")?;
+    identity::change_password(&req.app, req.ctx()?, req.param("user_id"), original, password).await?;
+    Ok(Reply::empty(204))
+}
+
+pub async fn projects(req: Req) -> Result<Reply> {
+    let items = identity::projects_of_user(&req.app, req.ctx()?, req.param("user_id")).await?;
+    let items = items.iter().map(|project| render::project(&req.base, project)).collect();
+    Reply::json(200, &render::list(&req, "projects", items, None))
+}

@@ -1,0 +1,137 @@
+//! What a handler gets and what it gives back.
+
+use crate::version::Microversion;
+use bytes::Bytes;
+use canopy_app::{App, Ctx};
+use canopy_types::{Error, RequestId, Result};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub struct Req {
+    pub app: Arc<App>,
+    pub request_id: RequestId,
+    /// Present on every route that needs a token.
+    pub ctx: Option<Ctx>,
+    /// The microversion in force; the minimum where the service has none.
+    pub version: Microversion,
+    /// Names and decoded values of the path's parameters.
+    pub params: Vec<(String, String)>,
+    pub query: Query,
+    pub headers: HeaderMap,
+    /// `scheme://authority`, for links.
+    pub base: String,
+    /// The path as asked, without the query.
+    pub path: String,
+    /// The parsed and schema-checked body; `Null` when the route takes none.
+    pub json: Value,
+    /// The body of a route that streams.
+    pub stream: Option<axum::body::Body>,
+}
+
+impl Req {
+    /// The caller. Only routes with [`crate::Auth::Public`] lack one.
+    pub fn ctx(&self) -> Result<&Ctx> {
+        self.ctx.as_ref().ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))
+    }
+
+    pub fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// A path id of type `T`, or the answer that an unknown id gets.
+    pub fn id<T: FromStr>(&self, name: &str, absent: impl FnOnce(&str) -> Error) -> Result<T> {
+        let text = self.param(name);
+        text.parse().map_err(|_| absent(text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The query string, in order, repeated names kept.
+#[derive(Clone, Debug, Default)]
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `limit` and `marker`. `limit` must be a whole number from 0; more than 1,000 counts as 1,000.
+    pub fn page(&self) -> Result<canopy_types::Page> {
+        let limit = match self.get("limit") {
+            None => None,
+            Some(text) => Some(text.parse::<u32>().map_err(|_| {
+                Error::bad_request("query.limit", format!("limit must be a whole number from 0, not '{text}'."))
+            })?),
+        };
+        Ok(canopy_types::Page { limit, marker: self.get("marker").map(str::to_owned) })
+    }
+
+    /// A boolean as OpenStack's services read one.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        self.get(name)
+            .map(|text| {
+                parse_bool(text).ok_or_else(|| {
+                    Error::bad_request("query.bool", format!("Unrecognized value '{text}' for {name}: use true or false."))
+                })
+            })
+            .transpose()
+    }
+}
+
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "t" | "true" | "on" | "y" | "yes" => Some(true),
+        "0" | "f" | "false" | "off" | "n" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: ReplyBody,
+}
+
+pub enum ReplyBody {
+    Empty,
+    Json(Bytes),
+    Stream(axum::body::Body),
+}
+
+impl Reply {
+    pub fn json(status: u16, value: &impl Serialize) -> Result<Self> {
+        let bytes = serde_json::to_vec(value).map_err(|e| Error::internal("api.serialise", e))?;
+        Ok(Self { status: code(status), headers: Vec::new(), body: ReplyBody::Json(bytes.into()) })
+    }
+
+    pub fn empty(status: u16) -> Self {
+        Self { status: code(status), headers: Vec::new(), body: ReplyBody::Empty }
+    }
+
+    pub fn stream(status: u16, body: axum::body::Body) -> Self {
+        Self { status: code(status), headers: Vec::new(), body: ReplyBody::Stream(body) }
+    }
+
+    /// A header whose value holds visible ASCII; anything else is left out.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+        self
+    }
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,176 @@
+//! The shape of a row of the route table.
+
+use crate::request::{Reply, Req};
+use crate::version::Microversion;
+use canopy_authz::Action;
+use canopy_types::Result;
+use futures::future::BoxFuture;
+use http::Method;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    Identity,
+    Compute,
+    Image,
+    Network,
+    Native,
+    Agent,
+}
+
+impl Service {
+    pub const ALL: [Self; 6] =
+        [Self::Identity, Self::Compute, Self::Image, Self::Network, Self::Native, Self::Agent];
+
+    /// Where it is mounted.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Identity => "/identity",
+            Self::Compute => "/compute",
+            Self::Image => "/image",
+            Self::Network => "/network",
+            Self::Native => "/canopy/v1",
+            Self::Agent => canopy_agent_api::PATH,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Compute => "compute",
+            Self::Image => "image",
+            Self::Network => "network",
+            Self::Native => "canopy",
+            Self::Agent => "agent",
+        }
+    }
+
+    pub fn of_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| {
+            path.strip_prefix(service.prefix()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+/// Who may call at all; what they may do is the action's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Discovery and logging in.
+    Public,
+    Token,
+    /// A host's agent, with the agent token.
+    Agent,
+}
+
+pub type Schema = fn() -> serde_json::Value;
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub enum Body {
+    None,
+    /// JSON, checked against the schema of the newest version that is not newer than the request's.
+    Json(&'static [(Microversion, Schema)]),
+    /// Read by the handler as it comes.
+    Stream,
+}
+
+pub type Handler = fn(Req) -> BoxFuture<'static, Result<Reply>>;
+
+pub struct Route {
+    pub service: Service,
+    pub method: Method,
+    /// Below the service's prefix, axum's syntax: `/v2.1/servers/{id}`.
+    pub path: &'static str,
+    /// For `…/action`: the only key of the body.
+    pub key: Option<&'static str>,
+    /// Microversions in which it exists; `None` where the service has none.
+    pub versions: Option<(Microversion, Microversion)>,
+    pub auth: Auth,
+    /// What policies are asked. `None` needs a reason in the coverage test.
+    pub action: Option<Action>,
+    pub body: Body,
+    pub success: &'static [u16],
+    /// Beside 400, 401, 403 and 5xx, which any route may answer.
+    pub errors: &'static [u16],
+    pub summary: &'static str,
+    pub handler: Handler,
+}
+
+impl Route {
+    pub fn new(service: Service, method: Method, path: &'static str, summary: &'static str, handler: Handler) -> Self {
+        Self {
+            service,
+            method,
+            path,
+            key: None,
+            versions: None,
+            auth: Auth::Token,
+            action: None,
+            body: Body::None,
+            success: &[200],
+            errors: &[],
+            summary,
+            handler,
+        }
+    }
+
+    #[must_use]
+    pub fn action(mut self, action: Action) -> Self {
+        self.action = Some(action);
+        self
+    }
+
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.auth = Auth::Public;
+        self
+    }
+
+    #[must_use]
+    pub fn agent(mut self) -> Self {
+        self.auth = Auth::Agent;
+        self
+    }
+
+    #[must_use]
+    pub fn key(mut self, key: &'static str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    #[must_use]
+    pub fn versions(mut self, from: Microversion, to: Microversion) -> Self {
+        self.versions = Some((from, to));
+        self
+    }
+
+    #[must_use]
+    pub fn json(mut self, schemas: &'static [(Microversion, Schema)]) -> Self {
+        self.body = Body::Json(schemas);
+        self
+    }
+
+    #[must_use]
+    pub fn stream(mut self) -> Self {
+        self.body = Body::Stream;
+        self
+    }
+
+    #[must_use]
+    pub fn answers(mut self, success: &'static [u16], errors: &'static [u16]) -> Self {
+        self.success = success;
+        self.errors = errors;
+        self
+    }
+
+    pub fn full_path(&self) -> String {
+        format!("{}{}", self.service.prefix(), self.path)
+    }
+}
+
+/// `handler!(servers::create)`: an async function as a table entry.
+#[macro_export]
+macro_rules! handler {
+    ($path:path) => {
+        |req| Box::pin($path(req))
+    };
+}

@@ -1,0 +1,99 @@
+//! Request schemas: one per body and version, JSON Schema 2020-12, also the source of the OpenAPI documents.
+//!
+//! Building blocks shared by the services stand here; each service's bodies stand beside its handlers.
+
+use crate::route::Schema;
+use crate::version::Microversion;
+use canopy_types::{Error, Result};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+/// The compiled schemas of one route, oldest first.
+pub struct Compiled(Vec<(Microversion, Validator)>);
+
+impl Compiled {
+    /// Panics on a schema that is no schema: it is part of the program, and a test compiles them all.
+    pub fn new(schemas: &[(Microversion, Schema)]) -> Self {
+        Self(
+            schemas
+                .iter()
+                .map(|(version, schema)| {
+                    (*version, jsonschema::validator_for(&schema()).expect("a built-in schema compiles"))
+                })
+                .collect(),
+        )
+    }
+
+    /// Checks `body` as `version` wants it.
+    pub fn check(&self, version: Microversion, body: &Value) -> Result<()> {
+        let Some((_, validator)) = self.0.iter().rev().find(|(from, _)| *from <= version) else {
+            return Ok(());
+        };
+        let Some(error) = validator.iter_errors(body).next() else { return Ok(()) };
+        let path = error.instance_path().to_string();
+        let field = path.rsplit('/').next().unwrap_or_default();
+        let mut text = error.to_string();
+        // The message quotes the value: a long one would echo megabytes.
+        if text.len() > 300 {
+            let cut = (0..=300).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            text.truncate(cut);
+            text.push('…');
+        }
+        Err(Error::bad_request(
+            "request.schema",
+            if field.is_empty() { text } else { format!("Invalid input for field/attribute {field}. {text}") },
+        ))
+    }
+}
+
+/// A name as nova accepts one: 1 to 255 printable characters, no surrounding blanks.
+pub fn name() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 255,
+        "pattern": r"^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$"})
+}
+
+/// Free text of at most `max` characters, no control characters but newline and tab.
+pub fn text(max: u32) -> Value {
+    json!({"type": "string", "maxLength": max, "pattern": r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F]*$"})
+}
+
+pub fn uuid() -> Value {
+    json!({"type": "string", "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"})
+}
+
+/// An object with exactly these properties allowed.
+pub fn object(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::v;
+
+    fn schema() -> Value {
+        object(json!({"name": name()}), &["name"])
+    }
+
+    #[test]
+    fn the_message_names_the_field_and_what_is_wrong() {
+        let compiled = Compiled::new(&[(v(2, 1), schema)]);
+        assert!(compiled.check(v(2, 5), &json!({"name": "a b"})).is_ok());
+        let error = compiled.check(v(2, 5), &json!({"name": "a", "nmae": 1})).unwrap_err();
+        assert!(error.message.contains("Additional properties are not allowed"), "{}", error.message);
+        for bad in ["", " a", "a\nb", "a\u{0}", &"x".repeat(256)] {
+            let error = compiled.check(v(2, 1), &json!({"name": bad})).unwrap_err();
+            assert!(error.message.starts_with("Invalid input for field/attribute name."), "{}", error.message);
+            assert!(error.message.len() < 400);
+        }
+    }
+
+    #[test]
+    fn every_schema_of_the_table_compiles() {
+        for route in crate::routes() {
+            if let crate::Body::Json(schemas) = route.body {
+                Compiled::new(schemas);
+            }
+        }
+    }
+}

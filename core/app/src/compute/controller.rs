@@ -1,0 +1,168 @@
+//! The controller as agents see it, on the store of this process.
+
+use crate::App;
+use crate::compute::servers;
+use async_trait::async_trait;
+use canopy_agent_api::{
+    Ack, Answer, Blob, Controller, Desired, FlavorSpec, Observed, Question, Registered, Registration, ServerSpec,
+};
+use canopy_store::servers::ServerRow;
+use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
+use canopy_types::{Error, HostId, Result};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait that an agent may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The backstop when a wake-up was another process's.
+const POLL: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct LocalController(pub Arc<App>);
+
+#[async_trait]
+impl Controller for LocalController {
+    async fn register(&self, registration: Registration) -> Result<Registered> {
+        if registration.version != canopy_agent_api::VERSION {
+            return Err(Error::bad_request(
+                "agent.version",
+                format!(
+                    "This controller speaks agent version {}, not {}: upgrade the older of the two.",
+                    canopy_agent_api::VERSION,
+                    registration.version
+                ),
+            ));
+        }
+        let name = registration.name.clone();
+        if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            return Err(Error::bad_request("agent.name", "A host name holds letters, digits, '-', '_' and '.'."));
+        }
+        let (now, zone) = (self.0.now(), self.0.settings.zone.clone());
+        let host = self
+            .0
+            .store
+            .write("host.register", move |c| {
+                let (registration, zone) = (registration.clone(), zone.clone());
+                Box::pin(async move {
+                    let inventory = &registration.inventory;
+                    // nova's defaults: processors are shared widely, memory by half, disk not at all.
+                    let rows = [
+                        (VCPU, inventory.vcpus.max(0), 0, 16_000),
+                        (MEMORY_MB, inventory.memory_mib.max(0), 512, 1_500),
+                        (DISK_GB, inventory.disk_gib.max(0), 0, 1_000),
+                    ];
+                    let row = canopy_store::hosts::Registration {
+                        name: &registration.name,
+                        zone: &zone,
+                        hypervisor_type: &inventory.hypervisor_type,
+                        hypervisor_version: inventory.hypervisor_version,
+                        acceleration: &inventory.acceleration,
+                        inventory: &rows,
+                    };
+                    canopy_store::hosts::register(c, &row, now).await
+                })
+            })
+            .await?;
+        tracing::info!(host = host.name, id = %host.id, "agent registered");
+        Ok(Registered { host_id: host.id, generation: host.generation })
+    }
+
+    async fn desired(&self, host: HostId, since: i64, wait: Duration) -> Result<Desired> {
+        let deadline = tokio::time::Instant::now() + wait.min(MAX_WAIT);
+        let mut commits = self.0.store.commits();
+        loop {
+            commits.borrow_and_update();
+            // Read before the rest: what is read may be newer than its number, never older.
+            let revision = self
+                .0
+                .store
+                .read(move |c| Box::pin(canopy_store::hosts::revision(c, host)))
+                .await?
+                .ok_or_else(|| Error::not_found("agent.host", "No such host: register first."))?;
+            if revision > since || tokio::time::Instant::now() >= deadline {
+                return self.read_desired(host, revision).await;
+            }
+            let until = deadline.min(tokio::time::Instant::now() + POLL);
+            let _ = tokio::time::timeout_at(until, commits.changed()).await;
+        }
+    }
+
+    async fn report(&self, host: HostId, observed: Observed) -> Result<Ack> {
+        Ok(Ack { revision: servers::observe(&self.0, host, observed).await? })
+    }
+
+    async fn fetch_image(&self, blob: &Blob, into: &Path) -> Result<()> {
+        let (from, into) = (self.0.blobs.path(&blob.digest), into.to_owned());
+        tokio::task::spawn_blocking(move || std::fs::copy(from, into))
+            .await
+            .map_err(|e| Error::internal("image.copy", e))?
+            .map(|_| ())
+            .map_err(|e| Error::unavailable("image.copy", "The image's bytes could not be read.").with_source(e))
+    }
+
+    async fn next_question(&self, host: HostId, wait: Duration) -> Result<Option<Question>> {
+        self.0.questions.next(host, wait.min(MAX_WAIT)).await
+    }
+
+    async fn answer(&self, host: HostId, answer: Answer) -> Result<()> {
+        self.0.questions.answer(host, answer)
+    }
+}
+
+impl LocalController {
+    async fn read_desired(&self, host: HostId, revision: i64) -> Result<Desired> {
+        self.0
+            .store
+            .read(move |c| {
+                Box::pin(async move {
+                    let networks = canopy_store::ports::specs_for_host(c, host).await?;
+                    let rows = canopy_store::servers::on_host(c, host).await?;
+                    let mut servers = Vec::with_capacity(rows.len());
+                    for row in &rows {
+                        let ports = networks
+                            .iter()
+                            .flat_map(|network| &network.ports)
+                            .filter(|port| port.server_id == Some(row.id))
+                            .cloned()
+                            .collect();
+                        servers.push(spec(row, ports)?);
+                    }
+                    Ok(Desired { revision, servers, networks })
+                })
+            })
+            .await
+    }
+}
+
+fn spec(row: &ServerRow, ports: Vec<canopy_agent_api::PortSpec>) -> Result<ServerSpec> {
+    let corrupt = |e: serde_json::Error| Error::internal("server.corrupt", e);
+    Ok(ServerSpec {
+        id: row.id,
+        domain_name: row.domain_name(),
+        name: row.name.clone(),
+        hostname: row.hostname.clone(),
+        project_id: row.project_id.clone(),
+        user_id: row.user_id.clone(),
+        power: row.power,
+        deleted: row.deleting,
+        flavor: FlavorSpec {
+            name: row.flavor.name.clone(),
+            vcpus: row.flavor.vcpus,
+            memory_mib: row.flavor.memory_mib,
+            root_gib: row.flavor.root_gib,
+            extra_specs: row.flavor.extra_specs.clone(),
+        },
+        image: row.image.clone().map(serde_json::from_value).transpose().map_err(corrupt)?,
+        ports,
+        config_drive: row.config_drive,
+        user_data: row.user_data.clone(),
+        keys: serde_json::from_value(row.keys.clone()).map_err(corrupt)?,
+        metadata: row.metadata.clone(),
+        availability_zone: row.availability_zone.clone(),
+        reservation_id: row.reservation_id.clone(),
+        launch_index: row.launch_index,
+        created_at: row.created_at,
+        request_id: row.request_id.clone(),
+    })
+}

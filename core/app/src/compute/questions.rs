@@ -1,0 +1,133 @@
+//! Reads of what only a host has (console output), asked through its agent.
+//!
+//! The agent holds a long poll; a question waits in a short queue of its host and its asker waits for the
+//! answer, both with a deadline. Nothing is stored: a lost question is an answer of 503.
+
+use canopy_agent_api::{Answer, Ask, Question};
+use canopy_types::{Error, HostId, Result, ServerId};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// Questions waiting per host.
+const QUEUE: usize = 64;
+/// How long an asker waits.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+type Outcome = std::result::Result<String, String>;
+
+#[derive(Default)]
+pub struct Questions {
+    next: AtomicU64,
+    state: Mutex<State>,
+    asked: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<HostId, Vec<Question>>,
+    answers: HashMap<u64, (HostId, oneshot::Sender<Outcome>)>,
+}
+
+impl Questions {
+    /// Asks the host's agent and waits for its answer, at most [`DEADLINE`].
+    pub async fn ask(&self, host: HostId, server_id: ServerId, ask: Ask) -> Result<String> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut state = self.lock()?;
+            let queue = state.waiting.entry(host).or_default();
+            if queue.len() >= QUEUE {
+                return Err(silent());
+            }
+            queue.push(Question { id, server_id, ask });
+            state.answers.insert(id, (host, sender));
+        }
+        self.asked.notify_waiters();
+        let outcome = tokio::time::timeout(DEADLINE, answer).await;
+        if let Ok(mut state) = self.lock() {
+            state.answers.remove(&id);
+            if let Some(queue) = state.waiting.get_mut(&host) {
+                queue.retain(|question| question.id != id);
+            }
+        }
+        match outcome {
+            Ok(Ok(Ok(text))) => Ok(text),
+            Ok(Ok(Err(message))) => Err(Error::not_found("server.no_console", message)),
+            Ok(Err(_)) | Err(_) => Err(silent()),
+        }
+    }
+
+    /// The next question for this host, when there is one within `wait`.
+    pub async fn next(&self, host: HostId, wait: Duration) -> Result<Option<Question>> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let asked = self.asked.notified();
+            tokio::pin!(asked);
+            // Registered before the look, so that a question asked in between is not missed.
+            asked.as_mut().enable();
+            if let Some(queue) = self.lock()?.waiting.get_mut(&host)
+                && !queue.is_empty()
+            {
+                return Ok(Some(queue.remove(0)));
+            }
+            if tokio::time::timeout_at(deadline, asked).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// An answer to a question of this host; others' and late ones are dropped.
+    pub fn answer(&self, host: HostId, answer: Answer) -> Result<()> {
+        let mut state = self.lock()?;
+        if state.answers.get(&answer.id).is_some_and(|(of, _)| *of == host)
+            && let Some((_, sender)) = state.answers.remove(&answer.id)
+        {
+            let _ = sender.send(answer.outcome);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, State>> {
+        self.state.lock().map_err(|_| Error::internal("questions.poisoned", "a holder of the lock panicked"))
+    }
+}
+
+fn silent() -> Error {
+    Error::unavailable("host.silent", "The server's host does not answer at the moment. Try again in a few seconds.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_question_reaches_its_host_only_and_its_answer_the_asker() {
+        let questions = Arc::new(Questions::default());
+        let (host, other, server) = (HostId::random(), HostId::random(), ServerId::random());
+        let asker = {
+            let questions = questions.clone();
+            tokio::spawn(async move { questions.ask(host, server, Ask::ConsoleOutput { lines: Some(3) }).await })
+        };
+        let question = questions.next(host, Duration::from_secs(5)).await.unwrap().unwrap();
+        assert_eq!(question.server_id, server);
+        assert_eq!(questions.next(other, Duration::from_millis(1)).await.unwrap(), None);
+        // Another host cannot answer for it.
+        questions.answer(other, Answer { id: question.id, outcome: Ok("forged".into()) }).unwrap();
+        questions.answer(host, Answer { id: question.id, outcome: Ok("text".into()) }).unwrap();
+        assert_eq!(asker.await.unwrap().unwrap(), "text");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_host_is_503_and_leaves_nothing_behind() {
+        let questions = Questions::default();
+        let host = HostId::random();
+        let error =
+            questions.ask(host, ServerId::random(), Ask::ConsoleOutput { lines: None }).await.unwrap_err();
+        assert_eq!(error.code, "host.silent");
+        assert_eq!(questions.next(host, Duration::from_millis(1)).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,407 @@
+//! Creating: everything a server wants commits in one transaction, or nothing does.
+//!
+//! Before the transaction: permissions, flavor, image, key, networks, the quota verdict and the placement
+//! decisions. In it: quota, the claims on hosts, the rows, ports and addresses, the decisions, the events.
+//! A host that filled up in between rolls everything back and the decision is made again without it. When
+//! no host fits, the server is committed in ERROR with the decision that says why, holding no host, port
+//! or address, as nova does.
+
+use crate::access;
+use crate::compute::fleet;
+use crate::image::{self, BootImage};
+use crate::network::{self, NetworkRequest, PortPlan};
+use crate::quota::{self, Ask};
+use crate::{App, Ctx};
+use canopy_agent_api::{ImageSpec, KeySpec};
+use canopy_authz::{Target, actions::compute as actions};
+use canopy_placement::{Decision, Fleet, Request};
+use canopy_store::decisions::DecisionRow;
+use canopy_store::events::{self, NewEvent};
+use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
+use canopy_store::{Conn, hosts, sequences, servers};
+use canopy_types::server::{Phase, PowerIntent};
+use canopy_types::{
+    DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How often a decision is made again because its host filled up.
+const ATTEMPTS: usize = 16;
+
+#[derive(Clone, Debug)]
+pub enum Networks {
+    /// Nothing was said: the only network there is, if there is one.
+    Unspecified,
+    Auto,
+    None,
+    These(Vec<NetworkRequest>),
+}
+
+/// A validated request, newest model.
+#[derive(Clone, Debug)]
+pub struct Create {
+    pub name: String,
+    pub description: Option<String>,
+    pub flavor: FlavorId,
+    pub image: Option<ImageId>,
+    pub networks: Networks,
+    pub key_name: Option<String>,
+    /// Base64.
+    pub user_data: Option<String>,
+    pub config_drive: bool,
+    pub metadata: BTreeMap<String, String>,
+    pub availability_zone: Option<String>,
+    pub min_count: u32,
+    pub max_count: u32,
+    pub return_reservation_id: bool,
+}
+
+pub struct Created {
+    pub servers: Vec<ServerId>,
+    pub reservation_id: String,
+}
+
+/// Everything that was looked up, shared by all attempts.
+struct Plan {
+    create: Create,
+    ctx: Ctx,
+    project: ProjectId,
+    zone: String,
+    flavor: FlavorSnapshot,
+    /// What the host is asked for.
+    disk_gib: i64,
+    image: Option<ImageSpec>,
+    keys: Vec<KeySpec>,
+    ports: Vec<PortPlan>,
+    reservation_id: String,
+    now: Timestamp,
+}
+
+/// A server's row apart from what the transaction adds, and its decision.
+#[derive(Clone)]
+struct Placed {
+    id: ServerId,
+    index: u32,
+    decision: Decision,
+}
+
+pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
+    let project = access::project(ctx)?.clone();
+    access::require(app, ctx, actions::SERVERS_CREATE, &Target::in_project(&project).owner(&ctx.who.user_id))?;
+    let plan = Arc::new(look_up(app, ctx, project, create).await?);
+    let mut count = plan.create.max_count;
+    loop {
+        match commit(app, &plan, count).await {
+            // As many as quota leaves, but not fewer than asked at least.
+            Err(error) if error.code == "quota.exceeded" && count > plan.create.min_count => {
+                count = plan.create.min_count.max(count / 2);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Result<Plan> {
+    let flavor = super::super::flavors::for_boot(app, ctx, &create.flavor).await?;
+    let bootable = match create.image {
+        Some(id) => Some(image::resolve_for_boot(app, ctx, id).await?),
+        None => None,
+    };
+    if let Some(bootable) = &bootable {
+        fits(&flavor, bootable)?;
+    }
+    let keys = match &create.key_name {
+        Some(name) => vec![super::super::keypairs::for_boot(app, ctx, name).await?],
+        None => Vec::new(),
+    };
+    let zone = zone(app, create.availability_zone.as_deref()).await?;
+    let ports = match &create.networks {
+        Networks::None => Vec::new(),
+        Networks::These(requests) => network::plan_ports(app, ctx, requests).await?,
+        Networks::Auto => network::plan_auto(app, ctx, true).await?,
+        Networks::Unspecified => network::plan_auto(app, ctx, false).await?,
+    };
+    let given = ports.iter().filter(|port| port.is_given()).count();
+    if create.max_count > 1 && given > 0 {
+        return Err(Error::bad_request(
+            "server.ports_for_many",
+            "Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.",
+        ));
+    }
+    Ok(Plan {
+        zone,
+        project,
+        disk_gib: disk_gib(&flavor, bootable.as_ref()),
+        image: bootable.map(|bootable| bootable.spec),
+        flavor,
+        keys,
+        ports,
+        reservation_id: reservation_id(),
+        now: app.now(),
+        ctx: ctx.clone(),
+        create,
+    })
+}
+
+/// GiB on the host. A flavor without a root disk gets one as large as the image.
+fn disk_gib(flavor: &FlavorSnapshot, image: Option<&BootImage>) -> i64 {
+    let root = match (flavor.root_gib, image) {
+        (0, Some(image)) => image.virtual_size.max(0).saturating_add((1 << 30) - 1) >> 30,
+        (root, _) => root,
+    };
+    root.saturating_add(flavor.ephemeral_gib).saturating_add(flavor.swap_mib.saturating_add(1_023) / 1_024)
+}
+
+/// `r-` and eight characters.
+fn reservation_id() -> String {
+    let simple = ServerId::random().0.as_simple().to_string();
+    format!("r-{}", &simple[..8])
+}
+
+fn fits(flavor: &FlavorSnapshot, image: &BootImage) -> Result<()> {
+    if flavor.memory_mib < image.min_ram {
+        return Err(Error::bad_request("flavor.memory", "Flavor's memory is too small for requested image."));
+    }
+    if flavor.root_gib > 0 && flavor.root_gib < image.min_disk {
+        return Err(Error::bad_request(
+            "flavor.disk",
+            format!(
+                "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {} GiB, minimum size is {} GiB.",
+                flavor.root_gib, image.min_disk
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The zone asked for, which must exist, else the default one.
+async fn zone(app: &App, asked: Option<&str>) -> Result<String> {
+    let Some(asked) = asked else { return Ok(app.settings.zone.clone()) };
+    let fleet = fleet::snapshot(app).await?;
+    if asked == app.settings.zone || fleet.hosts.iter().any(|host| host.zone == asked) {
+        return Ok(asked.to_owned());
+    }
+    Err(Error::bad_request("server.zone", "The requested availability zone is not available"))
+}
+
+async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
+    let ask = Ask {
+        project_id: plan.project.clone(),
+        user_id: plan.ctx.who.user_id.clone(),
+        charges: {
+            let n = i64::from(count);
+            let mut charges = super::charges(plan.flavor.vcpus * n, plan.flavor.memory_mib * n);
+            charges.insert("instances".into(), n);
+            let ports = plan.ports.iter().filter(|port| !port.is_given()).count() as i64 * n;
+            if ports > 0 {
+                charges.insert("ports".into(), ports);
+            }
+            charges
+        },
+        attributes: vec![
+            ("flavor".into(), plan.flavor.name.clone()),
+            ("image".into(), plan.image.as_ref().map(|image| image.id.to_string()).unwrap_or_default()),
+            ("zone".into(), plan.zone.clone()),
+        ],
+    };
+    let mut exclude: Vec<HostId> = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let placed = place(app, plan, count, &exclude).await?;
+        let ids = placed.iter().map(|placed| placed.id).collect();
+        let (plan_in, raced) = (plan.clone(), Arc::new(std::sync::Mutex::new(None)));
+        let raced_in = raced.clone();
+        let outcome = quota::charged(app, &ask, "server.create", move |c| {
+            let (plan, placed, raced) = (plan_in.clone(), placed.clone(), raced_in.clone());
+            Box::pin(async move { insert_all(c, &plan, &placed, &raced).await })
+        })
+        .await;
+        match outcome {
+            Ok(()) => return Ok(Created { servers: ids, reservation_id: plan.reservation_id.clone() }),
+            Err(error) if error.code == RACED => {
+                if let Ok(mut host) = raced.lock()
+                    && let Some(host) = host.take()
+                {
+                    exclude.push(host);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::unavailable("placement.busy", "Hosts are filling up faster than this request can claim one. Try again."))
+}
+
+const RACED: &str = "placement.raced";
+
+/// One decision a server, each seeing what the earlier ones took.
+async fn place(app: &App, plan: &Plan, count: u32, exclude: &[HostId]) -> Result<Vec<Placed>> {
+    let snapshot = fleet::snapshot(app).await?;
+    let amounts = super::amounts(plan.flavor.vcpus, plan.flavor.memory_mib, plan.disk_gib);
+    let request = Request {
+        amounts,
+        zone: plan.create.availability_zone.is_some().then(|| plan.zone.clone()),
+        exclude: exclude.to_vec(),
+    };
+    let mut fleet = snapshot;
+    let mut placed = Vec::with_capacity(count as usize);
+    for index in 0..count {
+        let decision = app.scheduler.decide(DecisionId::random(), fleet.clone(), request.clone()).await;
+        if index + 1 < count
+            && let Some(winner) = decision.winner
+        {
+            fleet = Arc::new(after(&fleet, winner, &request));
+        }
+        placed.push(Placed { id: ServerId::random(), index, decision });
+    }
+    Ok(placed)
+}
+
+/// The fleet once `request` is on `winner`.
+fn after(fleet: &Fleet, winner: HostId, request: &Request) -> Fleet {
+    let mut fleet = fleet.clone();
+    if let Some(index) = fleet.hosts.iter().position(|host| host.id == winner) {
+        for column in &mut fleet.resources {
+            column.used[index] += request.amounts.get(&column.class).copied().unwrap_or(0);
+        }
+    }
+    fleet
+}
+
+async fn insert_all(
+    conn: &mut Conn,
+    plan: &Plan,
+    placed: &[Placed],
+    raced: &std::sync::Mutex<Option<HostId>>,
+) -> Result<()> {
+    // The image may have been deleted since it was looked up.
+    if let Some(image) = &plan.image
+        && !canopy_store::images::pin(conn, image.id, &image.blob.digest).await?
+    {
+        return Err(Error::bad_request("image.gone", format!("Image {} was deleted a moment ago.", image.id)));
+    }
+    // Hosts are claimed in id order, so that two requests cannot wait for each other.
+    let mut claims: Vec<(HostId, &Placed)> =
+        placed.iter().filter_map(|placed| placed.decision.winner.map(|host| (host, placed))).collect();
+    claims.sort_by_key(|(host, _)| *host);
+    for (host, placed) in claims {
+        if !hosts::claim(conn, host, placed.id, &placed.decision.request.amounts).await? {
+            if let Ok(mut slot) = raced.lock() {
+                *slot = Some(host);
+            }
+            return Err(Error::conflict(RACED, "The host filled up."));
+        }
+        hosts::touch(conn, host).await?;
+    }
+    for placed in placed {
+        insert_one(conn, plan, placed).await?;
+    }
+    Ok(())
+}
+
+async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed) -> Result<()> {
+    let number = sequences::next(conn, "server").await?;
+    let server = row(plan, placed, number)?;
+    servers::insert(conn, &server).await?;
+    let charged = plan.ports.iter().filter(|port| !port.is_given()).count() as i64;
+    if server.host_id.is_some() {
+        network::create_server_ports(conn, server.id, server.host_id, &plan.project, &plan.ports, plan.now).await?;
+    } else if charged > 0 {
+        // A refused server holds no port, so it is not charged for one.
+        let refund = [("ports".to_owned(), charged)].into();
+        canopy_store::quota::refund(conn, &plan.project, &refund).await?;
+    }
+    let document =
+        serde_json::to_string(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;
+    let decision = DecisionRow {
+        id: placed.decision.id,
+        project_id: plan.project.clone(),
+        server_id: server.id,
+        at: plan.now,
+        document,
+    };
+    canopy_store::decisions::insert(conn, &decision).await?;
+    servers::record_action(conn, &server, "create", &plan.ctx.request_id, &server.user_id, plan.now).await?;
+    let event = NewEvent {
+        at: plan.now,
+        kind: "server.create",
+        project_id: &plan.project,
+        subject: server.id.to_string(),
+        host_id: server.host_id,
+    };
+    events::append(conn, &event).await?;
+    Ok(())
+}
+
+fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
+    let create = &plan.create;
+    let name =
+        if create.max_count > 1 { format!("{}-{}", create.name, placed.index + 1) } else { create.name.clone() };
+    let json = |e: serde_json::Error| Error::internal("server.serialise", e);
+    let refused = placed.decision.winner.is_none();
+    Ok(ServerRow {
+        id: placed.id,
+        number,
+        project_id: plan.project.clone(),
+        user_id: plan.ctx.who.user_id.clone(),
+        hostname: hostname(&name, placed.id),
+        name,
+        description: create.description.clone(),
+        flavor: plan.flavor.clone(),
+        image_id: create.image,
+        image: plan.image.as_ref().map(serde_json::to_value).transpose().map_err(json)?,
+        key_name: create.key_name.clone(),
+        keys: serde_json::to_value(&plan.keys).map_err(json)?,
+        user_data: create.user_data.clone(),
+        config_drive: create.config_drive,
+        metadata: create.metadata.clone(),
+        availability_zone: plan.zone.clone(),
+        reservation_id: plan.reservation_id.clone(),
+        launch_index: i64::from(placed.index),
+        request_id: plan.ctx.request_id.clone(),
+        decision_id: placed.decision.id,
+        host_id: placed.decision.winner,
+        power: PowerIntent { on: true, n: 1 },
+        deleting: false,
+        refused,
+        phase: Phase::Pending,
+        observed_n: 0,
+        observed_generation: 0,
+        fault: refused.then(|| Fault {
+            v: 1,
+            code: 500,
+            message: placed.decision.refusal(),
+            created: plan.now,
+        }),
+        created_at: plan.now,
+        updated_at: plan.now,
+        launched_at: None,
+        deleted_at: None,
+    })
+}
+
+/// A host name from any name, as nova makes one: letters, digits and dashes, at most 63 characters.
+fn hostname(name: &str, id: ServerId) -> String {
+    let mut text: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| if matches!(c, ' ' | '_') { '-' } else { c })
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .take(63)
+        .collect();
+    text = text.trim_matches(|c| matches!(c, '-' | '.')).to_owned();
+    if text.is_empty() { format!("server-{id}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_are_safe_whatever_the_server_is_called() {
+        let id = ServerId::random();
+        assert_eq!(hostname("Web_1 blue", id), "web-1-blue");
+        assert_eq!(hostname("日本", id), format!("server-{id}"));
+        assert_eq!(hostname(&"a".repeat(255), id).len(), 63);
+        assert_eq!(hostname("a\n,b;$(x)", id), "abx");
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading servers.
+
+use crate::access;
+use crate::compute::fleet;
+use crate::{App, Ctx};
+use canopy_authz::{Target, actions::compute as actions};
+use canopy_store::servers::{self as rows, ServerRow};
+use canopy_store::ports::ServerAddress;
+use canopy_types::{Error, HostId, Page, ProjectId, Result, ServerId, Timestamp};
+use std::collections::HashMap;
+
+/// A server as a reader gets it.
+pub struct Listed {
+    pub server: ServerRow,
+    /// Of the host, for those allowed to know.
+    pub host_name: Option<String>,
+    /// Whether the caller may see where it runs.
+    pub shows_host: bool,
+    pub addresses: Vec<ServerAddress>,
+}
+
+/// The answer for an id that does not exist or is not the caller's to see.
+pub fn absent(id: &str) -> Error {
+    let shown: String = id.chars().take(255).collect();
+    Error::not_found("server.not_found", format!("Instance {shown} could not be found."))
+}
+
+/// A live server that the caller may read.
+pub async fn find(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
+    let server = app
+        .store
+        .read(move |c| Box::pin(canopy_store::servers::get(c, id)))
+        .await?
+        .filter(|server| server.deleted_at.is_none())
+        .ok_or_else(|| absent(&id.to_string()))?;
+    access::require_on(app, ctx, actions::SERVERS_SHOW, actions::SERVERS_SHOW, &super::target(&server), || {
+        absent(&id.to_string())
+    })?;
+    Ok(server)
+}
+
+pub async fn show(app: &App, ctx: &Ctx, id: ServerId) -> Result<Listed> {
+    let server = find(app, ctx, id).await?;
+    let mut listed = complete(app, ctx, vec![server]).await?;
+    listed.pop().ok_or_else(|| absent(&id.to_string()))
+}
+
+/// The caller's servers, or every project's for those allowed (`all_projects`).
+pub async fn list(app: &App, ctx: &Ctx, mut filter: Filter, all_projects: bool, page: Page) -> Result<Vec<Listed>> {
+    let project = access::project(ctx)?;
+    access::require(app, ctx, actions::SERVERS_LIST, &Target::in_project(project))?;
+    if all_projects {
+        access::require(app, ctx, actions::SERVERS_LIST_ALL, &Target::default())?;
+    } else {
+        filter.project_id = Some(project.clone());
+    }
+    let filter = in_store(app, filter).await?;
+    let servers = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &page).await }))
+        .await?;
+    complete(app, ctx, servers).await
+}
+
+/// What a list is asked for; the host by its name.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub project_id: Option<ProjectId>,
+    pub user_id: Option<String>,
+    pub statuses: Vec<String>,
+    pub name_contains: Option<String>,
+    pub image_id: Option<String>,
+    pub flavor_id: Option<String>,
+    pub host: Option<String>,
+    pub reservation_id: Option<String>,
+    pub uuid: Option<String>,
+    pub changes_since: Option<Timestamp>,
+    pub deleted: bool,
+}
+
+async fn in_store(app: &App, filter: Filter) -> Result<rows::Filter> {
+    let host_id = match filter.host {
+        None => None,
+        Some(name) => {
+            let fleet = fleet::snapshot(app).await?;
+            let found = fleet.hosts.iter().find(|host| host.name == name).map(|host| host.id);
+            // No server is on a host that does not exist.
+            Some(found.unwrap_or_else(HostId::random))
+        }
+    };
+    Ok(rows::Filter {
+        project_id: filter.project_id,
+        user_id: filter.user_id,
+        statuses: filter.statuses,
+        name_contains: filter.name_contains,
+        image_id: filter.image_id,
+        flavor_id: filter.flavor_id,
+        host_id,
+        reservation_id: filter.reservation_id,
+        uuid: filter.uuid,
+        changes_since: filter.changes_since,
+        deleted: filter.deleted,
+    })
+}
+
+/// Addresses by network of one server.
+pub async fn addresses(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<ServerAddress>> {
+    Ok(show(app, ctx, id).await?.addresses)
+}
+
+/// Adds what stands in other tables, in one statement each whatever the number of servers.
+async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<Listed>> {
+    let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
+    let may_see_hosts = access::allowed(app, ctx, actions::SERVERS_SHOW_HOST, &Target::default());
+    let (mut addresses, hosts) = app
+        .store
+        .read(move |c| {
+            Box::pin(async move {
+                let addresses = canopy_store::ports::addresses_of_servers(c, &ids).await?;
+                let hosts = if may_see_hosts { canopy_store::hosts::all(c).await?.0 } else { Vec::new() };
+                Ok((addresses, hosts))
+            })
+        })
+        .await?;
+    let names: HashMap<HostId, String> = hosts.into_iter().map(|host| (host.id, host.name)).collect();
+    Ok(servers
+        .into_iter()
+        .map(|server| Listed {
+            shows_host: may_see_hosts,
+            host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
+            addresses: addresses.remove(&server.id).unwrap_or_default(),
+            server,
+        })
+        .collect())
+}

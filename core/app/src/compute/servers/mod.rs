@@ -1,0 +1,33 @@
+//! Servers: a file per verb.
+
+mod create;
+mod delete;
+mod list;
+mod observe;
+mod power;
+
+pub use canopy_store::ports::ServerAddress;
+pub use create::{Create, Networks, create};
+pub use delete::delete;
+pub use list::{Filter, Listed, absent, addresses, list, show};
+pub use observe::observe;
+pub use power::{console_output, start, stop};
+
+use canopy_authz::Target;
+use canopy_store::servers::ServerRow;
+use canopy_types::resources::{Amounts, DISK_GB, MEMORY_MB, VCPU};
+
+/// As policies see it.
+pub fn target(server: &ServerRow) -> Target {
+    Target::in_project(&server.project_id).id(server.id).owner(&server.user_id)
+}
+
+/// What a server holds of the project's quota from its creation to the end of its deletion.
+pub(crate) fn charges(vcpus: i64, memory_mib: i64) -> Amounts {
+    [("instances", 1), ("cores", vcpus), ("ram", memory_mib)].map(|(name, n)| (name.to_owned(), n)).into()
+}
+
+/// What a server takes of a host.
+pub(crate) fn amounts(vcpus: i64, memory_mib: i64, disk_gib: i64) -> Amounts {
+    [(VCPU, vcpus), (MEMORY_MB, memory_mib), (DISK_GB, disk_gib)].map(|(name, n)| (name.to_owned(), n)).into()
+}

@@ -1,0 +1,72 @@
+//! An agent's report becomes rows.
+
+use super::delete::finish;
+use crate::App;
+use canopy_agent_api::{Observed, ServerObserved};
+use canopy_store::servers::{Fault, ServerRow};
+use canopy_types::server::Phase;
+use canopy_types::{HostId, Result, Timestamp};
+
+/// Takes a report from `host`. An old generation, or a server that is on another host, changes nothing.
+/// Answers with the host's present desired revision.
+pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
+    let now = app.now();
+    app.store
+        .write("server.observe", move |c| {
+            let observed = observed.clone();
+            Box::pin(async move {
+                canopy_store::hosts::seen(c, host, observed.generation, now).await?;
+                for report in &observed.servers {
+                    let Some(known) = canopy_store::servers::get(c, report.id).await? else { continue };
+                    if !concerns(&known, host, observed.generation, report) {
+                        continue;
+                    }
+                    let Some(server) = canopy_store::servers::get_for_update(c, report.id).await? else { continue };
+                    if !concerns(&server, host, observed.generation, report) {
+                        continue;
+                    }
+                    let server = apply(server, observed.generation, report, now);
+                    if server.deleting && server.phase == Phase::Gone {
+                        finish(c, server, now).await?;
+                        continue;
+                    }
+                    canopy_store::servers::update(c, &server).await?;
+                    let status = if server.phase == Phase::Running { "ACTIVE" } else { "DOWN" };
+                    crate::network::set_ports_status(c, server.id, status).await?;
+                }
+                Ok(canopy_store::hosts::revision(c, host).await?.unwrap_or(0))
+            })
+        })
+        .await
+}
+
+/// Whether this report says something new about this server.
+fn concerns(server: &ServerRow, host: HostId, generation: i64, report: &ServerObserved) -> bool {
+    server.deleted_at.is_none()
+        && server.host_id == Some(host)
+        && server.observed_generation < generation
+        && (server.phase != report.phase
+            || server.observed_n != report.power_n
+            || (report.phase == Phase::Gone && server.deleting)
+            || (report.phase == Phase::Failed && server.fault.is_none()))
+}
+
+fn apply(mut server: ServerRow, generation: i64, report: &ServerObserved, now: Timestamp) -> ServerRow {
+    server.phase = report.phase;
+    // An agent cannot satisfy what nobody asked, nor unsatisfy what it once did.
+    server.observed_n = report.power_n.clamp(server.observed_n, server.power.n);
+    server.observed_generation = generation;
+    server.updated_at = now;
+    match report.phase {
+        Phase::Failed => {
+            let message = report.error.clone().unwrap_or_else(|| "The host could not build the server.".into());
+            server.fault = Some(Fault { v: 1, code: 500, message, created: now });
+        }
+        Phase::Running => {
+            server.launched_at.get_or_insert(now);
+            server.fault = None;
+        }
+        _ => {}
+    }
+    server
+}

@@ -1,0 +1,177 @@
+//! Identity: users, projects, roles, tokens.
+//!
+//! A token says who and where; what that is worth is read from an in-memory view at each request (`view`),
+//! so revoking a role, disabling a user or changing a password takes effect at the next request. The view
+//! follows the store: at once after this process's own identity writes, within [`POLL`] after another's.
+
+mod bootstrap;
+pub mod catalog;
+mod grants;
+mod key;
+mod login;
+mod password;
+mod projects;
+mod token;
+mod users;
+mod view;
+
+pub use bootstrap::bootstrap;
+pub use canopy_store::identity::projects::Filter as ProjectFilter;
+pub use canopy_store::identity::users::Filter as UserFilter;
+pub use canopy_store::identity::{Assignment, Domain, Project, Reach, Role, User};
+pub use grants::{AssignmentFilter, Granted};
+pub use grants::{assignments, domain, domains, grant, grants_on, has_grant, revoke_grant, role, roles};
+pub use login::{DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
+pub use login::{issue, own_domains, own_projects, own_system, revoke, validate};
+pub use password::Secret;
+pub use projects::{NewProject, ProjectChange};
+pub use projects::{create_project, delete_project, project, projects, update_project};
+pub use users::{NewUser, UserChange};
+pub use users::{change_password, create_user, delete_user, projects_of_user, update_user, user, users};
+pub use view::{Place, Standing};
+
+use crate::{App, Settings};
+use canopy_authz::{Principal, Scope};
+use canopy_store::Store;
+use canopy_store::identity as rows;
+use canopy_types::{Clock, Error, Result};
+use password::Passwords;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use token::Sealer;
+use view::{Indexed, Revoked, View};
+
+/// How soon this process notices another's identity writes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The token key and the view. One per process.
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sealer: Sealer,
+    passwords: Passwords,
+    clock: Arc<dyn Clock>,
+    view: RwLock<View>,
+    /// One refresh at a time; who waits for it mostly finds nothing left to do.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Identity {
+    /// Opens the token key under `<data_dir>/keys`, making it at the first start, reads the view, and keeps
+    /// following the store until dropped.
+    pub async fn open(store: &Store, clock: Arc<dyn Clock>, settings: &Settings) -> Result<Self> {
+        let path = settings.data_dir.join("keys/token.key");
+        let key = tokio::task::spawn_blocking(move || key::open(&path))
+            .await
+            .map_err(|e| Error::internal("identity.key", e))??;
+        let inner = Arc::new(Inner {
+            sealer: Sealer::new(&key),
+            passwords: Passwords::new().await?,
+            clock,
+            view: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+        });
+        inner.catch_up(store).await?;
+        tokio::spawn(follow(Arc::downgrade(&inner), store.clone()));
+        Ok(Self { inner })
+    }
+
+    fn view(&self) -> View {
+        self.inner.view()
+    }
+
+    /// The caller behind a token, with the roles it holds now. From memory.
+    pub fn check(&self, token: &str) -> Result<Principal> {
+        let claims = self.inner.sealer.open(token).ok_or_else(unauthorized)?;
+        let standing = self.view().standing(&claims, self.inner.clock.now()).ok_or_else(unauthorized)?;
+        Ok(principal(standing))
+    }
+
+    /// Brings the view to the store's newest state.
+    pub async fn catch_up(&self, store: &Store) -> Result<()> {
+        self.inner.catch_up(store).await
+    }
+
+    /// After a write of our own. The write stands whether or not this works, so a failure is only logged:
+    /// the follower will try again.
+    async fn written(&self, store: &Store) {
+        if let Err(error) = self.inner.catch_up(store).await {
+            tracing::warn!(error = error.chain(), "the identity view is behind");
+        }
+    }
+}
+
+impl Inner {
+    fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn catch_up(&self, store: &Store) -> Result<()> {
+        let _turn = self.refreshing.lock().await;
+        let newest = store.read(|c| Box::pin(rows::revision(c))).await?;
+        let mut view = self.view();
+        if view.directory.revision != newest.directory {
+            let directory = store.read(|c| Box::pin(rows::directory::load(c))).await?;
+            view.directory = Arc::new(Indexed::new(directory));
+        }
+        if view.revoked.revision != newest.revoked {
+            let now = self.clock.now();
+            let (revision, ids) =
+                store.read(move |c| Box::pin(rows::directory::load_revoked(c, now))).await?;
+            view.revoked = Arc::new(Revoked { revision, audit_ids: ids.into_iter().collect() });
+        }
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        Ok(())
+    }
+}
+
+async fn follow(inner: std::sync::Weak<Inner>, store: Store) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(POLL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        match inner.catch_up(&store).await {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(error = error.chain(), "the identity view cannot follow the store");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The one answer to every failed login and every bad token.
+pub(crate) fn unauthorized() -> Error {
+    Error::unauthorized("The request you have made requires authentication.")
+}
+
+/// [`Identity::check`] for the API.
+pub async fn authenticate(app: &App, token: &str) -> Result<Principal> {
+    app.identity.check(token)
+}
+
+fn principal(standing: Standing) -> Principal {
+    Principal {
+        scope: match standing.place {
+            Place::Unscoped => Scope::Unscoped,
+            Place::Project(project, _) => {
+                Scope::Project { id: project.id, name: project.name, domain_id: project.domain_id }
+            }
+            Place::Domain(domain) => Scope::Domain { id: domain.id },
+            Place::System => Scope::System,
+        },
+        user_id: standing.user.id,
+        user_name: standing.user.name,
+        user_domain_id: standing.user.domain_id,
+        roles: standing.roles.into_iter().map(|role| role.name).collect(),
+    }
+}
+
+/// Text that a client looks something up by. What no stored id or name can be is nobody's: databases
+/// differ in what they do with a NUL.
+fn lookup(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.len() <= 1_024 && !text.contains('\0')).then_some(text)
+}

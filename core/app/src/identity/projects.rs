@@ -1,0 +1,241 @@
+//! Projects: for admins to make and change, for members to look at.
+
+use super::{lookup, rows};
+use crate::{App, Ctx, access};
+use canopy_authz::{Scope, Target, actions};
+use canopy_store::identity::Project;
+use canopy_store::identity::projects::Filter;
+use canopy_store::{Conn, Page};
+use canopy_types::{DomainId, Error, ProjectId, Result};
+
+/// Levels of projects below a domain.
+const MAX_DEPTH: usize = 5;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewProject {
+    pub name: String,
+    /// The caller's domain unless given, or the parent's.
+    pub domain_id: Option<String>,
+    pub parent_id: Option<String>,
+    pub description: String,
+    pub enabled: bool,
+}
+
+/// `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectChange {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+}
+
+pub(super) fn absent(id: &str) -> Error {
+    Error::not_found("identity.project_not_found", format!("Could not find project: {id}."))
+}
+
+/// keystone's words for a name that is taken.
+pub(super) fn taken(what: &str, name: &str, domain: &str) -> impl Fn(Error) -> Error {
+    let text = format!(
+        "Conflict occurred attempting to store {what} - Duplicate entry found with name {name} at domain ID {domain}."
+    );
+    move |error| match error.code {
+        "store.duplicate" => Error::conflict("identity.duplicate", text.clone()).with_source(error),
+        _ => error,
+    }
+}
+
+/// The domain a caller's new things go to.
+pub(super) fn home(ctx: &Ctx) -> DomainId {
+    match &ctx.who.scope {
+        Scope::Project { domain_id, .. } | Scope::Domain { id: domain_id } => domain_id.clone(),
+        Scope::System | Scope::Unscoped => ctx.who.user_domain_id.clone(),
+    }
+}
+
+fn target(id: &str, project: Option<&Project>) -> Target {
+    let domain = project.map(|project| project.domain_id.0.clone()).unwrap_or_default();
+    Target { id: id.to_owned(), domain_id: domain, ..Target::default() }
+}
+
+pub(super) async fn find(app: &App, id: &str) -> Result<Option<Project>> {
+    let Some(id) = lookup(id).map(str::to_owned) else { return Ok(None) };
+    app.store.read(|c| Box::pin(async move { rows::projects::get(c, &id).await })).await
+}
+
+pub async fn project(app: &App, ctx: &Ctx, id: &str) -> Result<Project> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::PROJECTS_SHOW, &target(id, found.as_ref()))?;
+    found.ok_or_else(|| absent(id))
+}
+
+/// One page, and whether another follows.
+pub async fn projects(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<(Vec<Project>, bool)> {
+    access::require(app, ctx, actions::identity::PROJECTS_LIST, &Target::default())?;
+    let texts = [&filter.domain_id, &filter.name, &filter.parent_id];
+    if texts.iter().any(|text| !text.is_empty() && lookup(text).is_none()) {
+        return Ok((Vec::new(), false));
+    }
+    if let Some(marker) = &page.marker
+        && find(app, marker).await?.is_none()
+    {
+        return Err(unknown_marker(marker));
+    }
+    let size = usize::try_from(page.size()).unwrap_or_default();
+    let mut rows =
+        app.store.read(|c| Box::pin(async move { rows::projects::list(c, &filter, &page).await })).await?;
+    let more = rows.len() > size;
+    rows.truncate(size);
+    Ok((rows, more))
+}
+
+pub(super) fn unknown_marker(marker: &str) -> Error {
+    let shown: String = marker.chars().take(64).collect();
+    Error::bad_request("query.marker", format!("marker {shown} was not found."))
+}
+
+pub async fn create_project(app: &App, ctx: &Ctx, new: NewProject) -> Result<Project> {
+    let domain = new.domain_id.clone().map_or_else(|| home(ctx), DomainId);
+    let wanted = Target { domain_id: domain.0.clone(), ..Target::default() };
+    access::require(app, ctx, actions::identity::PROJECTS_CREATE, &wanted)?;
+    let (id, now) = (ProjectId::random(), app.now());
+    let created = app
+        .store
+        .write("identity.project.create", move |c| {
+            let (id, new, domain) = (id.clone(), new.clone(), domain.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.project.create", id.as_str()).await?;
+                let project = place(c, id, new, domain).await?;
+                rows::projects::insert(c, &project, now)
+                    .await
+                    .map_err(taken("project", &project.name, project.domain_id.as_str()))?;
+                Ok(project)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(created)
+}
+
+/// Finds domain and parent of a new project.
+async fn place(conn: &mut Conn, id: ProjectId, new: NewProject, home: DomainId) -> Result<Project> {
+    let parent = match new.parent_id.as_deref().filter(|parent| *parent != home.as_str()) {
+        None => None,
+        Some(parent) => {
+            let missing = || absent(parent);
+            let key = lookup(parent).ok_or_else(missing)?;
+            match rows::projects::get(conn, key).await? {
+                Some(project) => Some(project),
+                // A domain may be named as parent, too.
+                None if domain_exists(conn, key).await? => None,
+                None => return Err(missing()),
+            }
+        }
+    };
+    let domain_id = match (&new.domain_id, &parent, &new.parent_id) {
+        (None, Some(parent), _) => parent.domain_id.clone(),
+        (None, None, Some(domain)) => DomainId(domain.clone()),
+        _ => home,
+    };
+    if !domain_exists(conn, domain_id.as_str()).await? {
+        return Err(super::grants::absent_domain(domain_id.as_str()));
+    }
+    let mismatch = match (&parent, &new.parent_id) {
+        (Some(parent), _) => parent.domain_id != domain_id,
+        (None, Some(domain)) => domain != domain_id.as_str(),
+        (None, None) => false,
+    };
+    if mismatch {
+        return Err(Error::bad_request(
+            "identity.parent_domain",
+            format!("The parent must be in the project's domain {domain_id}."),
+        ));
+    }
+    if let Some(parent) = &parent {
+        check_depth(conn, parent).await?;
+    }
+    Ok(Project {
+        id,
+        parent_id: parent.map_or_else(|| domain_id.0.clone(), |parent| parent.id.0),
+        domain_id,
+        name: new.name,
+        description: new.description,
+        enabled: new.enabled,
+    })
+}
+
+async fn check_depth(conn: &mut Conn, parent: &Project) -> Result<()> {
+    let mut above = 1;
+    let mut next = rows::projects::get(conn, &parent.parent_id).await?;
+    while let Some(project) = next {
+        above += 1;
+        if above >= MAX_DEPTH {
+            let text = format!("Max hierarchy depth reached for {} branch.", parent.id);
+            return Err(Error::forbidden("identity.project_depth", text));
+        }
+        next = rows::projects::get(conn, &project.parent_id).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn domain_exists(conn: &mut Conn, id: &str) -> Result<bool> {
+    Ok(rows::domains(conn).await?.iter().any(|domain| domain.id.as_str() == id))
+}
+
+pub async fn update_project(app: &App, ctx: &Ctx, id: &str, change: ProjectChange) -> Result<Project> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::PROJECTS_UPDATE, &target(id, found.as_ref()))?;
+    let id = found.ok_or_else(|| absent(id))?.id;
+    let now = app.now();
+    let updated = app
+        .store
+        .write("identity.project.update", move |c| {
+            let (id, change) = (id.clone(), change.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.project.update", id.as_str()).await?;
+                let mut project =
+                    rows::projects::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
+                project.name = change.name.unwrap_or(project.name);
+                project.description = change.description.unwrap_or(project.description);
+                project.enabled = change.enabled.unwrap_or(project.enabled);
+                rows::projects::update(c, &project)
+                    .await
+                    .map_err(taken("project", &project.name, project.domain_id.as_str()))?;
+                Ok(project)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(updated)
+}
+
+/// Removes an empty project. What still stands in it would belong to nobody, so it is named and refused.
+pub async fn delete_project(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::PROJECTS_DELETE, &target(id, found.as_ref()))?;
+    let id = found.ok_or_else(|| absent(id))?.id;
+    let now = app.now();
+    app.store
+        .write("identity.project.delete", move |c| {
+            let id = id.clone();
+            Box::pin(async move {
+                rows::touch(c, now, "identity.project.delete", id.as_str()).await?;
+                rows::projects::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
+                let held = rows::projects::holdings(c, &id).await?;
+                if held.children > 0 {
+                    let text = format!("Cannot delete the project {id} since it is not a leaf in the hierarchy.");
+                    return Err(Error::forbidden("identity.project_not_leaf", text));
+                }
+                if held.servers + held.images + held.networks > 0 {
+                    let text = format!(
+                        "The project {id} still holds {} servers, {} images and {} networks. Delete them first.",
+                        held.servers, held.images, held.networks
+                    );
+                    return Err(Error::conflict("identity.project_in_use", text));
+                }
+                rows::projects::delete(c, &id).await
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Users: for admins to make and change; one's own to look at and to give another password.
+
+use super::password::{Secret, check_length};
+use super::projects::{domain_exists, home, taken, unknown_marker};
+use super::{lookup, rows, unauthorized};
+use crate::{App, Ctx, access};
+use canopy_authz::{Target, actions};
+use canopy_store::Page;
+use canopy_store::identity::users::Filter;
+use canopy_store::identity::{Project, User};
+use canopy_types::{DomainId, Error, ProjectId, Result, Timestamp, UserId};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewUser {
+    pub name: String,
+    /// The caller's domain unless given.
+    pub domain_id: Option<String>,
+    /// Without one the user cannot log in.
+    pub password: Option<Secret>,
+    pub description: String,
+    pub email: Option<String>,
+    pub default_project_id: Option<ProjectId>,
+    pub enabled: bool,
+}
+
+/// `None` leaves as it is; `Some(None)` takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserChange {
+    pub name: Option<String>,
+    pub password: Option<Option<Secret>>,
+    pub description: Option<String>,
+    pub email: Option<Option<String>>,
+    pub default_project_id: Option<Option<ProjectId>>,
+    pub enabled: Option<bool>,
+}
+
+pub(super) fn absent(id: &str) -> Error {
+    Error::not_found("identity.user_not_found", format!("Could not find user: {id}."))
+}
+
+fn target(id: &str, user: Option<&User>) -> Target {
+    let domain = user.map(|user| user.domain_id.0.clone()).unwrap_or_default();
+    Target { id: id.to_owned(), user_id: id.to_owned(), domain_id: domain, ..Target::default() }
+}
+
+async fn find(app: &App, id: &str) -> Result<Option<User>> {
+    let Some(id) = lookup(id).map(str::to_owned) else { return Ok(None) };
+    app.store.read(|c| Box::pin(async move { rows::users::get(c, &id).await })).await
+}
+
+pub async fn user(app: &App, ctx: &Ctx, id: &str) -> Result<User> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::USERS_SHOW, &target(id, found.as_ref()))?;
+    found.ok_or_else(|| absent(id))
+}
+
+/// One page, and whether another follows.
+pub async fn users(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<(Vec<User>, bool)> {
+    access::require(app, ctx, actions::identity::USERS_LIST, &Target::default())?;
+    if [&filter.domain_id, &filter.name].iter().any(|text| !text.is_empty() && lookup(text).is_none()) {
+        return Ok((Vec::new(), false));
+    }
+    if let Some(marker) = &page.marker
+        && find(app, marker).await?.is_none()
+    {
+        return Err(unknown_marker(marker));
+    }
+    let size = usize::try_from(page.size()).unwrap_or_default();
+    let mut rows = app.store.read(|c| Box::pin(async move { rows::users::list(c, &filter, &page).await })).await?;
+    let more = rows.len() > size;
+    rows.truncate(size);
+    Ok((rows, more))
+}
+
+/// Projects in which a user holds a role, disabled ones too.
+pub async fn projects_of_user(app: &App, ctx: &Ctx, id: &str) -> Result<Vec<Project>> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::USERS_LIST_PROJECTS, &target(id, found.as_ref()))?;
+    let user = found.ok_or_else(|| absent(id))?;
+    app.identity.catch_up(&app.store).await?;
+    Ok(app.identity.view().directory.held_projects(&user.id))
+}
+
+pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
+    let domain_id = new.domain_id.clone().map_or_else(|| home(ctx), DomainId);
+    let wanted = Target { domain_id: domain_id.0.clone(), ..Target::default() };
+    access::require(app, ctx, actions::identity::USERS_CREATE, &wanted)?;
+    let hash = match new.password {
+        None => None,
+        Some(password) => Some(app.identity.inner.passwords.hash(password).await?),
+    };
+    let now = app.now();
+    let user = User {
+        id: UserId::random(),
+        domain_id,
+        name: new.name,
+        description: new.description,
+        email: new.email,
+        tokens_valid_after: Timestamp(0),
+        enabled: new.enabled,
+        default_project_id: new.default_project_id,
+    };
+    let created = app
+        .store
+        .write("identity.user.create", move |c| {
+            let (user, hash) = (user.clone(), hash.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.user.create", user.id.as_str()).await?;
+                if !domain_exists(c, user.domain_id.as_str()).await? {
+                    return Err(super::grants::absent_domain(user.domain_id.as_str()));
+                }
+                rows::users::insert(c, &user, hash.as_deref(), now)
+                    .await
+                    .map_err(taken("user", &user.name, user.domain_id.as_str()))?;
+                Ok(user)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(created)
+}
+
+/// Changes a user. Another password, and being disabled, ends all of its tokens.
+pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> Result<User> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::USERS_UPDATE, &target(id, found.as_ref()))?;
+    let id = found.ok_or_else(|| absent(id))?.id;
+    let hash = match change.password.clone() {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(password)) => Some(Some(app.identity.inner.passwords.hash(password).await?)),
+    };
+    let now = app.now();
+    let updated = app
+        .store
+        .write("identity.user.update", move |c| {
+            let (id, change, hash) = (id.clone(), change.clone(), hash.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.user.update", id.as_str()).await?;
+                let mut user = rows::users::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
+                if change.enabled == Some(false) && user.enabled {
+                    user.tokens_valid_after = now;
+                }
+                user.name = change.name.unwrap_or(user.name);
+                user.description = change.description.unwrap_or(user.description);
+                user.email = change.email.unwrap_or(user.email);
+                user.default_project_id = change.default_project_id.unwrap_or(user.default_project_id);
+                user.enabled = change.enabled.unwrap_or(user.enabled);
+                rows::users::update(c, &user)
+                    .await
+                    .map_err(taken("user", &user.name, user.domain_id.as_str()))?;
+                if let Some(hash) = hash {
+                    rows::users::set_password(c, &user.id, hash.as_deref(), now).await?;
+                }
+                Ok(user)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(updated)
+}
+
+/// Gives a user another password, for who knows the present one. Ends all tokens of the user, the
+/// caller's own included.
+pub async fn change_password(app: &App, ctx: &Ctx, id: &str, original: Secret, password: Secret) -> Result<()> {
+    access::require(app, ctx, actions::identity::USERS_CHANGE_PASSWORD, &target(id, None))?;
+    check_length(&password)?;
+    let key = lookup(id).unwrap_or("-").to_owned();
+    let found = app
+        .store
+        .read(|c| Box::pin(async move { rows::users::credentials(c, rows::users::Login::Id(&key)).await }))
+        .await?;
+    let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
+    if !app.identity.inner.passwords.verify(original, hash).await? {
+        return Err(unauthorized());
+    }
+    let id = id.ok_or_else(unauthorized)?;
+    let hash = app.identity.inner.passwords.hash(password).await?;
+    let now = app.now();
+    app.store
+        .write("identity.user.password", move |c| {
+            let (id, hash) = (id.clone(), hash.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.user.password", id.as_str()).await?;
+                rows::users::set_password(c, &id, Some(&hash), now).await
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(())
+}
+
+/// Removes a user with its roles and key pairs. What it made in projects stays: that is the projects'.
+pub async fn delete_user(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
+    let found = find(app, id).await?;
+    access::require(app, ctx, actions::identity::USERS_DELETE, &target(id, found.as_ref()))?;
+    let id = found.ok_or_else(|| absent(id))?.id;
+    let now = app.now();
+    app.store
+        .write("identity.user.delete", move |c| {
+            let id = id.clone();
+            Box::pin(async move {
+                rows::touch(c, now, "identity.user.delete", id.as_str()).await?;
+                rows::users::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
+                rows::users::delete(c, &id).await
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! An image's bytes.
+
+use super::{absent, target};
+use crate::{App, Ctx, access};
+use canopy_authz::actions::image::{IMAGES_DOWNLOAD, IMAGES_SHOW};
+use canopy_store::images::{self, Content};
+use canopy_types::{Error, ImageId, Result};
+
+pub struct Download {
+    pub content: Content,
+    pub file: tokio::fs::File,
+}
+
+/// `None` while there are no bytes yet.
+pub async fn download(app: &App, ctx: &Ctx, id: ImageId) -> Result<Option<Download>> {
+    let image = app
+        .store
+        .read(move |c| Box::pin(async move { images::get(c, id).await }))
+        .await?
+        .ok_or_else(|| absent(id))?;
+    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_DOWNLOAD, &target(&image), || absent(id))?;
+    let Some(content) = image.content else { return Ok(None) };
+    let (file, size) = app.blobs.read(&content.digest).await?;
+    if i64::try_from(size) != Ok(content.size) {
+        return Err(Error::internal("image.damaged", format!("blob {} has {size} bytes", content.digest)));
+    }
+    Ok(Some(Download { content, file }))
+}

@@ -1,0 +1,88 @@
+//! Use cases by resource: what a request means, apart from how it arrives and how it is stored.
+//!
+//! A use case takes the [`App`] and the caller's [`Ctx`], authorizes beside each write, asks plugins
+//! before the transaction, and commits everything a request wants in one transaction. It never sees HTTP,
+//! SQL, libvirt or WASM types.
+
+pub mod access;
+pub mod compute;
+pub mod identity;
+pub mod image;
+pub mod network;
+pub mod quota;
+pub mod reconcilers;
+
+use canopy_authz::{Authorizer, Principal};
+use canopy_plugin_host::{QuotaPlugin, SchedulerPlugin};
+use canopy_store::Store;
+use canopy_types::{Clock, RequestId, Timestamp};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the operator configures, as far as use cases need it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub region: String,
+    /// Blobs live under `<data_dir>/images`, keys under `<data_dir>/keys`.
+    pub data_dir: PathBuf,
+    /// Scheme and authority of links when the request's Host header is not to be used.
+    pub public_url: Option<String>,
+    pub zone: String,
+    /// Largest image, bytes.
+    pub image_max_bytes: u64,
+    /// Life of a token, seconds.
+    pub token_seconds: i64,
+    /// Default limit per countable resource, by name (`instances`, `cores`, `ram`, …); −1 is no limit.
+    pub quota_defaults: std::collections::BTreeMap<String, i64>,
+}
+
+impl Settings {
+    pub fn new(data_dir: PathBuf) -> Self {
+        let defaults = [
+            ("instances", 10),
+            ("cores", 20),
+            ("ram", 51_200),
+            ("key_pairs", 100),
+            ("networks", 100),
+            ("subnets", 100),
+            ("ports", 500),
+            ("images", 100),
+        ];
+        Self {
+            region: "RegionOne".into(),
+            data_dir,
+            public_url: None,
+            zone: "nova".into(),
+            image_max_bytes: 64 << 30,
+            token_seconds: 3_600,
+            quota_defaults: defaults.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect(),
+        }
+    }
+}
+
+/// Everything a use case may need. Built once by the binary.
+pub struct App {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub authorizer: Authorizer,
+    pub scheduler: SchedulerPlugin,
+    pub quota: QuotaPlugin,
+    pub identity: identity::Identity,
+    pub blobs: image::Blobs,
+    pub fleet: compute::fleet::FleetCache,
+    pub questions: compute::questions::Questions,
+    pub settings: Settings,
+}
+
+impl App {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// One authenticated request.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    pub request_id: RequestId,
+    pub who: Principal,
+}

@@ -1,0 +1,220 @@
+//! Networks.
+
+use super::{change_needs, errors, event, refund, scope};
+use crate::{App, Ctx, access};
+use canopy_authz::Target;
+use canopy_authz::actions::network as actions;
+use canopy_store::listing::Listing;
+use canopy_store::networks::{self as rows, Network};
+use canopy_store::{Conn, hosts, ports, subnets};
+use canopy_types::{Error, NetworkId, ProjectId, Result, Timestamp};
+use std::collections::BTreeMap;
+
+/// Bytes: the smallest that carries IPv4 (RFC 791), the largest a bridge takes.
+pub const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
+pub const DEFAULT_MTU: i64 = 1_500;
+/// Ports that an error names.
+const SHOWN: i64 = 20;
+
+#[derive(Clone, Debug)]
+pub struct NewNetwork {
+    pub project_id: Option<ProjectId>,
+    pub name: String,
+    pub description: String,
+    pub admin_state_up: bool,
+    pub shared: bool,
+    pub mtu: Option<i64>,
+    pub port_security: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct NetworkChange {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub admin_state_up: Option<bool>,
+    pub shared: Option<bool>,
+    pub mtu: Option<i64>,
+    pub port_security: Option<bool>,
+}
+
+pub fn target(network: &Network) -> Target {
+    Target::in_project(&network.project_id).id(network.id).public(network.shared)
+}
+
+/// The network, if the caller may see it.
+pub(super) async fn visible(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Network> {
+    let network = app.store.read(move |c| Box::pin(async move { rows::get(c, id).await })).await?;
+    network
+        .filter(|network| access::allowed(app, ctx, actions::NETWORKS_SHOW, &target(network)))
+        .ok_or_else(|| errors::network_not_found(id))
+}
+
+/// Whether the caller may do with the network what its owner may.
+pub(super) fn owns(app: &App, ctx: &Ctx, network: &Network) -> bool {
+    access::allowed(app, ctx, actions::NETWORKS_UPDATE, &target(network))
+}
+
+/// Whether the caller may see what the network is made of.
+pub fn shows_provider(app: &App, ctx: &Ctx) -> bool {
+    access::allowed(app, ctx, actions::NETWORKS_SHOW_PROVIDER, &super::anywhere())
+}
+
+pub async fn list(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Network>> {
+    listing.scope = scope(app, ctx, actions::NETWORKS_LIST)?;
+    app.store.read(move |c| Box::pin(async move { rows::list(c, &listing).await })).await
+}
+
+pub async fn show(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Network> {
+    visible(app, ctx, id).await
+}
+
+pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewNetwork>) -> Result<Vec<Network>> {
+    super::check_bulk(wanted.len())?;
+    let mut owners = Vec::with_capacity(wanted.len());
+    for one in &wanted {
+        owners.push(super::owner(app, ctx, actions::NETWORKS_CREATE, one.project_id.as_ref())?);
+        if one.shared && !access::allowed(app, ctx, actions::NETWORKS_SHARE, &super::anywhere()) {
+            return Err(errors::disallowed("create_network:shared"));
+        }
+        check_mtu(one.mtu)?;
+    }
+    let owner = super::one_owner(&owners)?;
+    let (now, project) = (app.now(), owner.clone());
+    super::charge(app, ctx, &owner, ("network", "networks"), wanted.len(), "network.create", move |c| {
+        let (wanted, project) = (wanted.clone(), project.clone());
+        Box::pin(async move {
+            let mut made = Vec::with_capacity(wanted.len());
+            for one in wanted {
+                made.push(insert(c, one, &project, now).await?);
+            }
+            Ok(made)
+        })
+    })
+    .await
+}
+
+async fn insert(conn: &mut Conn, wanted: NewNetwork, project: &ProjectId, now: Timestamp) -> Result<Network> {
+    let network = Network {
+        id: NetworkId::random(),
+        segment: rows::next_segment(conn).await?,
+        project_id: project.clone(),
+        name: wanted.name,
+        description: wanted.description,
+        admin_state_up: wanted.admin_state_up,
+        shared: wanted.shared,
+        mtu: wanted.mtu.unwrap_or(DEFAULT_MTU),
+        port_security: wanted.port_security,
+        dns_domain: String::new(),
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+        subnets: Vec::new(),
+    };
+    rows::insert(conn, &network).await?;
+    event(conn, now, "network.create", project, network.id).await?;
+    Ok(network)
+}
+
+fn check_mtu(mtu: Option<i64>) -> Result<()> {
+    match mtu {
+        Some(mtu) if !MTU.contains(&mtu) => {
+            let (least, most) = (MTU.start(), MTU.end());
+            Err(errors::bad_attribute("mtu", format!("'{mtu}' is not between {least} and {most}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub async fn update(app: &App, ctx: &Ctx, id: NetworkId, change: NetworkChange) -> Result<Network> {
+    let network = visible(app, ctx, id).await?;
+    change_needs(app, ctx, actions::NETWORKS_UPDATE, &target(&network).public(false))?;
+    if change.shared.is_some_and(|shared| shared != network.shared)
+        && !access::allowed(app, ctx, actions::NETWORKS_SHARE, &super::anywhere())
+    {
+        return Err(errors::disallowed("update_network:shared"));
+    }
+    check_mtu(change.mtu)?;
+    let now = app.now();
+    app.store
+        .write("network.update", move |c| {
+            let change = change.clone();
+            Box::pin(async move { apply(c, id, change, now).await })
+        })
+        .await
+}
+
+async fn apply(conn: &mut Conn, id: NetworkId, change: NetworkChange, now: Timestamp) -> Result<Network> {
+    let before = rows::lock(conn, id, now).await?.ok_or_else(|| errors::network_not_found(id))?;
+    let mut network = before.clone();
+    network.name = change.name.unwrap_or(network.name);
+    network.description = change.description.unwrap_or(network.description);
+    network.admin_state_up = change.admin_state_up.unwrap_or(network.admin_state_up);
+    network.shared = change.shared.unwrap_or(network.shared);
+    network.mtu = change.mtu.unwrap_or(network.mtu);
+    network.port_security = change.port_security.unwrap_or(network.port_security);
+    if before.shared && !network.shared && used_by_others(conn, &network).await? {
+        return Err(Error::conflict(
+            "network.InvalidSharedSetting",
+            format!(
+                "Unable to reconfigure sharing settings for network {id}. Multiple tenants are using it."
+            ),
+        ));
+    }
+    rows::save(conn, &network).await?;
+    if (before.mtu, before.admin_state_up) != (network.mtu, network.admin_state_up) {
+        hosts::touch_network(conn, id).await?;
+    }
+    event(conn, now, "network.update", &network.project_id, id).await?;
+    Ok(network)
+}
+
+async fn used_by_others(conn: &mut Conn, network: &Network) -> Result<bool> {
+    ports::used_by_others(conn, network.id, &network.project_id).await
+}
+
+/// Takes the network's subnets and its service port with it; any other port keeps it.
+pub async fn delete(app: &App, ctx: &Ctx, id: NetworkId) -> Result<()> {
+    let network = visible(app, ctx, id).await?;
+    change_needs(app, ctx, actions::NETWORKS_DELETE, &target(&network).public(false))?;
+    let now = app.now();
+    app.store
+        .write("network.delete", move |c| Box::pin(async move { remove(c, id, now).await }))
+        .await
+        .map_err(|e| super::or_gone(e, || errors::network_in_use(id, &[])))
+}
+
+async fn remove(conn: &mut Conn, id: NetworkId, now: Timestamp) -> Result<()> {
+    let network = rows::get(conn, id).await?.ok_or_else(|| errors::network_not_found(id))?;
+    let blocking = ports::blocking(conn, id, SHOWN).await?;
+    if !blocking.is_empty() {
+        return Err(errors::network_in_use(id, &blocking));
+    }
+    let seen = subnets::of_network(conn, id).await?;
+    // Usage first, in the order of the projects: every transaction locks it so.
+    let mut owners: BTreeMap<ProjectId, (usize, usize)> = BTreeMap::new();
+    owners.entry(network.project_id.clone()).or_default().0 += 1;
+    for subnet in &seen {
+        owners.entry(subnet.project_id.clone()).or_default().1 += 1;
+    }
+    for (project, (networks, subnets)) in &owners {
+        refund(conn, project, "networks", *networks).await?;
+        refund(conn, project, "subnets", *subnets).await?;
+    }
+    // From here on no subnet comes or goes; what came since is not refunded yet.
+    rows::lock(conn, id, now).await?.ok_or_else(|| errors::network_not_found(id))?;
+    if subnets::of_network(conn, id).await?.len() != seen.len() {
+        return Err(super::changed_meanwhile());
+    }
+    hosts::touch_network(conn, id).await?;
+    super::service_port::remove(conn, id).await?;
+    for subnet in &seen {
+        if !subnets::delete(conn, subnet.id).await? {
+            return Err(super::changed_meanwhile());
+        }
+        event(conn, now, "subnet.delete", &subnet.project_id, subnet.id).await?;
+    }
+    if !rows::delete(conn, id).await? {
+        return Err(errors::network_not_found(id));
+    }
+    event(conn, now, "network.delete", &network.project_id, id).await
+}

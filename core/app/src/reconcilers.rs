@@ -1,0 +1,41 @@
+//! What is put right in the background: level-triggered, argument-free, one function each.
+
+use crate::App;
+use canopy_types::time::SECOND;
+use canopy_types::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+const EVERY: Duration = Duration::from_secs(60);
+/// How long a deleted server can still be listed.
+/// Bytes that no row names may belong to an upload that is about to finish.
+const BLOB_GRACE_SECONDS: i64 = 3_600;
+const TOMBSTONE_SECONDS: i64 = 30 * 86_400;
+
+/// Runs until `stopped`. A failure is logged and tried again at the next round.
+pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        round(&app).await;
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+async fn round(app: &Arc<App>) {
+    if let Err(error) = purge_tombstones(app).await {
+        tracing::warn!(reconciler = "tombstones", error = error.chain(), "failed, next round tries again");
+    }
+    if let Err(error) = crate::image::collect_garbage(app, BLOB_GRACE_SECONDS).await {
+        tracing::warn!(reconciler = "blobs", error = error.chain(), "failed, next round tries again");
+    }
+}
+
+async fn purge_tombstones(app: &App) -> canopy_types::Result<()> {
+    let before = Timestamp(app.now().0 - TOMBSTONE_SECONDS * SECOND);
+    app.store
+        .write("server.purge", move |c| Box::pin(async move { canopy_store::servers::purge(c, before).await.map(|_| ()) }))
+        .await
+}

@@ -1,0 +1,123 @@
+//! Every action there is. A test holds this list against `policies/schema.cedarschema` and the route table.
+
+use crate::Action;
+
+macro_rules! actions {
+    ($($name:ident = $text:literal on $resource:literal;)*) => {
+        $(pub const $name: Action = Action { name: $text, resource: $resource };)*
+        pub const ALL: &[Action] = &[$($name),*];
+    };
+}
+
+pub mod identity {
+    use super::Action;
+
+    actions! {
+        TOKENS_VALIDATE = "identity:tokens:validate" on "Token";
+        TOKENS_REVOKE = "identity:tokens:revoke" on "Token";
+        DOMAINS_LIST = "identity:domains:list" on "Domain";
+        DOMAINS_SHOW = "identity:domains:show" on "Domain";
+        PROJECTS_LIST = "identity:projects:list" on "Project";
+        PROJECTS_SHOW = "identity:projects:show" on "Project";
+        PROJECTS_CREATE = "identity:projects:create" on "Project";
+        PROJECTS_UPDATE = "identity:projects:update" on "Project";
+        PROJECTS_DELETE = "identity:projects:delete" on "Project";
+        USERS_LIST = "identity:users:list" on "Account";
+        USERS_SHOW = "identity:users:show" on "Account";
+        USERS_CREATE = "identity:users:create" on "Account";
+        USERS_UPDATE = "identity:users:update" on "Account";
+        USERS_DELETE = "identity:users:delete" on "Account";
+        USERS_CHANGE_PASSWORD = "identity:users:change_password" on "Account";
+        USERS_LIST_PROJECTS = "identity:users:list_projects" on "Account";
+        ROLES_LIST = "identity:roles:list" on "Role";
+        ROLES_SHOW = "identity:roles:show" on "Role";
+        GRANTS_LIST = "identity:grants:list" on "Project";
+        GRANTS_ADD = "identity:grants:add" on "Project";
+        GRANTS_REMOVE = "identity:grants:remove" on "Project";
+        ROLE_ASSIGNMENTS_LIST = "identity:role_assignments:list" on "Project";
+    }
+}
+
+pub mod compute {
+    use super::Action;
+
+    actions! {
+        SERVERS_CREATE = "compute:servers:create" on "Server";
+        SERVERS_LIST = "compute:servers:list" on "Server";
+        SERVERS_LIST_ALL = "compute:servers:list_all" on "Server";
+        SERVERS_SHOW = "compute:servers:show" on "Server";
+        SERVERS_SHOW_HOST = "compute:servers:show_host" on "Server";
+        SERVERS_DELETE = "compute:servers:delete" on "Server";
+        SERVERS_START = "compute:servers:start" on "Server";
+        SERVERS_STOP = "compute:servers:stop" on "Server";
+        SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
+        FLAVORS_LIST = "compute:flavors:list" on "Flavor";
+        FLAVORS_SHOW = "compute:flavors:show" on "Flavor";
+        FLAVORS_CREATE = "compute:flavors:create" on "Flavor";
+        FLAVORS_DELETE = "compute:flavors:delete" on "Flavor";
+        KEYPAIRS_LIST = "compute:keypairs:list" on "Keypair";
+        KEYPAIRS_SHOW = "compute:keypairs:show" on "Keypair";
+        KEYPAIRS_CREATE = "compute:keypairs:create" on "Keypair";
+        KEYPAIRS_DELETE = "compute:keypairs:delete" on "Keypair";
+        ZONES_LIST = "compute:zones:list" on "Zone";
+        LIMITS_SHOW = "compute:limits:show" on "Project";
+    }
+}
+
+pub mod image {
+    use super::Action;
+
+    actions! {
+        IMAGES_CREATE = "image:images:create" on "Image";
+        IMAGES_LIST = "image:images:list" on "Image";
+        IMAGES_SHOW = "image:images:show" on "Image";
+        IMAGES_UPDATE = "image:images:update" on "Image";
+        IMAGES_DELETE = "image:images:delete" on "Image";
+        IMAGES_UPLOAD = "image:images:upload" on "Image";
+        IMAGES_DOWNLOAD = "image:images:download" on "Image";
+        IMAGES_PUBLICIZE = "image:images:publicize" on "Image";
+    }
+}
+
+pub mod network {
+    use super::Action;
+
+    actions! {
+        NETWORKS_CREATE = "network:networks:create" on "Network";
+        NETWORKS_LIST = "network:networks:list" on "Network";
+        NETWORKS_SHOW = "network:networks:show" on "Network";
+        NETWORKS_UPDATE = "network:networks:update" on "Network";
+        NETWORKS_DELETE = "network:networks:delete" on "Network";
+        SUBNETS_CREATE = "network:subnets:create" on "Subnet";
+        SUBNETS_LIST = "network:subnets:list" on "Subnet";
+        SUBNETS_SHOW = "network:subnets:show" on "Subnet";
+        SUBNETS_UPDATE = "network:subnets:update" on "Subnet";
+        SUBNETS_DELETE = "network:subnets:delete" on "Subnet";
+        PORTS_CREATE = "network:ports:create" on "Port";
+        PORTS_LIST = "network:ports:list" on "Port";
+        PORTS_SHOW = "network:ports:show" on "Port";
+        PORTS_UPDATE = "network:ports:update" on "Port";
+        PORTS_DELETE = "network:ports:delete" on "Port";
+        NETWORKS_SHARE = "network:networks:share" on "Network";
+        NETWORKS_SHOW_PROVIDER = "network:networks:show_provider" on "Network";
+        PORTS_SHOW_BINDING = "network:ports:show_binding" on "Port";
+        SECURITY_GROUPS_LIST = "network:security_groups:list" on "SecurityGroup";
+        SECURITY_GROUPS_SHOW = "network:security_groups:show" on "SecurityGroup";
+        SECURITY_GROUP_RULES_LIST = "network:security_group_rules:list" on "SecurityGroup";
+        SECURITY_GROUP_RULES_SHOW = "network:security_group_rules:show" on "SecurityGroup";
+    }
+}
+
+pub mod canopy {
+    use super::Action;
+
+    actions! {
+        DECISIONS_SHOW = "canopy:decisions:show" on "Decision";
+        STATUS_SHOW = "canopy:status:show" on "Cloud";
+    }
+}
+
+/// All actions of all services.
+pub fn all() -> impl Iterator<Item = Action> {
+    [identity::ALL, compute::ALL, image::ALL, network::ALL, canopy::ALL].into_iter().flatten().copied()
+}

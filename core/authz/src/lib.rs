@@ -1,0 +1,93 @@
+//! Who may do what: Cedar policies from files, asked once beside each write and once per list.
+//!
+//! The application names an [`Action`] and describes the [`Target`]; roles, scope and ownership go to
+//! Cedar as typed entities. Nothing is ever granted by an error: a request that cannot be evaluated is
+//! denied and logged.
+
+pub mod actions;
+mod authorizer;
+mod bundle;
+mod load;
+mod matrix;
+pub mod roles;
+
+pub use authorizer::{Authorizer, Decision};
+pub use matrix::matrix;
+
+use canopy_types::{DomainId, ProjectId, UserId};
+
+/// An action of the policy schema, e.g. `compute:servers:create`, and the type of what it acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Action {
+    pub name: &'static str,
+    /// Cedar entity type of the resource, e.g. `Server`.
+    pub resource: &'static str,
+}
+
+/// The caller, as a validated token and the role view describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub user_id: UserId,
+    pub user_name: String,
+    pub user_domain_id: DomainId,
+    /// Names of the roles held in `scope`, implied ones included.
+    pub roles: Vec<String>,
+    pub scope: Scope,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Unscoped,
+    Project { id: ProjectId, name: String, domain_id: DomainId },
+    Domain { id: DomainId },
+    System,
+}
+
+impl Principal {
+    pub fn project_id(&self) -> Option<&ProjectId> {
+        match &self.scope {
+            Scope::Project { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+}
+
+/// What is acted on, as far as policies look. Empty strings mean "none".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub id: String,
+    pub project_id: String,
+    pub domain_id: String,
+    /// The user that it belongs to (key pairs, users themselves).
+    pub user_id: String,
+    /// Readable by everybody: public images and flavors, shared networks.
+    pub public: bool,
+}
+
+impl Target {
+    pub fn in_project(project_id: &ProjectId) -> Self {
+        Self { project_id: project_id.0.clone(), ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn id(mut self, id: impl ToString) -> Self {
+        self.id = id.to_string();
+        self
+    }
+
+    #[must_use]
+    pub fn owner(mut self, user_id: &UserId) -> Self {
+        self.user_id = user_id.0.clone();
+        self
+    }
+
+    #[must_use]
+    pub fn public(mut self, public: bool) -> Self {
+        self.public = public;
+        self
+    }
+}

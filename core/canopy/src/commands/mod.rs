@@ -1,0 +1,70 @@
+//! The commands, one file each.
+
+mod agent;
+mod openapi;
+mod serve;
+mod ssh;
+
+use crate::config::Config;
+use canopy_types::Result;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+#[derive(Parser)]
+#[command(name = "canopy", version, about = "A cloud in one binary, spoken to in OpenStack's own words")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the APIs and, unless told otherwise, run this host's agent
+    Serve(File),
+    /// Run this host's agent against a controller in another process
+    Agent(File),
+    /// Log in to a server through its network's namespace on this host
+    Ssh(ssh::Ssh),
+    /// Work with the configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write the OpenAPI documents of all services
+    Openapi(openapi::Openapi),
+}
+
+#[derive(clap::Args)]
+struct File {
+    /// Configuration; without one the defaults hold
+    #[arg(long, env = "CANOPY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl File {
+    fn load(&self) -> Result<Config> {
+        load(self.config.as_deref())
+    }
+}
+
+fn load(path: Option<&Path>) -> Result<Config> {
+    path.map_or_else(|| Ok(Config::default()), Config::load)
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the file is right, and what is wrong
+    Check(File),
+}
+
+pub async fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Serve(file) => serve::serve(&file.load()?).await,
+        Command::Agent(file) => agent::agent(&file.load()?).await,
+        Command::Ssh(ssh) => ssh::ssh(&ssh).await,
+        Command::Openapi(openapi) => openapi::write(&openapi),
+        Command::Config(ConfigCommand::Check(file)) => {
+            let config = file.load()?;
+            println!("ok: listens on {}, keeps its data in {}", config.listen, config.data_dir.display());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The one binary's parts: configuration, wiring, telemetry and the commands.
+//!
+//! Only here are concrete implementations named and put together; everything below takes what it needs.
+
+pub mod commands;
+pub mod config;
+pub mod files;
+pub mod server;
+pub mod telemetry;
+mod wiring;
+
+pub use config::Config;
+pub use server::{Overrides, Running};

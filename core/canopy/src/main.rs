@@ -1,0 +1,14 @@
+use canopy::commands::{Cli, run};
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("canopy: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}

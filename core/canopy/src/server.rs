@@ -1,0 +1,150 @@
+//! A running controller: store, plugins, policies, HTTP, the in-process agent, and the reconcilers.
+
+use crate::config::Config;
+use crate::{files, telemetry, wiring};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use canopy_agent::network::NetworkExecutor;
+use canopy_agent_api::Controller;
+use canopy_app::compute::controller::LocalController;
+use canopy_app::identity::Identity;
+use canopy_app::{App, Settings};
+use canopy_hypervisor::Hypervisor;
+use canopy_store::{Options, Store};
+use canopy_types::{Clock, Error, Result, SystemClock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long accepted requests may take once a stop is asked.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What tests put in place of the real thing.
+#[derive(Default)]
+pub struct Overrides {
+    pub clock: Option<Arc<dyn Clock>>,
+    pub hypervisor: Option<Arc<dyn Hypervisor>>,
+    pub network: Option<Arc<dyn NetworkExecutor>>,
+}
+
+pub struct Running {
+    pub app: Arc<App>,
+    pub address: SocketAddr,
+    /// The token of this controller's agents.
+    pub agent_token: String,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything and answers once the API listens.
+pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
+    config.check()?;
+    files::make_dir(&config.data_dir, 0o711)?;
+    files::make_dir(&config.data_dir.join("keys"), 0o700)?;
+    let metrics = telemetry::metrics();
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| Error::unavailable("server.listen", format!("Cannot listen on {}: {e}", config.listen)))?;
+    let address = listener.local_addr().map_err(|e| Error::internal("server.address", e))?;
+    let plugins = wiring::plugins(config).await?;
+    let app = Arc::new(app(config, &plugins, overrides.clock).await?);
+    let recovered = canopy_app::image::recover(&app).await?;
+    if recovered > 0 {
+        tracing::info!(uploads = recovered, "uploads that the last run did not finish are open again");
+    }
+    let agent_token = files::token(&config.data_dir.join("keys/agent.token"))?;
+    let (stop, stopped) = watch::channel(false);
+
+    let probe = app.clone();
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || {
+                let app = probe.clone();
+                async move {
+                    match app.store.ping().await {
+                        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+                    }
+                }
+            }),
+        )
+        .route("/metrics", get(move || async move { metrics.map(|handle| handle.render()).unwrap_or_default() }))
+        .merge(canopy_api::router(app.clone(), address.to_string(), agent_token.clone()));
+    let mut tasks = vec![tokio::spawn(serve(listener, router, stopped.clone()))];
+    tasks.push(tokio::spawn(canopy_app::reconcilers::run(app.clone(), stopped.clone())));
+    if config.agent.enabled {
+        let controller: Arc<dyn Controller> = Arc::new(LocalController(app.clone()));
+        let agent = match (overrides.hypervisor, overrides.network) {
+            (Some(hypervisor), Some(network)) => {
+                let agent_config = wiring::agent_config(config, wiring::agent_dir(config)?)?;
+                wiring::with(agent_config, controller, hypervisor, plugins.network, network)
+            }
+            _ => wiring::agent(config, controller, plugins.network).await?,
+        };
+        tasks.push(tokio::spawn(async move { agent.run(stopped).await }));
+    }
+    tracing::info!(%address, data_dir = %config.data_dir.display(), "canopy serves");
+    Ok(Running { app, address, agent_token, stop, tasks })
+}
+
+async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn Clock>>) -> Result<App> {
+    let options = match &config.database.url {
+        Some(url) => Options::url(url.clone()),
+        None => Options::sqlite(&config.data_dir.join("canopy.db")),
+    };
+    let store = Store::open(&options).await?;
+    let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
+    let mut settings = Settings::new(config.data_dir.clone());
+    settings.region.clone_from(&config.region);
+    settings.zone.clone_from(&config.zone);
+    settings.public_url.clone_from(&config.public_url);
+    settings.token_seconds = config.token_seconds;
+    settings.image_max_bytes = config.image_max_gib << 30;
+    settings.quota_defaults.extend(config.quota.defaults.clone());
+    if let Some(password) = canopy_app::identity::bootstrap(&store, clock.as_ref()).await? {
+        files::write_secret(&config.data_dir.join("admin-password"), &password)?;
+        tracing::info!(file = %config.data_dir.join("admin-password").display(), "first start: made the user admin");
+    }
+    let identity = Identity::open(&store, clock.clone(), &settings).await?;
+    Ok(App {
+        authorizer: wiring::authorizer(config)?,
+        scheduler: plugins.scheduler.clone(),
+        quota: plugins.quota.clone(),
+        blobs: canopy_app::image::Blobs::open(&config.data_dir.join("images"))?,
+        fleet: Default::default(),
+        questions: Default::default(),
+        identity,
+        settings,
+        clock,
+        store,
+    })
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let drained = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(drained).await {
+        tracing::error!(%error, "the API stopped serving");
+    }
+}
+
+impl Running {
+    /// Accepted requests are finished, the agent's steps too; guests go on running.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        for mut task in self.tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.app.store.close().await;
+    }
+}

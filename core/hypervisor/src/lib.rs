@@ -1,0 +1,123 @@
+//! What the agent needs of a hypervisor: described domains, their states, events and consoles.
+//!
+//! `canopy-libvirt` implements it on libvirt/QEMU; [`fake`] in memory, with fault injection, for unit
+//! tests and for measuring the control plane without guests.
+
+pub mod fake;
+
+use async_trait::async_trait;
+use canopy_types::{Error, ServerId};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tokio::sync::broadcast;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostInfo {
+    pub vcpus: i64,
+    pub memory_mib: i64,
+    pub hypervisor_type: String,
+    pub hypervisor_version: i64,
+    /// `kvm` or `tcg`.
+    pub acceleration: String,
+    /// Why that one, for the log and the operator.
+    pub acceleration_reason: String,
+}
+
+/// One guest, complete: the driver needs nothing else to define it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DomainSpec {
+    pub id: ServerId,
+    /// `instance-%08x`.
+    pub name: String,
+    /// Shown by `virsh` and kept in the domain's metadata; any text.
+    pub title: String,
+    /// `smbios` family data: cloud-init finds the OpenStack source by the product name.
+    pub project_id: String,
+    pub vcpus: i64,
+    pub memory_mib: i64,
+    pub boot: Boot,
+    /// In order: the first is the root disk (`vda`).
+    pub disks: Vec<Disk>,
+    pub config_drive: Option<PathBuf>,
+    pub nics: Vec<Nic>,
+    /// Where the serial console is logged.
+    pub console_log: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Boot {
+    /// BIOS from the first disk.
+    Disk,
+    Kernel {
+        kernel: PathBuf,
+        initrd: Option<PathBuf>,
+        cmdline: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Disk {
+    pub path: PathBuf,
+    /// `qcow2` or `raw`.
+    pub format: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    pub mac: String,
+    pub bridge: String,
+    /// Name of the tap device: known before it exists, so that filters can name it.
+    pub tap: String,
+    pub mtu: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DomainState {
+    Running,
+    Paused,
+    Stopped,
+    Crashed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainStatus {
+    pub id: ServerId,
+    pub name: String,
+    pub state: DomainState,
+}
+
+/// A hint that something happened; the truth is what [`Hypervisor::list`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This domain changed.
+    Changed(ServerId),
+    /// The connection was lost and is back: everything may have changed.
+    Resync,
+}
+
+/// Every call is idempotent, has a deadline inside, and fails with a message fit for a server's fault.
+/// Only domains that carry Canopy's metadata are listed or touched.
+#[async_trait]
+pub trait Hypervisor: Send + Sync + 'static {
+    async fn host(&self) -> Result<HostInfo, Error>;
+
+    async fn list(&self) -> Result<Vec<DomainStatus>, Error>;
+
+    /// Defines the domain, replacing an earlier definition of the same server.
+    async fn define(&self, domain: &DomainSpec) -> Result<(), Error>;
+
+    /// No error when it runs already.
+    async fn start(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Asks the guest to power off (ACPI); the caller waits for the state.
+    async fn shutdown(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Cuts the power. No error when it does not run or does not exist.
+    async fn destroy(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Forgets the domain, destroying it first. No error when it does not exist.
+    async fn undefine(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Bounded; a receiver that lags must list.
+    fn events(&self) -> broadcast::Receiver<Event>;
+}

@@ -1,0 +1,2 @@
+#[path = "../../../tests/integration/libvirt.rs"]
+mod libvirt;

@@ -1,0 +1,74 @@
+//! A decision and why it came out so: stored with the server, readable at `/canopy/v1/decisions/{id}`.
+
+use crate::Request;
+use canopy_types::{DecisionId, HostId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Version of this document.
+    pub v: u32,
+    pub id: DecisionId,
+    pub revision: i64,
+    pub request: Request,
+    pub winner: Option<HostId>,
+    pub winner_name: Option<String>,
+    pub hosts_considered: u64,
+    pub hosts_feasible: u64,
+    /// Hosts refused, per rule, most first.
+    pub refused: Vec<RuleCount>,
+    /// The three best, winner first.
+    pub top: Vec<ScoredHost>,
+    pub plugin: PluginUse,
+    /// For a refusal: the nearest capacity per resource class.
+    pub nearest: Vec<Smallest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleCount {
+    /// e.g. `capacity:VCPU`, `zone`, `closed`, `veto`.
+    pub rule: String,
+    pub hosts: u64,
+    /// One example in words: "host-1 has 2 of 4 VCPU free".
+    pub example: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoredHost {
+    pub host_id: HostId,
+    pub name: String,
+    pub score: f32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginUse {
+    pub name: String,
+    pub version: String,
+    /// sha256 of the component; empty for the built-in.
+    pub digest: String,
+    /// What went wrong in the plugin, when the built-in decided in its place.
+    pub fault: Option<String>,
+}
+
+/// The most that any one open host could give of a class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Smallest {
+    pub class: String,
+    pub wanted: i64,
+    pub most_free: i64,
+}
+
+impl Decision {
+    /// The sentence in a refused server's fault.
+    pub fn refusal(&self) -> String {
+        let mut text = String::from("No valid host was found.");
+        if self.hosts_considered == 0 {
+            text.push_str(" No host has registered yet.");
+        }
+        for rule in self.refused.iter().take(4) {
+            text.push_str(&format!(" {} of {} hosts refused by {}: {}.", rule.hosts, self.hosts_considered, rule.rule, rule.example));
+        }
+        text.push_str(&format!(" Decision {}.", self.id));
+        text
+    }
+}

@@ -1,0 +1,20 @@
+//! The contracts of `sdk/wit`, as Rust. Generated; nothing outside this crate names what is in here.
+
+/// `canopy:scheduler@1`, world `scorer`.
+pub(crate) mod scheduler {
+    wasmtime::component::bindgen!({ path: "../../sdk/wit/scheduler/v1", world: "scorer" });
+    pub(crate) use exports::canopy::scheduler::scoring::{Class, Columns};
+}
+
+/// `canopy:quota@1`, world `rule`.
+pub(crate) mod quota {
+    wasmtime::component::bindgen!({ path: "../../sdk/wit/quota/v1", world: "rule" });
+    #[cfg(test)]
+    pub(crate) use exports::canopy::quota::limits::Denial;
+    pub(crate) use exports::canopy::quota::limits::{Charge, Subject, Usage, Verdict};
+}
+
+/// `canopy:network@1`, world `backend`.
+pub(crate) mod network {
+    wasmtime::component::bindgen!({ path: "../../sdk/wit/network/v1", world: "backend" });
+}

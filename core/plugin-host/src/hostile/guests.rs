@@ -1,0 +1,119 @@
+//! Hostile guests are core modules in text, wrapped as any guest is: what a language's tool chain would
+//! never write is written by hand here.
+
+use std::path::Path;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const SCHEDULER: &str = include_str!("../../../../sdk/wit/scheduler/v1/scheduler.wit");
+const QUOTA: &str = include_str!("../../../../sdk/wit/quota/v1/quota.wit");
+const NETWORK: &str = include_str!("../../../../sdk/wit/network/v1/network.wit");
+
+/// Memory, a table and an allocator that never frees. Address 16 is for results, 1024 for constants.
+const FRAME: &str = r#"
+  (memory (export "memory") 2)
+  (table $table 1 funcref)
+  (global $heap (mut i32) (i32.const 65536))
+  (func $alloc (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
+    (global.set $heap (i32.add (local.get $at) (local.get $new)))
+    (block $enough
+      (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+      (br_if $enough (i32.ne (i32.const -1)
+        (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get $new) (i32.const 16))))))
+      unreachable)
+    (local.get $at))
+  (func $deep (param $n i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get $n))))
+"#;
+
+/// A scorer that prefers row 1, unless 13 of the first class are wanted: then it does `mischief`. The code
+/// may use `$rows`, `$list` (the scores, allocated) and `$alloc`; `init` answers with `init`.
+pub(super) fn scorer(init: &str, mischief: &str, explain: &str) -> Vec<u8> {
+    component(SCHEDULER, "scorer", &scorer_text(init, mischief, explain))
+}
+
+/// A healthy scorer with more in its module: what happens before `init`.
+pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
+    let text = scorer_text("", "", "");
+    component(SCHEDULER, "scorer", &text.replacen("(module", &format!("(module {fields}"), 1))
+}
+
+fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
+    let params = "(param $wants i32) (param $wants_len i32) (param $want_traits i32) (param $want_traits_len i32)
+        (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $used i32) (param $used_len i32)
+        (param $traits i32) (param $traits_len i32) (result i32)";
+    format!(
+        r#"(module {FRAME}
+          (data (i32.const 1024) "this configuration is not for me")
+          (func (export "canopy:scheduler/scoring@1.0.0#init")
+            (param $config i32) (param $config_len i32) (param $resources i32) (param $resources_len i32)
+            (param $traits i32) (param $traits_len i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.const 0))
+            {init}
+            (i32.const 16))
+          (func (export "canopy:scheduler/scoring@1.0.0#score") {params}
+            (local $list i32) (local $i i32)
+            (local.set $list (call $alloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.mul (local.get $rows) (i32.const 4))))
+            (block $done (loop $next
+              (br_if $done (i32.eq (local.get $i) (local.get $rows)))
+              (f32.store (i32.add (local.get $list) (i32.mul (local.get $i) (i32.const 4)))
+                (select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1))))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br $next)))
+            (i32.store (i32.const 16) (local.get $list))
+            (i32.store (i32.const 20) (local.get $rows))
+            (if (f64.eq (f64.load (local.get $wants)) (f64.const 13)) (then {mischief}))
+            (i32.const 16))
+          (func (export "canopy:scheduler/scoring@1.0.0#explain") {params}
+            {explain}
+            (i32.const 16)))"#
+    )
+}
+
+/// A quota rule whose verdict is at address 16 when `check` is done.
+pub(super) fn rule(check: &str) -> Vec<u8> {
+    let params = "i32 ".repeat(14);
+    let text = format!(
+        r#"(module {FRAME}
+          (data (i32.const 1024) "coresno")
+          (func (export "canopy:quota/limits@1.0.0#init") (param i32 i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
+          (func (export "canopy:quota/limits@1.0.0#check") (param {params}) (result i32) {check} (i32.const 16)))"#
+    );
+    component(QUOTA, "rule", &text)
+}
+
+/// A network backend whose plan is at address 16 when `plan` is done.
+pub(super) fn backend(plan: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module {FRAME}
+          (data (i32.const 1024) "bridge@1{{}}11111111-2222-4333-8444-555555555555")
+          (func (export "canopy:network/planning@1.0.0#init") (param i32 i32 i32 i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
+          (func (export "canopy:network/planning@1.0.0#validate") (param i32 i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
+          (func (export "canopy:network/planning@1.0.0#plan-host") (param i32 i32) (result i32)
+            {plan} (i32.const 16)))"#
+    );
+    component(NETWORK, "backend", &text)
+}
+
+fn component(wit: &str, world: &str, text: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(text).unwrap();
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("contract.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}
+
+/// Writes a plugin's folder, with the tightest limits that a healthy test guest keeps.
+pub(super) fn install(dir: &Path, kind: &str, component: &[u8], more: &str) {
+    let manifest = format!(
+        "name = \"hostile\"\nversion = \"0\"\nkind = \"{kind}\"\nsdk = \"1.0\"\ncomponent = \"hostile.wasm\"\n{more}\n\
+         [limits]\nmemory_mib = 16\ndeadline_ms = 100\n"
+    );
+    std::fs::write(dir.join("plugin.toml"), manifest).unwrap();
+    std::fs::write(dir.join("hostile.wasm"), component).unwrap();
+}

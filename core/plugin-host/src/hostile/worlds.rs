@@ -1,0 +1,127 @@
+//! Faults of quota rules and network backends.
+
+use super::guests::{backend, install, rule};
+use crate::{Charge, NetworkPlugin, PluginHost, QuotaPlugin, QuotaQuestion, Usage, Verdict};
+use canopy_agent_api::NetworkSpec;
+use canopy_types::{ProjectId, UserId};
+use serde_json::{Value, json};
+
+const NETWORK: &str = "11111111-2222-4333-8444-555555555555";
+
+fn load_rule(check: &str) -> QuotaPlugin {
+    let dir = tempfile::tempdir().unwrap();
+    install(dir.path(), "quota", &rule(check), "");
+    PluginHost::new().unwrap().load_quota(dir.path(), Value::Null).unwrap()
+}
+
+async fn ask(plugin: &QuotaPlugin, amount: i64) -> Verdict {
+    let question = QuotaQuestion {
+        project_id: ProjectId::random(),
+        user_id: UserId::random(),
+        usage: vec![Usage { resource: "cores".into(), limit: 20, used: 18 }],
+        charges: vec![Charge { resource: "cores".into(), amount }],
+        attributes: vec![("zone".into(), "nova".into())],
+    };
+    plugin.check(question).await
+}
+
+/// Stores `values` as words from address 16 on.
+fn words(values: &[i64]) -> String {
+    let store =
+        |(i, value): (usize, &i64)| format!("(i32.store (i32.const {}) (i32.const {value}))", 16 + 4 * i);
+    values.iter().enumerate().map(store).collect()
+}
+
+#[tokio::test]
+async fn a_verdict_is_the_guests_when_it_keeps_the_contract() {
+    // Denies "cores" (1024, 5 bytes) because "no" (1029, 2 bytes), whatever the limit.
+    let plugin = load_rule(&words(&[1, 1024, 5, 1029, 2]));
+    assert_eq!(ask(&plugin, 1).await, Verdict::Deny { resource: "cores".into(), reason: "no".into() });
+    assert_eq!(ask(&load_rule(&words(&[0])), 1000).await, Verdict::Allow);
+}
+
+#[tokio::test]
+async fn a_rule_at_fault_is_replaced_by_the_limit_check() {
+    for check in [
+        "unreachable",
+        "(loop $ever (br $ever))",
+        "(if (i32.eq (i32.const -1) (memory.grow (i32.const 65000))) (then unreachable))",
+        // No such verdict; a denial of what was not asked for; without a reason; reasons that are no text.
+        &words(&[7]),
+        &words(&[1, 1025, 4, 1029, 2]),
+        &words(&[1, 1024, 5, 1029, 0]),
+        &words(&[1, 1024, 5, 1029, 64]),
+        &words(&[1, 1024, 5, -16, 1024]),
+        &words(&[1, 1024, 5, 0, 60_000]),
+    ] {
+        let plugin = load_rule(check);
+        for _ in 0..2 {
+            assert_eq!(ask(&plugin, 2).await, Verdict::Allow, "{check}");
+            let Verdict::Deny { reason, .. } = ask(&plugin, 5).await else { panic!("{check}: allowed") };
+            assert_eq!(reason, "Quota exceeded for cores: Requested 5, but already used 18 of 20 cores");
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_rows_than_the_contract_has_are_not_sent() {
+    let charges = (0..1001).map(|i| Charge { resource: format!("r{i}"), amount: 1 }).collect();
+    let (project_id, user_id) = (ProjectId::random(), UserId::random());
+    let question = QuotaQuestion { project_id, user_id, usage: vec![], charges, attributes: vec![] };
+    // The guest would deny.
+    assert_eq!(load_rule(&words(&[1, 1024, 5, 1029, 2])).check(question).await, Verdict::Allow);
+}
+
+fn load_backend(plan: &str) -> NetworkPlugin {
+    let dir = tempfile::tempdir().unwrap();
+    install(dir.path(), "network", &backend(plan), "");
+    PluginHost::new().unwrap().load_network(dir.path(), Value::Null).unwrap()
+}
+
+fn networks() -> Vec<NetworkSpec> {
+    let network = json!({"id": NETWORK, "project_id": "0".repeat(32), "segment": 1, "mtu": 1500, "dns_domain": "",
+                         "subnets": [], "ports": []});
+    vec![serde_json::from_value(network).unwrap()]
+}
+
+/// One item: kind at 1024 (8 bytes), body at 1032 (2 bytes), key at 1034 (36 bytes), unless said otherwise.
+fn one(kind: (i64, i64), key: (i64, i64), body: (i64, i64)) -> String {
+    let item = [kind.0, kind.1, key.0, key.1, body.0, body.1];
+    let store =
+        |(i, value): (usize, &i64)| format!("(i32.store (i32.const {}) (i32.const {value}))", 64 + 4 * i);
+    let item: String = item.iter().enumerate().map(store).collect();
+    item + &words(&[0, 64, 1])
+}
+
+#[tokio::test]
+async fn a_plan_is_taken_whole_or_not_at_all() {
+    let good = load_backend(&one((1024, 8), (1034, 36), (1032, 2)));
+    let plan = good.plan_host(networks()).await.unwrap();
+    assert_eq!(
+        (plan[0].kind.as_str(), plan[0].key.as_str(), plan[0].body.as_str()),
+        ("bridge@1", NETWORK, "{}")
+    );
+    // The same answer for a host without networks is about nothing.
+    assert_eq!(good.plan_host(Vec::new()).await.unwrap_err().code, "plugin.fault");
+    assert!(good.validate(networks()).await.is_ok());
+
+    for (plan, why) in [
+        (one((1024, 7), (1034, 36), (1032, 2)), "answer"),
+        (one((1024, 8), (1034, 35), (1032, 2)), "answer"),
+        (one((1024, 8), (1034, 36), (1032, 1)), "answer"),
+        (one((1024, 8), (1034, 36), (-16, 1024)), "answer"),
+        (words(&[0, 1024, -1]), "answer"),
+        ("unreachable".to_owned(), "trap"),
+        ("(loop $ever (br $ever))".to_owned(), "deadline"),
+    ] {
+        let error = load_backend(&plan).plan_host(networks()).await.unwrap_err();
+        assert_eq!(error.code, "plugin.fault");
+        assert!(error.message.contains(why), "{plan}: {}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_backends_no_is_told_as_its_own() {
+    let error = load_backend(&words(&[1, 1024, 8])).plan_host(networks()).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), ("network.refused", "Plugin hostile refuses: bridge@1"));
+}

@@ -1,0 +1,154 @@
+//! `canopy:network@1`.
+
+use crate::bindings::network::Backend;
+use crate::fault::{Fault, short};
+use crate::host::Loaded;
+use crate::items::{self, Known};
+use crate::manifest::PluginKind;
+use crate::meter::Meter;
+use crate::sandbox::Sandbox;
+use crate::worker::Worker;
+use canopy_agent_api::NetworkSpec;
+use canopy_types::{Error, Kind};
+use serde::{Deserialize, Serialize};
+
+/// One thing that should exist on the host. The plan is a set: the executor applies the difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Item {
+    /// `bridge@1`, `namespace@1`, `dhcp@1`, `metadata@1`, `antispoof@1`.
+    pub kind: String,
+    /// Unique within the kind.
+    pub key: String,
+    /// Canonical JSON (sorted keys), checked against the kind's schema by the executor.
+    pub body: String,
+}
+
+/// A loaded network backend; cheap to clone.
+#[derive(Clone)]
+pub struct NetworkPlugin {
+    guest: Option<Guest>,
+}
+
+#[derive(Clone)]
+struct Guest {
+    name: String,
+    worker: Worker<WasmBackend>,
+    meter: Meter,
+}
+
+struct WasmBackend {
+    sandbox: Sandbox<Backend>,
+    meter: Meter,
+}
+
+/// The document that a backend plans from.
+#[derive(Serialize)]
+struct View<'a> {
+    v: u32,
+    networks: &'a [NetworkSpec],
+}
+
+impl NetworkPlugin {
+    /// No backend: networks are rows and nothing more.
+    pub fn none() -> Self {
+        Self { guest: None }
+    }
+
+    /// The items this host needs for these networks, by kind and key. An error leaves the last plan in force.
+    pub async fn plan_host(&self, networks: Vec<NetworkSpec>) -> Result<Vec<Item>, Error> {
+        let Some(guest) = &self.guest else { return Ok(Vec::new()) };
+        let answer = guest.worker.ask(move |backend| backend.plan(&networks)).await;
+        guest.answer(answer)
+    }
+
+    /// Whether the backend can realise these networks; asked before a change is committed.
+    pub async fn validate(&self, networks: Vec<NetworkSpec>) -> Result<(), Error> {
+        let Some(guest) = &self.guest else { return Ok(()) };
+        let answer = guest.worker.ask(move |backend| backend.validate(&networks)).await;
+        guest.answer(answer)
+    }
+
+    pub(crate) fn load(loaded: Loaded<Backend>) -> Result<Self, Error> {
+        let Loaded { manifest, config, engine, pre, .. } = loaded;
+        let meter = Meter::new(&manifest.name, PluginKind::Network);
+        let kinds: Vec<String> = items::KINDS.iter().map(|kind| (*kind).to_owned()).collect();
+        let init = move |world: &Backend, store: &mut wasmtime::Store<_>| {
+            world.canopy_network_planning().call_init(store, &config, &kinds)
+        };
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init);
+        sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
+        let backend = WasmBackend { sandbox, meter: meter.clone() };
+        let worker =
+            Worker::start(&manifest.name, backend).map_err(|e| Error::internal("plugin.thread", e))?;
+        Ok(Self { guest: Some(Guest { name: manifest.name, worker, meter }) })
+    }
+}
+
+/// A fault, or the backend's own no.
+type Answer<T> = Result<Result<T, String>, Fault>;
+
+impl Guest {
+    fn answer<T>(&self, asked: Result<Answer<T>, Fault>) -> Result<T, Error> {
+        let answer = asked.unwrap_or_else(|fault| {
+            self.meter.fault(&fault);
+            Err(fault)
+        });
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(why)) => {
+                let why = short(&why);
+                Err(Error::new(
+                    Kind::BadRequest,
+                    "network.refused",
+                    format!("Plugin {} refuses: {why}", self.name),
+                ))
+            }
+            Err(fault) => {
+                Err(Error::unavailable("plugin.fault", format!("Plugin {} failed, {fault}", self.name)))
+            }
+        }
+    }
+}
+
+impl WasmBackend {
+    fn plan(&mut self, networks: &[NetworkSpec]) -> Answer<Vec<Item>> {
+        let meter = self.meter.clone();
+        meter.call(|| {
+            let view = view(networks)?;
+            self.sandbox.call(|world, store| {
+                let plan = world.canopy_network_planning().call_plan_host(store, &view)?;
+                let plan = match plan {
+                    Ok(plan) => plan,
+                    Err(why) => return Ok(Ok(Err(why))),
+                };
+                let items =
+                    plan.into_iter().map(|item| Item { kind: item.kind, key: item.key, body: item.body });
+                Ok(items::check(items.collect(), &Known::of(networks)).map(Ok))
+            })
+        })
+    }
+
+    fn validate(&mut self, networks: &[NetworkSpec]) -> Answer<()> {
+        let meter = self.meter.clone();
+        meter.call(|| {
+            let view = view(networks)?;
+            self.sandbox
+                .call(|world, store| Ok(Ok(world.canopy_network_planning().call_validate(store, &view)?)))
+        })
+    }
+}
+
+fn view(networks: &[NetworkSpec]) -> Result<String, Fault> {
+    serde_json::to_string(&View { v: 1, networks }).map_err(|e| Fault::Host(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_backend_nothing_is_planned_and_nothing_refused() {
+        assert_eq!(NetworkPlugin::none().plan_host(Vec::new()).await.unwrap(), []);
+        assert!(NetworkPlugin::none().validate(Vec::new()).await.is_ok());
+    }
+}

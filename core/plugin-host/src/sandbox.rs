@@ -1,0 +1,145 @@
+//! One guest instance with its limits, thrown away after a fault and made anew when next needed.
+//!
+//! After a trap no call may enter that instance again, nor a new instance in the same `Store`; so the pair
+//! lives and dies together. The epoch deadline is set before instantiation and before each call: an
+//! instance that loops in its constructor is as much a fault as one that loops in an answer.
+
+use crate::fault::{Fault, short};
+use crate::limits::Limiter;
+use crate::manifest::{Limits, PluginKind};
+use std::time::Duration;
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store, Trap};
+
+/// How often the engine's epoch advances; deadlines are kept to within two of these.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+/// What one answer may make the host allocate, bytes.
+const ANSWER: usize = 16 << 20;
+
+/// The bindings of one world, as the sandbox needs them.
+pub(crate) trait World: Sized + Send + 'static {
+    const KIND: PluginKind;
+    type Pre: Send + 'static;
+
+    /// Checks that the exports are those of this world.
+    fn prepare(pre: InstancePre<Limiter>) -> wasmtime::Result<Self::Pre>;
+    fn instantiate(pre: &Self::Pre, store: &mut Store<Limiter>) -> wasmtime::Result<Self>;
+}
+
+macro_rules! world {
+    ($kind:ident, $module:ident, $world:ident, $pre:ident) => {
+        impl World for crate::bindings::$module::$world {
+            const KIND: PluginKind = PluginKind::$kind;
+            type Pre = crate::bindings::$module::$pre<Limiter>;
+
+            fn prepare(pre: InstancePre<Limiter>) -> wasmtime::Result<Self::Pre> {
+                Self::Pre::new(pre)
+            }
+
+            fn instantiate(pre: &Self::Pre, store: &mut Store<Limiter>) -> wasmtime::Result<Self> {
+                pre.instantiate(store)
+            }
+        }
+    };
+}
+
+world!(Scheduler, scheduler, Scorer, ScorerPre);
+world!(Quota, quota, Rule, RulePre);
+world!(Network, network, Backend, BackendPre);
+
+/// What a call of the guest gives: an outer error is a trap, an inner one an answer outside the contract.
+pub(crate) type Called<T> = wasmtime::Result<Result<T, String>>;
+type Init<W> = Box<dyn Fn(&W, &mut Store<Limiter>) -> Called<()> + Send>;
+
+/// At most one live instance of a component.
+pub(crate) struct Sandbox<W: World> {
+    engine: Engine,
+    pre: W::Pre,
+    limits: Limits,
+    init: Init<W>,
+    alive: Option<(Store<Limiter>, W)>,
+}
+
+impl<W: World> Sandbox<W> {
+    pub(crate) fn new(
+        engine: Engine,
+        pre: W::Pre,
+        limits: Limits,
+        init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static,
+    ) -> Self {
+        Self { engine, pre, limits, init: Box::new(init), alive: None }
+    }
+
+    /// Starts the next call with another `init`, in a new instance.
+    pub(crate) fn restart(&mut self, init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static) {
+        self.alive = None;
+        self.init = Box::new(init);
+    }
+
+    /// Makes the instance, so that what is wrong with it shows before the first question.
+    pub(crate) fn ready(&mut self) -> Result<(), Fault> {
+        if self.alive.is_none() {
+            self.alive = Some(self.fresh()?);
+        }
+        Ok(())
+    }
+
+    /// One call. Whatever goes wrong, the instance is gone and the next call gets a new one.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: impl FnOnce(&W, &mut Store<Limiter>) -> Called<T>,
+    ) -> Result<T, Fault> {
+        self.ready()?;
+        let Some((mut store, world)) = self.alive.take() else {
+            return Err(Fault::Host("no instance".to_owned()));
+        };
+        self.arm(&mut store);
+        match call(&world, &mut store) {
+            Ok(Ok(answer)) => {
+                self.alive = Some((store, world));
+                Ok(answer)
+            }
+            Ok(Err(why)) => Err(Fault::Answer(short(&why))),
+            Err(error) => Err(self.classify(&error, &mut store, Fault::Answer)),
+        }
+    }
+
+    fn fresh(&self) -> Result<(Store<Limiter>, W), Fault> {
+        let mut store = Store::new(&self.engine, Limiter::new(&self.limits));
+        store.limiter(|limiter| limiter);
+        store.set_hostcall_fuel(ANSWER);
+        self.arm(&mut store);
+        let world = W::instantiate(&self.pre, &mut store);
+        let world = world.map_err(|error| self.classify(&error, &mut store, Fault::Memory))?;
+        self.arm(&mut store);
+        match (self.init)(&world, &mut store) {
+            Ok(Ok(())) => Ok((store, world)),
+            Ok(Err(why)) => Err(Fault::Init(short(&why))),
+            Err(error) => Err(self.classify(&error, &mut store, Fault::Answer)),
+        }
+    }
+
+    fn arm(&self, store: &mut Store<Limiter>) {
+        store.data_mut().take_refusal();
+        // One more: the current tick may be nearly over.
+        let ticks = self.limits.deadline().as_micros().div_ceil(TICK.as_micros()) + 1;
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+    }
+
+    /// A refusal of memory explains whatever came after it: Rust guests then end as `unreachable`.
+    fn classify(
+        &self,
+        error: &wasmtime::Error,
+        store: &mut Store<Limiter>,
+        other: fn(String) -> Fault,
+    ) -> Fault {
+        if let Some(why) = store.data_mut().take_refusal() {
+            return Fault::Memory(why);
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Fault::Deadline(self.limits.deadline()),
+            Some(trap) => Fault::Trap(trap.to_string()),
+            None => other(short(&format!("{error:#}"))),
+        }
+    }
+}

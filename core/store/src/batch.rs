@@ -1,0 +1,126 @@
+//! SQLite's one writer: requests are decided in order and share a commit.
+//!
+//! The writer takes what is queued (never waiting for more), runs each closure in its own savepoint
+//! against the batch's running state, commits once, and only then answers. A closure that fails is rolled
+//! back alone. When the commit itself fails, each closure is run and committed singly, so one bad
+//! neighbour cannot fail the others.
+
+use crate::store::db;
+use crate::{BoxFuture, Conn};
+use canopy_types::effect::effect;
+use canopy_types::{Error, Kind, Result};
+use futures::FutureExt;
+use sqlx::{AnyPool, Connection, Executor};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Writes waiting at once; past it the caller gets 503 with Retry-After.
+const QUEUE: usize = 1_024;
+/// Writes sharing one commit.
+const BATCH: usize = 64;
+
+type Outcome = Result<Box<dyn Any + Send>>;
+type Run = Box<dyn for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, Box<dyn Any + Send>> + Send + Sync>;
+
+pub struct Job {
+    name: &'static str,
+    run: Run,
+}
+
+impl Job {
+    pub fn new<T, F>(name: &'static str, work: F) -> Self
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
+    {
+        let run: Run = Box::new(move |conn| {
+            let future = work(conn);
+            Box::pin(async move { future.await.map(|value| Box::new(value) as Box<dyn Any + Send>) })
+        });
+        Self { name, run }
+    }
+}
+
+struct Queued {
+    job: Job,
+    answer: oneshot::Sender<Outcome>,
+}
+
+pub struct Writer {
+    queue: mpsc::Sender<Queued>,
+    pool: AnyPool,
+}
+
+impl Writer {
+    pub fn spawn(pool: AnyPool, commits: watch::Sender<u64>) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(work_off(pool.clone(), jobs, commits));
+        Self { queue, pool }
+    }
+
+    pub async fn run<T: Send + 'static>(&self, job: Job) -> Result<T> {
+        let (answer, outcome) = oneshot::channel();
+        self.queue.try_send(Queued { job, answer }).map_err(|e| {
+            let full = matches!(e, mpsc::error::TrySendError::Full(_));
+            let message = if full { "Too many writes are waiting. Try again in a second." } else { "Shutting down." };
+            Error::new(Kind::Unavailable, "store.overloaded", message)
+        })?;
+        let value = outcome.await.map_err(|e| Error::internal("store.writer_gone", e))??;
+        value
+            .downcast::<T>()
+            .map(|value| *value)
+            .map_err(|_| Error::internal("store.type", "a write answered with another type"))
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watch::Sender<u64>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        let outcomes = match together(&pool, &batch).await {
+            Ok(outcomes) => outcomes,
+            Err(error) if batch.len() == 1 => vec![Err(error)],
+            Err(error) => {
+                tracing::warn!(error = error.chain(), writes = batch.len(), "shared commit failed, running singly");
+                let mut outcomes = Vec::with_capacity(batch.len());
+                for queued in batch.chunks(1) {
+                    outcomes.push(together(&pool, queued).await.map_or_else(Err, |mut one| {
+                        one.pop().unwrap_or_else(|| Err(Error::internal("store.empty", "no outcome")))
+                    }));
+                }
+                outcomes
+            }
+        };
+        commits.send_modify(|n| *n += 1);
+        for (queued, outcome) in batch.drain(..).zip(outcomes) {
+            // The caller may be gone; the write stands all the same.
+            let _ = queued.answer.send(outcome);
+        }
+    }
+}
+
+/// Runs the batch in one transaction. An `Err` means that nothing of it was committed.
+async fn together(pool: &AnyPool, batch: &[Queued]) -> Result<Vec<Outcome>> {
+    let mut conn = pool.acquire().await.map_err(db)?;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(db)?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for queued in batch {
+        tx.execute("SAVEPOINT work").await.map_err(db)?;
+        let outcome = AssertUnwindSafe((queued.job.run)(&mut tx)).catch_unwind().await.unwrap_or_else(|_| {
+            Err(Error::internal("store.panicked", format!("{} panicked", queued.job.name)))
+        });
+        if outcome.is_err() {
+            tx.execute("ROLLBACK TO work").await.map_err(db)?;
+        }
+        tx.execute("RELEASE work").await.map_err(db)?;
+        outcomes.push(outcome);
+    }
+    // A batch's crash points carry the name of its first write: tests run writes one at a time.
+    let name = batch.first().map_or("store.commit", |queued| queued.job.name);
+    effect(name, tx.commit()).await.map_err(db)?;
+    Ok(outcomes)
+}

@@ -1,0 +1,172 @@
+//! Flavors: owned by the cloud, not by a project.
+
+use crate::rows::{Columns, to_json};
+use crate::store::db;
+use crate::Conn;
+use canopy_types::{FlavorId, Result, Timestamp};
+use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flavor {
+    pub id: FlavorId,
+    pub name: String,
+    pub vcpus: i64,
+    pub memory_mib: i64,
+    /// 0 means as large as the image.
+    pub root_gib: i64,
+    pub ephemeral_gib: i64,
+    pub swap_mib: i64,
+    /// A decimal number, kept as the text that was given.
+    pub rxtx_factor: String,
+    pub is_public: bool,
+    pub extra_specs: BTreeMap<String, String>,
+    pub created_at: Timestamp,
+}
+
+/// `None` means "any".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub is_public: Option<bool>,
+    pub min_memory_mib: Option<i64>,
+    pub min_root_gib: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    Id,
+    Name,
+    Memory,
+    Vcpus,
+    Root,
+    Ephemeral,
+    Swap,
+    IsPublic,
+    CreatedAt,
+}
+
+impl SortKey {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Name => "name",
+            Self::Memory => "memory_mib",
+            Self::Vcpus => "vcpus",
+            Self::Root => "root_gib",
+            Self::Ephemeral => "ephemeral_gib",
+            Self::Swap => "swap_mib",
+            Self::IsPublic => "is_public",
+            Self::CreatedAt => "created_at",
+        }
+    }
+}
+
+const COLUMNS: &str = "id, name, vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib, rxtx_factor, is_public, \
+     extra_specs, created_at";
+
+fn flavor(row: &AnyRow) -> Result<Flavor> {
+    Ok(Flavor {
+        id: FlavorId(row.text("id")?),
+        name: row.text("name")?,
+        vcpus: row.int("vcpus")?,
+        memory_mib: row.int("memory_mib")?,
+        root_gib: row.int("root_gib")?,
+        ephemeral_gib: row.int("ephemeral_gib")?,
+        swap_mib: row.int("swap_mib")?,
+        rxtx_factor: row.text("rxtx_factor")?,
+        is_public: row.flag("is_public")?,
+        extra_specs: row.json("extra_specs")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+/// A taken id or name is a conflict `store.duplicate`.
+pub async fn insert(conn: &mut Conn, flavor: &Flavor) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO flavors (id, name, vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib, rxtx_factor, \
+         is_public, extra_specs, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(flavor.id.as_str())
+    .bind(&flavor.name)
+    .bind(flavor.vcpus)
+    .bind(flavor.memory_mib)
+    .bind(flavor.root_gib)
+    .bind(flavor.ephemeral_gib)
+    .bind(flavor.swap_mib)
+    .bind(&flavor.rxtx_factor)
+    .bind(i64::from(flavor.is_public))
+    .bind(to_json(&flavor.extra_specs)?)
+    .bind(flavor.created_at.0)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+pub async fn get(conn: &mut Conn, id: &FlavorId) -> Result<Option<Flavor>> {
+    let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM flavors WHERE id = $1"));
+    let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(flavor).transpose()
+}
+
+/// Whether a flavor has this id or this name: which of the two, for the conflict's text.
+pub async fn taken(conn: &mut Conn, id: &FlavorId, name: &str) -> Result<Option<Flavor>> {
+    let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM flavors WHERE id = $1 OR name = $2 LIMIT 1"));
+    let row = sqlx::query(sql).bind(id.as_str()).bind(name).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(flavor).transpose()
+}
+
+/// Reads a flavor for a change in the same transaction.
+pub async fn lock(conn: &mut Conn, id: &FlavorId) -> Result<Option<Flavor>> {
+    let sql = AssertSqlSafe(format!("UPDATE flavors SET name = name WHERE id = $1 RETURNING {COLUMNS}"));
+    let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(flavor).transpose()
+}
+
+pub async fn set_extra_specs(conn: &mut Conn, id: &FlavorId, specs: &BTreeMap<String, String>) -> Result<()> {
+    sqlx::query("UPDATE flavors SET extra_specs = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(to_json(specs)?)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// `false` when there is none.
+pub async fn delete(conn: &mut Conn, id: &FlavorId) -> Result<bool> {
+    let done =
+        sqlx::query("DELETE FROM flavors WHERE id = $1").bind(id.as_str()).execute(conn).await.map_err(db)?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// At most `limit` flavors, by `key` and id, after the flavor `after`.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    key: SortKey,
+    descending: bool,
+    after: Option<&Flavor>,
+    limit: i64,
+) -> Result<Vec<Flavor>> {
+    let (column, past, word) =
+        if descending { (key.column(), "<", "DESC") } else { (key.column(), ">", "ASC") };
+    // The marker's own row is the place to start from, so nothing of the client's goes into the comparison.
+    let from = "(SELECT COL FROM flavors WHERE id = $5)".replace("COL", column);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM flavors WHERE ($1 < 0 OR is_public = $1) AND memory_mib >= $2 AND root_gib >= $3 \
+         AND ($5 = '' OR {column} {past} {from} OR ({column} = {from} AND id {past} $5)) \
+         ORDER BY {column} {word}, id {word} LIMIT $4"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(filter.is_public.map_or(-1, i64::from))
+        .bind(filter.min_memory_mib.unwrap_or(0))
+        .bind(filter.min_root_gib.unwrap_or(0))
+        .bind(limit)
+        .bind(after.map_or("", |flavor| flavor.id.as_str()))
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
+    rows.iter().map(flavor).collect()
+}

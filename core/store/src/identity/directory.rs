@@ -1,0 +1,44 @@
+//! Everything that token checks need, read at once.
+
+use super::{Assignment, Domain, Project, Role, User, domains, grants, projects, revision, roles, tokens, users};
+use crate::Conn;
+use canopy_types::{Error, Result, Timestamp};
+
+/// Tries at reading between two writes. Each write is one row's update, so more than one retry is rare.
+const ATTEMPTS: usize = 8;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    pub revision: i64,
+    pub domains: Vec<Domain>,
+    pub projects: Vec<Project>,
+    pub users: Vec<User>,
+    pub roles: Vec<Role>,
+    pub assignments: Vec<Assignment>,
+}
+
+/// Who is who, all of one revision.
+pub async fn load(conn: &mut Conn) -> Result<Directory> {
+    for _ in 0..ATTEMPTS {
+        let before = revision(conn).await?.directory;
+        let directory = Directory {
+            revision: before,
+            domains: domains(conn).await?,
+            projects: projects::all(conn).await?,
+            users: users::all(conn).await?,
+            roles: roles(conn).await?,
+            assignments: grants::all(conn).await?,
+        };
+        if revision(conn).await?.directory == before {
+            return Ok(directory);
+        }
+    }
+    Err(Error::unavailable("identity.busy", "Identity data changes too fast to be read. Try again in a second."))
+}
+
+/// Revoked tokens' audit ids that still matter at `now`, and the revision they are of or a later one.
+pub async fn load_revoked(conn: &mut Conn, now: Timestamp) -> Result<(i64, Vec<String>)> {
+    // Read before the rows: a revocation between the two is seen early, and again at the next look.
+    let before = revision(conn).await?.revoked;
+    Ok((before, tokens::revoked(conn, now).await?))
+}

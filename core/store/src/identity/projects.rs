@@ -1,0 +1,131 @@
+//! Projects.
+
+use super::Project;
+use crate::rows::Columns;
+use crate::store::db;
+use crate::{Conn, Page};
+use canopy_types::{ProjectId, Result, Timestamp};
+use sqlx::any::AnyRow;
+
+const COLUMNS: &str = "id, domain_id, parent_id, name, description, enabled";
+
+fn project(row: &AnyRow) -> Result<Project> {
+    Ok(Project {
+        id: row.text("id")?.into(),
+        domain_id: row.text("domain_id")?.into(),
+        parent_id: row.text("parent_id")?,
+        name: row.text("name")?,
+        description: row.text("description")?,
+        enabled: row.flag("enabled")?,
+    })
+}
+
+/// What a list is narrowed to. Empty strings and `None` narrow nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub domain_id: String,
+    pub name: String,
+    pub parent_id: String,
+    pub enabled: Option<bool>,
+}
+
+/// One page by id, and one row more when there is a next page.
+pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<Project>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM projects WHERE id > $1 AND ($2 = '' OR domain_id = $2) AND ($3 = '' OR name = $3) \
+         AND ($4 = '' OR parent_id = $4) AND ($5 < 0 OR enabled = $5) ORDER BY id LIMIT $6"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(page.marker.clone().unwrap_or_default())
+        .bind(&filter.domain_id)
+        .bind(&filter.name)
+        .bind(&filter.parent_id)
+        .bind(filter.enabled.map_or(-1, i64::from))
+        .bind(page.size() + 1)
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
+    rows.iter().map(project).collect()
+}
+
+pub async fn all(conn: &mut Conn) -> Result<Vec<Project>> {
+    let sql = format!("SELECT {COLUMNS} FROM projects ORDER BY id");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(project).collect()
+}
+
+pub async fn get(conn: &mut Conn, id: &str) -> Result<Option<Project>> {
+    let sql = format!("SELECT {COLUMNS} FROM projects WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(project).transpose()
+}
+
+pub async fn insert(conn: &mut Conn, project: &Project, at: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO projects (id, domain_id, parent_id, name, description, enabled, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(project.id.as_str())
+    .bind(project.domain_id.as_str())
+    .bind(&project.parent_id)
+    .bind(&project.name)
+    .bind(&project.description)
+    .bind(i64::from(project.enabled))
+    .bind(at.0)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Writes name, description and enabled; the rest never changes.
+pub async fn update(conn: &mut Conn, project: &Project) -> Result<()> {
+    sqlx::query("UPDATE projects SET name = $2, description = $3, enabled = $4 WHERE id = $1")
+        .bind(project.id.as_str())
+        .bind(&project.name)
+        .bind(&project.description)
+        .bind(i64::from(project.enabled))
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// Removes a project and the roles held in it.
+pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
+    sqlx::query("DELETE FROM role_assignments WHERE target = 'project' AND target_id = $1")
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await
+        .map_err(db)?;
+    sqlx::query("DELETE FROM projects WHERE id = $1").bind(id.as_str()).execute(conn).await.map_err(db)?;
+    Ok(())
+}
+
+/// What still stands in a project, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    pub children: i64,
+    pub servers: i64,
+    pub images: i64,
+    pub networks: i64,
+}
+
+pub async fn holdings(conn: &mut Conn, id: &ProjectId) -> Result<Holdings> {
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM projects WHERE parent_id = $1) AS children, \
+         (SELECT COUNT(*) FROM servers WHERE project_id = $1 AND deleted_at IS NULL) AS servers, \
+         (SELECT COUNT(*) FROM images WHERE project_id = $1) AS images, \
+         (SELECT COUNT(*) FROM networks WHERE project_id = $1) AS networks",
+    )
+    .bind(id.as_str())
+    .fetch_one(conn)
+    .await
+    .map_err(db)?;
+    Ok(Holdings {
+        children: row.int("children")?,
+        servers: row.int("servers")?,
+        images: row.int("images")?,
+        networks: row.int("networks")?,
+    })
+}

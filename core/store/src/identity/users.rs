@@ -1,0 +1,147 @@
+//! Users and their password hashes.
+
+use super::User;
+use crate::rows::Columns;
+use crate::store::db;
+use crate::{Conn, Page};
+use canopy_types::{Result, Timestamp, UserId};
+use sqlx::any::AnyRow;
+
+const COLUMNS: &str =
+    "id, domain_id, name, description, email, tokens_valid_after, enabled, default_project_id";
+
+fn user(row: &AnyRow) -> Result<User> {
+    Ok(User {
+        id: row.text("id")?.into(),
+        domain_id: row.text("domain_id")?.into(),
+        name: row.text("name")?,
+        description: row.text("description")?,
+        email: row.text_opt("email")?,
+        tokens_valid_after: row.time("tokens_valid_after")?,
+        enabled: row.flag("enabled")?,
+        default_project_id: row.text_opt("default_project_id")?.map(Into::into),
+    })
+}
+
+/// What a list is narrowed to. Empty strings and `None` narrow nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub domain_id: String,
+    pub name: String,
+    pub enabled: Option<bool>,
+}
+
+/// One page by id, and one row more when there is a next page.
+pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<User>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM users WHERE id > $1 AND ($2 = '' OR domain_id = $2) AND ($3 = '' OR name = $3) \
+         AND ($4 < 0 OR enabled = $4) ORDER BY id LIMIT $5"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(page.marker.clone().unwrap_or_default())
+        .bind(&filter.domain_id)
+        .bind(&filter.name)
+        .bind(filter.enabled.map_or(-1, i64::from))
+        .bind(page.size() + 1)
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
+    rows.iter().map(user).collect()
+}
+
+pub async fn all(conn: &mut Conn) -> Result<Vec<User>> {
+    let sql = format!("SELECT {COLUMNS} FROM users ORDER BY id");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(user).collect()
+}
+
+pub async fn get(conn: &mut Conn, id: &str) -> Result<Option<User>> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(user).transpose()
+}
+
+/// The password hash of a user that logs in by id, or by name within a domain (`by` is then the domain's
+/// id).
+pub async fn credentials(conn: &mut Conn, by: Login<'_>) -> Result<Option<(UserId, Option<String>)>> {
+    let query = match by {
+        Login::Id(id) => sqlx::query("SELECT id, password_hash FROM users WHERE id = $1").bind(id),
+        Login::Name { domain_id, name } => {
+            sqlx::query("SELECT id, password_hash FROM users WHERE domain_id = $1 AND name = $2")
+                .bind(domain_id)
+                .bind(name)
+        }
+    };
+    let row = query.fetch_optional(conn).await.map_err(db)?;
+    row.map(|row| Ok((row.text("id")?.into(), row.text_opt("password_hash")?))).transpose()
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Login<'a> {
+    Id(&'a str),
+    Name { domain_id: &'a str, name: &'a str },
+}
+
+pub async fn insert(conn: &mut Conn, user: &User, password_hash: Option<&str>, at: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO users (id, domain_id, name, description, email, password_hash, tokens_valid_after, enabled, \
+         default_project_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(user.id.as_str())
+    .bind(user.domain_id.as_str())
+    .bind(&user.name)
+    .bind(&user.description)
+    .bind(user.email.clone())
+    .bind(password_hash.map(str::to_owned))
+    .bind(user.tokens_valid_after.0)
+    .bind(i64::from(user.enabled))
+    .bind(user.default_project_id.as_ref().map(|id| id.0.clone()))
+    .bind(at.0)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Writes everything but id, domain and password.
+pub async fn update(conn: &mut Conn, user: &User) -> Result<()> {
+    sqlx::query(
+        "UPDATE users SET name = $2, description = $3, email = $4, tokens_valid_after = $5, enabled = $6, \
+         default_project_id = $7 WHERE id = $1",
+    )
+    .bind(user.id.as_str())
+    .bind(&user.name)
+    .bind(&user.description)
+    .bind(user.email.clone())
+    .bind(user.tokens_valid_after.0)
+    .bind(i64::from(user.enabled))
+    .bind(user.default_project_id.as_ref().map(|id| id.0.clone()))
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Sets the password and refuses every token issued up to `at`. `None` leaves the user unable to log in.
+pub async fn set_password(conn: &mut Conn, id: &UserId, hash: Option<&str>, at: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE users SET password_hash = $2, tokens_valid_after = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(hash.map(str::to_owned))
+        .bind(at.0)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// Removes a user, the roles it holds and its key pairs.
+pub async fn delete(conn: &mut Conn, id: &UserId) -> Result<()> {
+    for sql in [
+        "DELETE FROM role_assignments WHERE user_id = $1",
+        "DELETE FROM keypairs WHERE user_id = $1",
+        "DELETE FROM users WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id.as_str()).execute(&mut *conn).await.map_err(db)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! All shared state, in SQL: the only crate that knows it.
+//!
+//! A [`Store`] is SQLite (one machine, zero configuration) or PostgreSQL; one text of SQL serves both,
+//! and what must differ stands in [`dialect`]. Reads run on a pool. Writes run as closures in one
+//! transaction each, all or nothing; on SQLite they share commits (see [`batch`]), on PostgreSQL they
+//! run side by side and a serialization failure is retried. Functions take a [`Conn`] and are grouped by
+//! resource, so a use case composes them in its own transaction.
+
+pub mod batch;
+pub mod decisions;
+pub mod dialect;
+pub mod events;
+pub mod flavors;
+pub mod hosts;
+pub mod identity;
+pub mod images;
+pub mod keypairs;
+pub mod listing;
+pub mod networks;
+pub mod ports;
+pub mod quota;
+mod migrations;
+mod port_specs;
+mod rows;
+pub mod security_groups;
+pub mod sequences;
+pub mod servers;
+mod store;
+pub mod subnets;
+pub mod testing;
+
+pub use store::{Options, Store};
+
+/// One connection, inside a transaction when it came from [`Store::write`]. Opaque to other crates.
+pub type Conn = sqlx::AnyConnection;
+
+pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, canopy_types::Result<T>>;
+
+pub use canopy_types::{MAX_PAGE, Page};

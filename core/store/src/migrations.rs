@@ -1,0 +1,40 @@
+//! The schema's history, run at every start.
+
+use crate::dialect::{self, Engine};
+use crate::store::db;
+use canopy_types::{Error, Result};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, SqlStr, SqlSafeStr};
+
+/// In order. A released file is never edited; a change is a new file.
+const FILES: [(i64, &str, &str); 1] =
+    [(1, "first light", include_str!("../migrations/0001_first_light.sql"))];
+
+/// Brings the schema to this version, or refuses a newer one without touching it.
+pub async fn migrate(pool: &AnyPool) -> Result<()> {
+    let migrations = FILES
+        .iter()
+        .map(|(version, name, sql)| {
+            let sql: SqlStr = (*sql).into_sql_str();
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
+        })
+        .collect();
+    Migrator::with_migrations(migrations).run(pool).await.map_err(|e| {
+        Error::unavailable(
+            "store.schema",
+            "The database's schema does not fit this version of Canopy: run the version that made it, or restore a backup.",
+        )
+        .with_source(e)
+    })?;
+    let mut conn = pool.acquire().await.map_err(db)?;
+    if dialect::engine(&conn) == Engine::Postgres {
+        let made = sqlx::query(dialect::POSTGRES_SCHEMA).execute(&mut *conn).await.map_err(db);
+        // Two controllers that start at once may both find it missing; one of them makes it.
+        if let Err(error) = made
+            && error.kind != canopy_types::Kind::Conflict
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}

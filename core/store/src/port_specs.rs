@@ -1,0 +1,176 @@
+//! Networks and ports as a host's agent and a server's addresses need them: few statements, whatever the
+//! number of ports.
+
+use crate::ports::{self, COLUMNS, DHCP_OWNER, Port, SERVER_OWNER, port};
+use crate::rows::Columns;
+use crate::store::db;
+use crate::{Conn, networks, subnets};
+use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec};
+use canopy_types::{Error, HostId, NetworkId, Result, ServerId, SubnetId};
+use sqlx::AssertSqlSafe;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// One address of a server, as its `addresses` show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerAddress {
+    pub network: String,
+    pub ip: IpAddr,
+    pub mac: String,
+}
+
+impl ServerAddress {
+    /// 4 or 6.
+    pub fn version(&self) -> u8 {
+        if self.ip.is_ipv4() { 4 } else { 6 }
+    }
+}
+
+/// Every network with a port on `host`: its subnets, its service port, and its ports on that host.
+pub async fn specs_for_host(conn: &mut Conn, host: HostId) -> Result<Vec<NetworkSpec>> {
+    let networks = networks::on_host(conn, host).await?;
+    let all_subnets = subnets::on_host(conn, host).await?;
+    let sql = format!(
+        "SELECT {COLUMNS}, COALESCE((SELECT s.hostname FROM servers s WHERE s.id = ports.device_id), '') AS hostname \
+         FROM ports WHERE ports.host_id = $1 OR (ports.device_owner = $2 AND ports.network_id IN \
+         (SELECT p.network_id FROM ports p WHERE p.host_id = $1)) ORDER BY ports.id"
+    );
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(host.to_string()).bind(DHCP_OWNER).fetch_all(conn).await.map_err(db)?;
+    let mut on: BTreeMap<NetworkId, Vec<(Port, String)>> = BTreeMap::new();
+    for row in &rows {
+        let found = port(row)?;
+        on.entry(found.network_id).or_default().push((found, row.text("hostname")?));
+    }
+    Ok(networks
+        .into_iter()
+        .map(|network| {
+            let ports = on.remove(&network.id).unwrap_or_default();
+            let service: BTreeMap<SubnetId, IpAddr> = ports
+                .iter()
+                .filter(|(port, _)| port.device_owner == DHCP_OWNER)
+                .flat_map(|(port, _)| port.fixed_ips.iter().map(|a| (a.subnet_id, a.ip)))
+                .collect();
+            NetworkSpec {
+                id: network.id,
+                project_id: network.project_id,
+                segment: network.segment,
+                mtu: network.mtu,
+                dns_domain: network.dns_domain,
+                subnets: all_subnets
+                    .iter()
+                    .filter(|subnet| subnet.network_id == network.id)
+                    .map(|subnet| spec_of_subnet(subnet, service.get(&subnet.id).copied()))
+                    .collect(),
+                ports: ports
+                    .into_iter()
+                    .map(|(port, hostname)| spec_of_port(port, network.admin_state_up, hostname))
+                    .collect(),
+            }
+        })
+        .collect())
+}
+
+/// The ports of one server, in the order of its interfaces.
+pub async fn ports_of_server(conn: &mut Conn, server: ServerId) -> Result<Vec<PortSpec>> {
+    Ok(ports_of_servers(conn, &[server]).await?.remove(&server).unwrap_or_default())
+}
+
+/// The ports of many servers (at most 1,000), in one statement.
+pub async fn ports_of_servers(conn: &mut Conn, servers: &[ServerId]) -> Result<BTreeMap<ServerId, Vec<PortSpec>>> {
+    if servers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS}, networks.admin_state_up AS network_up, \
+         COALESCE((SELECT s.hostname FROM servers s WHERE s.id = ports.device_id), '') AS hostname \
+         FROM ports JOIN networks ON networks.id = ports.network_id \
+         WHERE ports.device_owner = $1 AND ports.device_id IN ({}) ORDER BY ports.created_at, ports.id",
+        places(2, servers.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(SERVER_OWNER);
+    for id in servers {
+        query = query.bind(id.to_string());
+    }
+    let mut found: BTreeMap<ServerId, Vec<PortSpec>> = BTreeMap::new();
+    for row in query.fetch_all(conn).await.map_err(db)? {
+        let port = ports::port(&row)?;
+        let spec = spec_of_port(port, row.flag("network_up")?, row.text("hostname")?);
+        if let Some(server) = spec.server_id {
+            found.entry(server).or_default().push(spec);
+        }
+    }
+    Ok(found)
+}
+
+/// The addresses of many servers (at most 1,000), in one statement; a server without any is absent.
+pub async fn addresses_of_servers(
+    conn: &mut Conn,
+    servers: &[ServerId],
+) -> Result<BTreeMap<ServerId, Vec<ServerAddress>>> {
+    if servers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "SELECT p.device_id, n.name AS network, a.ip, p.mac FROM ports p \
+         JOIN networks n ON n.id = p.network_id JOIN addresses a ON a.port_id = p.id \
+         WHERE p.device_owner = $1 AND p.device_id IN ({}) ORDER BY p.created_at, p.id, a.subnet_id, a.ip",
+        places(2, servers.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(SERVER_OWNER);
+    for id in servers {
+        query = query.bind(id.to_string());
+    }
+    let mut found: BTreeMap<ServerId, Vec<ServerAddress>> = BTreeMap::new();
+    for row in query.fetch_all(conn).await.map_err(db)? {
+        let server: ServerId = row
+            .text("device_id")?
+            .parse()
+            .map_err(|e: canopy_types::BadId| Error::internal("store.corrupt", e))?;
+        found.entry(server).or_default().push(ServerAddress {
+            network: row.text("network")?,
+            ip: row.parsed("ip")?,
+            mac: row.text("mac")?,
+        });
+    }
+    Ok(found)
+}
+
+fn places(from: usize, count: usize) -> String {
+    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+fn spec_of_subnet(subnet: &subnets::Subnet, service_ip: Option<IpAddr>) -> SubnetSpec {
+    SubnetSpec {
+        id: subnet.id,
+        cidr: subnet.cidr,
+        gateway_ip: subnet.gateway_ip,
+        enable_dhcp: subnet.enable_dhcp,
+        dns_nameservers: subnet.dns_nameservers.clone(),
+        host_routes: subnet
+            .host_routes
+            .iter()
+            .map(|route| HostRoute { destination: route.destination, nexthop: route.nexthop })
+            .collect(),
+        service_ip,
+    }
+}
+
+/// A port is up only on a network that is up.
+fn spec_of_port(port: Port, network_up: bool, hostname: String) -> PortSpec {
+    let server_id = (port.device_owner == SERVER_OWNER).then(|| port.device_id.parse().ok()).flatten();
+    PortSpec {
+        id: port.id,
+        network_id: port.network_id,
+        mac: port.mac,
+        fixed_ips: port
+            .fixed_ips
+            .iter()
+            .map(|a| FixedIp { subnet_id: a.subnet_id, ip_address: a.ip })
+            .collect(),
+        admin_state_up: port.admin_state_up && network_up,
+        port_security: port.port_security,
+        server_id,
+        hostname,
+    }
+}

@@ -1,0 +1,66 @@
+//! Reading columns: every stored value is checked on its way out, and a bad one names its column.
+
+use canopy_types::{Error, Result, Timestamp};
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::str::FromStr;
+
+pub trait Columns {
+    fn text(&self, name: &str) -> Result<String>;
+    fn text_opt(&self, name: &str) -> Result<Option<String>>;
+    fn int(&self, name: &str) -> Result<i64>;
+    fn int_opt(&self, name: &str) -> Result<Option<i64>>;
+    fn flag(&self, name: &str) -> Result<bool> {
+        Ok(self.int(name)? != 0)
+    }
+    fn time(&self, name: &str) -> Result<Timestamp> {
+        Ok(Timestamp(self.int(name)?))
+    }
+    fn time_opt(&self, name: &str) -> Result<Option<Timestamp>> {
+        Ok(self.int_opt(name)?.map(Timestamp))
+    }
+    fn parsed<T: FromStr>(&self, name: &str) -> Result<T> {
+        let text = self.text(name)?;
+        text.parse().map_err(|_| Error::internal("store.corrupt", format!("column {name} holds {text:?}")))
+    }
+    fn parsed_opt<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        self.text_opt(name)?
+            .map(|text| {
+                text.parse().map_err(|_| Error::internal("store.corrupt", format!("column {name} holds {text:?}")))
+            })
+            .transpose()
+    }
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let text = self.text(name)?;
+        serde_json::from_str(&text).map_err(|e| Error::internal("store.corrupt", format!("column {name}: {e}")))
+    }
+    fn json_opt<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.text_opt(name)?
+            .map(|text| {
+                serde_json::from_str(&text)
+                    .map_err(|e| Error::internal("store.corrupt", format!("column {name}: {e}")))
+            })
+            .transpose()
+    }
+}
+
+impl Columns for AnyRow {
+    fn text(&self, name: &str) -> Result<String> {
+        self.try_get(name).map_err(crate::store::db)
+    }
+    fn text_opt(&self, name: &str) -> Result<Option<String>> {
+        self.try_get(name).map_err(crate::store::db)
+    }
+    fn int(&self, name: &str) -> Result<i64> {
+        self.try_get(name).map_err(crate::store::db)
+    }
+    fn int_opt(&self, name: &str) -> Result<Option<i64>> {
+        self.try_get(name).map_err(crate::store::db)
+    }
+}
+
+/// To JSON text for a column. Our own types always serialise.
+pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal("store.serialise", e))
+}

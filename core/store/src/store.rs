@@ -1,0 +1,177 @@
+//! Opening, migrating, and the two ways in: `read` and `write`.
+
+use crate::batch::{Job, Writer};
+use crate::migrations::migrate;
+use crate::{BoxFuture, Conn, dialect};
+use canopy_types::{Error, Result};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Connection, Executor};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a caller waits for a connection before the database counts as gone.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: String,
+    /// Connections for reads (SQLite) or for everything (PostgreSQL).
+    pub connections: u32,
+}
+
+impl Options {
+    pub fn sqlite(path: &Path) -> Self {
+        Self { url: format!("sqlite:{}", path.display()), connections: 4 }
+    }
+
+    pub fn url(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections: 16 }
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    read: AnyPool,
+    /// SQLite only: the single writer, which shares commits between requests.
+    writer: Option<Writer>,
+    /// Counts commits; a wake-up, not a revision.
+    commits: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens and migrates. A schema newer than this program's is refused.
+    pub async fn open(options: &Options) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let (commits, _) = watch::channel(0);
+        let inner = if let Some(path) = options.url.strip_prefix("sqlite:") {
+            let url = format!("sqlite:{path}?mode=rwc");
+            let writer = pool(&url, 1, dialect::SQLITE_PRAGMAS).await?;
+            migrate(&writer).await?;
+            let read = pool(&url, options.connections.max(1), dialect::SQLITE_READ_PRAGMAS).await?;
+            Inner { read, writer: Some(Writer::spawn(writer, commits.clone())), commits }
+        } else {
+            let read = pool(&options.url, options.connections.max(2), dialect::POSTGRES_SETUP).await?;
+            migrate(&read).await?;
+            Inner { read, writer: None, commits }
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs a read. It sees committed state only; several statements may see different commits.
+    pub async fn read<T, F>(&self, run: F) -> Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, T>,
+    {
+        let mut conn = self.inner.read.acquire().await.map_err(db)?;
+        run(&mut conn).await
+    }
+
+    /// Runs `work` in one transaction and answers after its commit. `work` may run again (a shared commit
+    /// that failed, a serialization failure), so it must not act on anything but the transaction. Once
+    /// called it runs to its end even when the caller goes away. `name` names its crash points.
+    pub async fn write<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
+    {
+        if let Some(writer) = &self.inner.writer {
+            return writer.submit(name, work).await;
+        }
+        let pool = self.inner.read.clone();
+        let commits = self.inner.commits.clone();
+        let task = tokio::spawn(async move {
+            let outcome = write_postgres(&pool, name, &work).await;
+            if outcome.is_ok() {
+                commits.send_modify(|n| *n += 1);
+            }
+            outcome
+        });
+        task.await.map_err(|e| Error::internal("store.panicked", e))?
+    }
+
+    /// Changes after every commit of this process: a hint to look, never the news itself.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.inner.commits.subscribe()
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.read(|c| Box::pin(async move { c.execute("SELECT 1").await.map_err(db).map(|_| ()) })).await
+    }
+
+    pub async fn close(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.close().await;
+        }
+        self.inner.read.close().await;
+    }
+}
+
+async fn pool(url: &str, size: u32, setup: &'static str) -> Result<AnyPool> {
+    AnyPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |conn, _| {
+            Box::pin(async move {
+                // One by one: SQLite answers some of these with rows, and a failed one must say which.
+                for statement in setup.split(';').map(str::trim).filter(|s| !s.is_empty()) {
+                    sqlx::query(statement).execute(&mut *conn).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect(url)
+        .await
+        .map_err(db)
+}
+
+
+const ATTEMPTS: u32 = 8;
+
+async fn write_postgres<T, F>(pool: &AnyPool, name: &'static str, work: &F) -> Result<T>
+where
+    F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync,
+{
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let mut conn = pool.acquire().await.map_err(db)?;
+        let mut tx = conn.begin().await.map_err(db)?;
+        let outcome = match work(&mut tx).await {
+            Ok(value) => canopy_types::effect::effect(name, tx.commit()).await.map(|()| value).map_err(db),
+            Err(error) => {
+                let _ = tx.rollback().await;
+                Err(error)
+            }
+        };
+        match outcome {
+            Err(error) if attempt < ATTEMPTS && dialect::retryable(&error) => {
+                tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Writer {
+    async fn submit<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
+    {
+        self.run(Job::new(name, work)).await
+    }
+}
+
+/// Every driver error, named for the caller: gone (503), duplicate (409) or unexpected.
+pub(crate) fn db(error: sqlx::Error) -> Error {
+    dialect::classify(error)
+}

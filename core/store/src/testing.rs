@@ -1,0 +1,41 @@
+//! For tests: a PostgreSQL database of one's own.
+
+use crate::store::db;
+use canopy_types::Result;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+
+/// Makes an empty database beside the one that `url` names, and answers its URL. `name` is lower-case
+/// letters, digits and `_`.
+pub async fn create_database(url: &str, name: &str) -> Result<String> {
+    sqlx::any::install_default_drivers();
+    let mut conn = AnyConnection::connect(url).await.map_err(db)?;
+    conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")))
+        .await
+        .map_err(db)?;
+    conn.close().await.map_err(db)?;
+    let (rest, query) = url.split_once('?').map_or((url, None), |(rest, query)| (rest, Some(query)));
+    let server = rest.rsplit_once('/').map_or(rest, |(server, _)| server);
+    Ok(match query {
+        Some(query) => format!("{server}/{name}?{query}"),
+        None => format!("{server}/{name}"),
+    })
+}
+
+pub async fn drop_database(url: &str, name: &str) -> Result<()> {
+    let mut conn = AnyConnection::connect(url).await.map_err(db)?;
+    conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await.map_err(db)?;
+    conn.close().await.map_err(db)
+}
+
+/// Leaves the schema as a later version of this program would.
+pub async fn pretend_newer(store: &crate::Store) -> Result<()> {
+    store
+        .write("testing.newer", |c| {
+            Box::pin(async move {
+                let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                           VALUES (999, 'later', true, '', 0)";
+                sqlx::query(sql).execute(c).await.map_err(db).map(|_| ())
+            })
+        })
+        .await
+}

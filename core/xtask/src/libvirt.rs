@@ -1,0 +1,132 @@
+//! libvirt's daemons: started when none answers, and stopped only if we started them.
+
+use crate::processes::{self, Process, boot_id, until, uptime};
+use crate::run::{Res, as_root, failed, quiet, remove, succeeds, text};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+pub const URI: &str = "qemu:///system";
+/// In the order of starting.
+const DAEMONS: [&str; 2] = ["virtlogd", "libvirtd"];
+/// A daemon that came up this long after our note, in the same boot, is the one we started.
+const START_WINDOW: f64 = 60.0;
+/// The first answer of a fresh libvirtd waits for a probe of every emulator.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A virsh that gives up after a while.
+pub fn virsh(arguments: &[&str]) -> std::process::Command {
+    let mut command = as_root("env");
+    command.args(["LC_ALL=C", "timeout", "20", "virsh", "-q", "-c", URI]).args(arguments);
+    command
+}
+
+pub fn answers() -> bool {
+    succeeds(&mut virsh(&["version", "--daemon"]))
+}
+
+/// Makes libvirt answer. `notes` is a folder that remembers what we started, written before we do.
+pub fn start(notes: &Path) -> Res<()> {
+    if answers() {
+        return Ok(());
+    }
+    fs::create_dir_all(notes).map_err(|e| failed("create", notes, &e))?;
+    for daemon in DAEMONS {
+        if running(daemon).is_some() {
+            continue;
+        }
+        let note = notes.join(daemon);
+        fs::write(&note, format!("{} {}", boot_id()?, uptime()?)).map_err(|e| failed("write", &note, &e))?;
+        if with_systemd() {
+            quiet(as_root("systemctl").arg("daemon-reload"))?;
+            quiet(as_root("systemctl").args(["start", daemon]))?;
+        } else {
+            quiet(as_root(daemon).arg("--daemon"))?;
+        }
+    }
+    if until(START_PATIENCE, answers) {
+        return Ok(());
+    }
+    Err(match text(&mut virsh(&["version", "--daemon"])) {
+        Ok(_) => "libvirt answered too late: try again".to_owned(),
+        Err(said) => format!("libvirt does not answer at {URI}: {said}"),
+    })
+}
+
+/// Stops what we started. A daemon that still has guests of others is left alone, which is said.
+pub fn stop(notes: &Path) -> Res<()> {
+    for daemon in DAEMONS.iter().rev() {
+        let note = notes.join(daemon);
+        if !note.exists() {
+            continue;
+        }
+        if let Some(process) = running(daemon).filter(|process| ours(&note, process)) {
+            if has_guests() {
+                println!(
+                    "{daemon} stays: it was started by the demo, but runs guests that are not the demo's"
+                );
+                continue;
+            }
+            if with_systemd() {
+                let sockets = ["", "-ro", "-admin"].map(|kind| format!("{daemon}{kind}.socket"));
+                // Not every daemon has all of them.
+                let _ = quiet(as_root("systemctl").arg("stop").args(sockets));
+                quiet(as_root("systemctl").args(["stop", daemon]))?;
+            } else {
+                process.end(STOP_PATIENCE)?;
+            }
+        }
+        remove(&note)?;
+    }
+    Ok(())
+}
+
+/// Whether any emulator runs, also while libvirt does not answer.
+fn has_guests() -> bool {
+    processes::all()
+        .iter()
+        .any(|p| p.program().starts_with("qemu-system-") && p.arguments.contains(&"-name".into()))
+}
+
+/// The system's own daemon: not one in a container, nor a user's private one.
+fn running(daemon: &str) -> Option<Process> {
+    let root_of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let here = fs::read_link("/proc/self/ns/mnt").ok();
+    processes::all().into_iter().find(|process| {
+        let elsewhere = root_of(process.pid).is_some_and(|theirs| Some(theirs) != here);
+        process.program() == daemon && !elsewhere
+    })
+}
+
+fn ours(note: &Path, process: &Process) -> bool {
+    let Ok(text) = fs::read_to_string(note) else { return false };
+    let Some((boot, since)) = text.split_once(' ') else { return false };
+    let Ok(since) = since.trim().parse::<f64>() else { return false };
+    let same_boot = boot_id().is_ok_and(|now| now == boot);
+    same_boot && (since - 1.0..since + START_WINDOW).contains(&process.started)
+}
+
+fn with_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_from_just_after_the_note_is_ours() {
+        let note = std::env::temp_dir().join(format!("canopy-note-{}", std::process::id()));
+        let daemon = |started| Process { pid: 1, arguments: vec!["libvirtd".to_owned()], started };
+        fs::write(&note, format!("{} 100.5", boot_id().unwrap())).unwrap();
+        assert!(ours(&note, &daemon(100.2)));
+        assert!(ours(&note, &daemon(130.0)));
+        assert!(!ours(&note, &daemon(90.0)), "it ran before");
+        assert!(!ours(&note, &daemon(400.0)), "somebody started it later");
+        fs::write(&note, "another-boot 100.5").unwrap();
+        assert!(!ours(&note, &daemon(101.0)));
+        fs::remove_file(&note).unwrap();
+        assert!(!ours(&note, &daemon(101.0)));
+    }
+}

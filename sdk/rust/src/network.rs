@@ -1,0 +1,100 @@
+//! `canopy:network@1`: how tenant networks are made real on a host.
+
+use serde::de::DeserializeOwned;
+
+pub mod items;
+pub mod view;
+
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit/network/v1",
+        world: "backend",
+        pub_export_macro: true,
+        default_bindings_module: "canopy_sdk::network::bindings",
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::exports::canopy::network::planning::Item;
+pub use view::{Cidr, FixedIp, HostRoute, Network, Port, Subnet, View};
+
+/// A network backend: from networks to the items that a host needs, and never an action.
+///
+/// ```
+/// use canopy_sdk::network::{Backend, Item, View, items};
+///
+/// /// A bare bridge per network.
+/// struct Bridges;
+///
+/// impl Backend for Bridges {
+///     type Config = canopy_sdk::serde_json::Value;
+///
+///     fn init(_: Self::Config, kinds: &[String]) -> Result<Self, String> {
+///         if kinds.iter().any(|kind| kind == items::BRIDGE) { Ok(Self) } else { Err("needs bridge@1".into()) }
+///     }
+///
+///     fn validate(&self, _: &View) -> Result<(), String> {
+///         Ok(())
+///     }
+///
+///     fn plan_host(&self, view: &View) -> Result<Vec<Item>, String> {
+///         view.networks.iter().map(|network| {
+///             let bridge = items::Bridge { name: items::bridge_name(network.segment)?, mtu: network.mtu };
+///             items::item(items::BRIDGE, &network.id, &bridge)
+///         }).collect()
+///     }
+/// }
+/// canopy_sdk::export_backend!(Bridges);
+/// ```
+pub trait Backend: Sized + 'static {
+    /// Read from the operator's JSON; use `#[serde(deny_unknown_fields)]`.
+    type Config: DeserializeOwned;
+
+    /// Called once before anything else, with the item kinds that the core can apply. The error is for the
+    /// operator.
+    fn init(config: Self::Config, kinds: &[String]) -> Result<Self, String>;
+
+    /// Can this backend realise these networks? The error is shown to the client.
+    fn validate(&self, view: &View) -> Result<(), String>;
+
+    /// What one host needs for the networks with a port on it; an error leaves the last plan in force.
+    fn plan_host(&self, view: &View) -> Result<Vec<Item>, String>;
+}
+
+/// Makes a [`Backend`] the backend that this component exports. Once per crate; nothing outside wasm32.
+#[macro_export]
+macro_rules! export_backend {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::network::{Backend, Item, View, bindings};
+
+            ::std::thread_local! {
+                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+            }
+
+            struct Component;
+
+            impl bindings::exports::canopy::network::planning::Guest for Component {
+                fn init(config: String, kinds: Vec<String>) -> Result<(), String> {
+                    let plugin = <$plugin as Backend>::init($crate::parse_config(&config)?, &kinds)?;
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| String::from("init was called twice"))
+                }
+
+                fn validate(view: String) -> Result<(), String> {
+                    let view = View::parse(&view)?;
+                    PLUGIN.with(|cell| cell.get().expect($crate::__private::NOT_READY).validate(&view))
+                }
+
+                fn plan_host(view: String) -> Result<Vec<Item>, String> {
+                    let view = View::parse(&view)?;
+                    PLUGIN.with(|cell| cell.get().expect($crate::__private::NOT_READY).plan_host(&view))
+                }
+            }
+
+    bindings::export!(Component with_types_in bindings);
+        };
+    };
+}

@@ -1,0 +1,152 @@
+//! `canopy:scheduler@1`: a preference over hosts.
+
+use serde::de::DeserializeOwned;
+
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit/scheduler/v1",
+        world: "scorer",
+        pub_export_macro: true,
+        default_bindings_module: "canopy_sdk::scheduler::bindings",
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::exports::canopy::scheduler::scoring::{Class, Columns, Reason};
+
+/// Names that later calls refer to by position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Resource classes, e.g. `VCPU`, `MEMORY_MB`, `DISK_GB`.
+    pub resources: Vec<String>,
+    /// Traits of hosts; empty when the cloud uses none.
+    pub traits: Vec<String>,
+}
+
+/// A pure scorer. The score of a row may depend on the class and that row only.
+///
+/// ```
+/// use canopy_sdk::scheduler::{Class, Columns, Names, Reason, Scorer};
+///
+/// /// Prefers the host with the most free vCPUs.
+/// struct MostFree { vcpu: usize }
+///
+/// impl Scorer for MostFree {
+///     type Config = canopy_sdk::serde_json::Value;
+///
+///     fn init(_: Self::Config, names: Names) -> Result<Self, String> {
+///         let vcpu = names.resources.iter().position(|n| n == "VCPU").ok_or("this cloud counts no VCPU")?;
+///         Ok(Self { vcpu })
+///     }
+///
+///     fn score(&self, _: &Class, columns: &Columns) -> Vec<f32> {
+///         columns.capacity_of(self.vcpu).iter().zip(columns.used_of(self.vcpu))
+///             .map(|(capacity, used)| (capacity - used) as f32)
+///             .collect()
+///     }
+///
+///     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
+///         let reason = |v: f32| vec![Reason { code: "free-vcpus".into(), value: v.into() }];
+///         self.score(class, columns).into_iter().map(reason).collect()
+///     }
+/// }
+/// canopy_sdk::export_scorer!(MostFree);
+///
+/// let names = Names { resources: vec!["VCPU".into()], traits: vec![] };
+/// let scorer = MostFree::init(Default::default(), names)?;
+/// let columns = Columns { rows: 2, capacity: vec![8.0, 8.0], used: vec![6.0, 1.0], traits: vec![] };
+/// assert_eq!(scorer.score(&Class { wants: vec![1.0], traits: vec![] }, &columns), [2.0, 7.0]);
+/// # Ok::<(), String>(())
+/// ```
+pub trait Scorer: Sized + 'static {
+    /// Read from the operator's JSON; use `#[serde(deny_unknown_fields)]`.
+    type Config: DeserializeOwned;
+
+    /// Called once before anything else. The error is for the operator.
+    fn init(config: Self::Config, names: Names) -> Result<Self, String>;
+
+    /// One score per row: higher is better, −∞ is a veto; NaN or a wrong length is a fault.
+    fn score(&self, class: &Class, columns: &Columns) -> Vec<f32>;
+
+    /// Why each row got its score: one list per row, at most 16 reasons each.
+    fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>>;
+}
+
+impl Columns {
+    /// Capacity of one resource class, a value per row; empty when there is no such class.
+    pub fn capacity_of(&self, class: usize) -> &[f64] {
+        column(&self.capacity, class, self.rows)
+    }
+
+    /// Usage of one resource class, a value per row; empty when there is no such class.
+    pub fn used_of(&self, class: usize) -> &[f64] {
+        column(&self.used, class, self.rows)
+    }
+
+    /// One trait, 1 per row that has it; empty when there is no such trait.
+    pub fn trait_of(&self, index: usize) -> &[u8] {
+        column(&self.traits, index, self.rows)
+    }
+}
+
+fn column<T>(values: &[T], index: usize, rows: u32) -> &[T] {
+    let rows = rows as usize;
+    let range = index.checked_mul(rows).and_then(|start| Some(start..start.checked_add(rows)?));
+    range.and_then(|range| values.get(range)).unwrap_or(&[])
+}
+
+/// Makes a [`Scorer`] the scorer that this component exports. Once per crate; nothing outside wasm32.
+#[macro_export]
+macro_rules! export_scorer {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::scheduler::{Class, Columns, Names, Reason, Scorer, bindings};
+
+            ::std::thread_local! {
+                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+            }
+
+            struct Component;
+
+            impl bindings::exports::canopy::scheduler::scoring::Guest for Component {
+                fn init(config: String, resources: Vec<String>, traits: Vec<String>) -> Result<(), String> {
+                    let config = $crate::parse_config(&config)?;
+                    let plugin = <$plugin as Scorer>::init(config, Names { resources, traits })?;
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| String::from("init was called twice"))
+                }
+
+                fn score(class: Class, columns: Columns) -> Vec<f32> {
+                    PLUGIN
+                        .with(|cell| cell.get().expect($crate::__private::NOT_READY).score(&class, &columns))
+                }
+
+                fn explain(class: Class, columns: Columns) -> Vec<Vec<Reason>> {
+                    PLUGIN.with(|cell| {
+                        cell.get().expect($crate::__private::NOT_READY).explain(&class, &columns)
+                    })
+        }
+            }
+
+            bindings::export!(Component with_types_in bindings);
+        };
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_position_and_absent_ones_are_empty() {
+        let columns =
+            Columns { rows: 2, capacity: vec![1.0, 2.0, 3.0, 4.0], used: vec![], traits: vec![0, 1] };
+        assert_eq!(columns.capacity_of(1), [3.0, 4.0]);
+        assert!(columns.capacity_of(2).is_empty());
+        assert!(columns.capacity_of(usize::MAX).is_empty());
+        assert!(columns.used_of(0).is_empty());
+        assert_eq!(columns.trait_of(0), [0, 1]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Kills the server at every named point of a create and a delete, on real libvirt and a real network.
+//!
+//! A dry run records which side effects a create and a delete pass; the list must be exactly [`EFFECTS`],
+//! so a side effect without a crash point, or a forgotten name, fails the test. Then for each effect and
+//! each side of it: the process aborts there, is started again, and the guest must end ACTIVE, in ERROR or
+//! gone, once; after a delete nothing may be left.
+
+use canopy_tests::Client;
+use canopy_tests::fixtures::{flavor, image};
+use canopy_tests::process::Process;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Every side effect of creating and deleting one server with one port and a config drive.
+const EFFECTS: &[&str] = &[
+    "agent.config_drive.write",
+    "agent.disk.create",
+    "agent.domain.define",
+    "agent.domain.destroy",
+    "agent.domain.start",
+    "agent.domain.undefine",
+    "agent.image.fetch",
+    "agent.server.remove",
+    "agent.state.save",
+    "network.bridge.create",
+    "network.bridge.delete",
+    "network.dhcp.start",
+    "network.dhcp.stop",
+    "network.filter.apply",
+    "network.metadata.listen",
+    "network.namespace.create",
+    "network.namespace.delete",
+    "server.create",
+    "server.delete",
+    "server.observe",
+];
+
+struct Room {
+    process: Process,
+    flavor: String,
+    image: String,
+    network: String,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let mut process = Process::prepare("crash");
+        process.start_ready().await;
+        let admin = process.admin().await;
+        let network = admin.post("/network/v2.0/networks", &json!({"network": {"name": "n"}})).await;
+        let network = network.text_at("/network/id").to_owned();
+        let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.99.0.0/24"}});
+        assert_eq!(admin.post("/network/v2.0/subnets", &subnet).await.status, 201);
+        Self {
+            flavor: flavor(&admin, "tiny", 1, 64, 1).await,
+            image: image(&admin, "tiny").await,
+            network,
+            process,
+        }
+    }
+
+    fn body(&self) -> Value {
+        json!({"server": {
+            "name": "crash", "flavorRef": self.flavor, "imageRef": self.image, "config_drive": true,
+            "networks": [{"uuid": self.network}],
+        }})
+    }
+
+    /// Forgets the cached image, so that fetching it is passed each time.
+    fn forget_image(&self) {
+        let _ = std::fs::remove_dir_all(self.process.data().join("agent/images/sha256"));
+    }
+}
+
+async fn servers(client: &Client) -> Option<Vec<Value>> {
+    let listed = client.try_get("/compute/v2.1/servers/detail").await?;
+    (listed.status == 200).then(|| listed.json["servers"].as_array().cloned().unwrap_or_default())
+}
+
+/// Waits until every server has settled, the server process has died, or a minute has passed.
+async fn settle(process: &mut Process, client: &Client, settled: fn(&[Value]) -> bool) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let listed = servers(client).await;
+        if process.died() {
+            return Vec::new();
+        }
+        if let Some(listed) = listed {
+            if settled(&listed) {
+                return listed;
+            }
+            assert!(Instant::now() < deadline, "stuck: {listed:#?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn all_settled(servers: &[Value]) -> bool {
+    servers.iter().all(|server| {
+        let status = server["status"].as_str().unwrap_or_default();
+        server["OS-EXT-STS:task_state"].is_null() && matches!(status, "ACTIVE" | "ERROR" | "SHUTOFF")
+    })
+}
+
+/// Creates one and deletes it, as far as the process lives.
+async fn create_and_delete(room: &mut Room) {
+    let client = room.process.admin().await;
+    let compute = client.at("2.37");
+    let made = compute.try_send(compute.request("POST", "/compute/v2.1/servers").json(&room.body())).await;
+    if let Some(made) = made {
+        assert_eq!(made.status, 202, "{made:?}");
+    }
+    let built = settle(&mut room.process, &client, all_settled).await;
+    for server in &built {
+        let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().unwrap_or_default());
+        let _ = client.try_send(client.request("DELETE", &path)).await;
+    }
+    settle(&mut room.process, &client, <[Value]>::is_empty).await;
+}
+
+/// What must hold when no server is wanted.
+async fn nothing_left(room: &Room, point: &str) {
+    let left = async || {
+        let mut left: Vec<String> = room.process.domains();
+        left.extend(room.process.server_dirs().iter().map(|path| path.display().to_string()));
+        left.extend(room.process.links());
+        left
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = left().await;
+        if found.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{point} left {found:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
+    let _libvirt = crate::libvirt::shared().await;
+    let mut room = Room::new().await;
+    room.process.kill();
+
+    let trace = room.process.data().join("crash-points");
+    room.process.start(&[("CANOPY_CRASH_TRACE", &trace.to_string_lossy())]);
+    room.process.ready().await;
+    let started = std::fs::read_to_string(&trace).unwrap_or_default();
+    create_and_delete(&mut room).await;
+    nothing_left(&room, "the dry run").await;
+    let passed: BTreeSet<String> = std::fs::read_to_string(&trace)
+        .unwrap()
+        .strip_prefix(&started)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("before:").map(str::to_owned))
+        .collect();
+    let listed: BTreeSet<String> = EFFECTS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(passed, listed, "side effects passed (left) are not the list (right)");
+    room.process.kill();
+
+    for name in EFFECTS {
+        for side in ["before", "after"] {
+            let point = format!("{side}:{name}");
+            room.forget_image();
+            room.process.start(&[("CANOPY_CRASH_AT", &point)]);
+            let up = wait_up(&mut room.process).await;
+            if up {
+                create_and_delete(&mut room).await;
+            }
+            assert!(room.process.died(), "{point} was not reached");
+            room.process.kill();
+
+            room.process.start_ready().await;
+            let client = room.process.admin().await;
+            let after = settle(&mut room.process, &client, all_settled).await;
+            assert!(after.len() <= 1, "{point}: {after:#?}");
+            assert!(room.process.domains().len() <= after.len().max(1), "{point}: a guest twice");
+            for server in &after {
+                let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().unwrap());
+                assert_eq!(client.delete(&path).await.status, 204, "{point}");
+            }
+            settle(&mut room.process, &client, <[Value]>::is_empty).await;
+            nothing_left(&room, &point).await;
+            let usage = room.usage(&client).await;
+            assert_eq!(usage, 0, "{point}: something is still counted");
+            room.process.kill();
+        }
+    }
+}
+
+/// Whether it came up; it may have crashed at a point that is passed at the start too.
+async fn wait_up(process: &mut Process) -> bool {
+    let client = Client::new(&process.url(), "");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !process.died() {
+        if client.try_get("/readyz").await.is_some_and(|answer| answer.status == 200) {
+            return true;
+        }
+        assert!(Instant::now() < deadline, "the server neither came up nor died");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+impl Room {
+    /// What the project's servers are still charged for, read from the database itself.
+    async fn usage(&self, _client: &Client) -> i64 {
+        let options = canopy_store::Options::sqlite(&self.process.data().join("canopy.db"));
+        let store = canopy_store::Store::open(&options).await.unwrap();
+        let (servers, used) = store
+            .read(|c| {
+                Box::pin(async move {
+                    let (_, inventories) = canopy_store::hosts::all(c).await?;
+                    let project = canopy_store::servers::list(
+                        c,
+                        &canopy_store::servers::Filter { deleted: true, ..Default::default() },
+                        &Default::default(),
+                    )
+                    .await?;
+                    let mut counted = 0;
+                    if let Some(server) = project.first() {
+                        let usage = canopy_store::quota::usage(c, &server.project_id).await?;
+                        counted = ["instances", "cores", "ram"].iter().filter_map(|r| usage.used.get(*r)).sum();
+                    }
+                    Ok((counted, inventories.iter().map(|row| row.used).sum::<i64>()))
+                })
+            })
+            .await
+            .unwrap();
+        store.close().await;
+        servers + used
+    }
+}

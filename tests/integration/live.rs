@@ -1,0 +1,158 @@
+//! The stock `openstack` client, a real guest that boots, and a real network: first light, kept lit.
+
+use canopy_tests::process::{Process, output};
+use canopy_tests::{Client, until};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Openstack {
+    program: PathBuf,
+    url: String,
+    password: String,
+}
+
+impl Openstack {
+    fn new(process: &Process) -> Self {
+        let program = std::env::var_os("CANOPY_TEST_OPENSTACK").map_or_else(|| "openstack".into(), PathBuf::from);
+        let password = std::fs::read_to_string(process.data().join("admin-password")).unwrap().trim().to_owned();
+        Self { program, url: process.url(), password }
+    }
+
+    /// Runs a command; panics with its own words when it fails.
+    fn run(&self, arguments: &[&str]) -> String {
+        self.run_as("admin", &self.password, "admin", arguments)
+    }
+
+    fn run_as(&self, user: &str, password: &str, project: &str, arguments: &[&str]) -> String {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", std::env::temp_dir())
+            .env("LANG", "C.UTF-8")
+            .env("OS_AUTH_URL", format!("{}/identity/v3", self.url))
+            .env("OS_USERNAME", user)
+            .env("OS_PASSWORD", password)
+            .env("OS_PROJECT_NAME", project)
+            .env("OS_USER_DOMAIN_NAME", "Default")
+            .env("OS_PROJECT_DOMAIN_NAME", "Default")
+            .env("OS_REGION_NAME", "RegionOne")
+            .stdin(Stdio::null())
+            .output()
+            .expect("the openstack client: `cargo xtask test` installs it");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "openstack {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend(["-f", "json"]);
+        serde_json::from_str(&self.run(&all)).expect("JSON")
+    }
+
+    /// Polls a command's output for a text, a booting guest's patience.
+    fn until_says(&self, arguments: &[&str], what: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(240);
+        loop {
+            let said = self.run(arguments);
+            if said.contains(what) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "{arguments:?} never said {what:?}:\n{said}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+fn guest_file(name: &str) -> String {
+    let dir = std::env::var_os("CANOPY_TEST_IMAGE_DIR")
+        .map(PathBuf::from)
+        .expect("CANOPY_TEST_IMAGE_DIR: `cargo xtask test` makes the guest image and sets it");
+    dir.join(name).display().to_string()
+}
+
+/// In the network's namespace on this host, as root of the guest.
+fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String> {
+    let output = Command::new("ip")
+        .args(["netns", "exec", &format!("canopy-{network}"), "timeout", "10", "ssh", "-i", key])
+        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "StrictHostKeyChecking=no"])
+        .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", &format!("root@{address}"), command])
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
+    let _libvirt = crate::libvirt::shared().await;
+    let mut process = Process::prepare("live");
+    process.start_ready().await;
+    let cloud = Openstack::new(&process);
+    let key = process.data().join("key");
+    let key = key.to_string_lossy().into_owned();
+    output("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+
+    cloud.run(&["flavor", "create", "--vcpus", "1", "--ram", "160", "--disk", "1", "small"]);
+    cloud.run(&["keypair", "create", "--public-key", &format!("{key}.pub"), "k"]);
+    let image = |name: &str, format: &str, file: &str, more: &[&str]| {
+        let container = if format == "qcow2" { "bare" } else { format };
+        let mut arguments =
+            vec!["image", "create", name, "--disk-format", format, "--container-format", container, "--file", file];
+        arguments.extend(more);
+        cloud.json(&arguments)["id"].as_str().expect("an id").to_owned()
+    };
+    let kernel = image("vmlinuz", "aki", &guest_file("vmlinuz"), &[]);
+    let ramdisk = image("initrd", "ari", &guest_file("initrd"), &[]);
+    let (kernel, ramdisk) = (format!("kernel_id={kernel}"), format!("ramdisk_id={ramdisk}"));
+    let line = "os_command_line=root=canopy console=tty0 console=ttyS0,115200 net.ifnames=0";
+    let properties = ["--property", &kernel, "--property", &ramdisk, "--property", line];
+    image("guest", "qcow2", &guest_file("guest.qcow2"), &properties);
+    let network = cloud.json(&["network", "create", "n"])["id"].as_str().unwrap().to_owned();
+    let subnet =
+        ["subnet", "create", "--network", "n", "--subnet-range", "10.98.0.0/24", "--dns-nameserver", "10.98.0.53", "s"];
+    cloud.run(&subnet);
+    let create = ["server", "create", "--flavor", "small", "--image", "guest", "--network", "n", "--key-name", "k"];
+    cloud.run(&[&create[..], &["--wait", "web"]].concat());
+
+    let shown = cloud.json(&["server", "show", "web"]);
+    assert_eq!(shown["status"], "ACTIVE", "{shown}");
+    let address = shown["addresses"]["n"][0].as_str().unwrap().to_owned();
+    assert!(cloud.run(&["server", "list"]).contains(&address));
+    // DHCP and, there being no config drive, the metadata service at 169.254.169.254.
+    let console = cloud.until_says(&["console", "log", "show", "web"], "CANOPY-GUEST: READY");
+    assert!(console.contains(&format!("CANOPY-GUEST: dhcp eth0 {address}/24")), "{console}");
+    assert!(console.contains("source=http"), "{console}");
+    assert!(console.contains("hostname=web"), "{console}");
+    until("SSH with the injected key", async || ssh(&network, &address, &key, "hostname").as_deref() == Some("web"))
+        .await;
+    let resolv = ssh(&network, &address, &key, "cat /etc/resolv.conf").unwrap();
+    assert!(resolv.contains("10.98.0.53"), "the subnet's name server came by DHCP: {resolv}");
+
+    // Metadata is served by the agent, the controller gone or not: here both are one process, restarted.
+    process.kill();
+    process.start_ready().await;
+    assert_eq!(ssh(&network, &address, &key, "hostname").as_deref(), Some("web"), "the guest lives on");
+
+    // The guest powers itself off: SHUTOFF, and it stays so.
+    let _ = ssh(&network, &address, &key, "poweroff");
+    cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "SHUTOFF");
+    cloud.run(&["server", "start", "web"]);
+    cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "ACTIVE");
+    // Killed behind our back.
+    let domain = process.domains().pop().expect("its domain");
+    output("pkill", &["-9", "-f", &format!("guest={domain},")]);
+    cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "SHUTOFF");
+
+    cloud.run(&["server", "delete", "--wait", "web"]);
+    cloud.run(&["network", "delete", "n"]);
+    until("nothing is left on the host", async || {
+        process.domains().is_empty() && process.server_dirs().is_empty() && process.links().is_empty()
+    })
+    .await;
+    let anonymous = Client::new(&process.url(), "");
+    assert_eq!(anonymous.get("/readyz").await.status, 200);
+}

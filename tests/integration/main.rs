@@ -1,0 +1,12 @@
+mod agent;
+mod authz;
+mod crash;
+mod identity_api;
+mod libvirt;
+mod live;
+mod network;
+mod network_api;
+mod plugins;
+mod routes;
+mod servers_api;
+mod store;

@@ -1,0 +1,293 @@
+//! The shipped plugins as they are shipped: real components, loaded with deadline and limits on, held
+//! against the built-ins that stand in for them and against the executor that carries their plans out.
+
+use canopy_agent::network::items::Plan;
+use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec, bridge_name, tap_name};
+use canopy_placement::{Columns, Decision, Fleet, Host, Request, ResourceColumn, Scorer, spread::Spread};
+use canopy_plugin_host::{Charge, PluginHost, QuotaPlugin, QuotaQuestion, SchedulerPlugin, Usage};
+use canopy_types::{DecisionId, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId, UserId};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The folder of a built plugin.
+fn built(name: &str) -> PathBuf {
+    let plugins = std::env::var_os("CANOPY_TEST_PLUGINS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins"), PathBuf::from);
+    let folder = plugins.join(name);
+    assert!(
+        folder.join("plugin.toml").is_file(),
+        "{} is not built: run `cargo xtask plugins`",
+        folder.display()
+    );
+    folder
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn each_component_loads_as_what_it_says_and_as_nothing_else() {
+    let host = PluginHost::new().unwrap();
+    for name in ["scheduler-spread", "quota-limits", "network-bridge"] {
+        let folder = built(name);
+        let outcomes = [
+            host.load_scheduler(&folder, Value::Null).map(drop),
+            host.load_quota(&folder, Value::Null).map(drop),
+            host.load_network(&folder, Value::Null).map(drop),
+        ];
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{name}");
+        for error in outcomes.into_iter().filter_map(Result::err) {
+            assert_eq!(error.code, "plugin.kind");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_the_schema_or_the_plugin_refuses_does_not_load() {
+    let host = PluginHost::new().unwrap();
+    for config in [json!({"clases": []}), json!({"classes": "VCPU"}), json!({"classes": [""]}), json!(7)] {
+        let error = host.load_scheduler(&built("scheduler-spread"), config).err().unwrap();
+        assert_eq!(error.code, "plugin.config");
+    }
+    assert!(host.load_scheduler(&built("scheduler-spread"), json!({"classes": ["VCPU"]})).is_ok());
+    assert!(host.load_quota(&built("quota-limits"), json!({"unlisted": "deny"})).is_ok());
+    assert!(host.load_network(&built("network-bridge"), json!({"metadata": "yes"})).is_err());
+}
+
+fn fleets() -> impl Strategy<Value = (Fleet, Request)> {
+    let column = (prop::collection::vec((-2_i64..200, 0_i64..200), 1..40), 0_i64..50);
+    prop::collection::vec(column, 1..5).prop_map(|columns| {
+        let rows = columns.iter().map(|(rows, _)| rows.len()).min().unwrap_or(0);
+        let host = |i: usize| Host {
+            id: HostId::random(),
+            name: format!("h{i}"),
+            zone: "nova".into(),
+            closed: None,
+        };
+        let column = |(i, (cells, _)): (usize, &(Vec<(i64, i64)>, i64))| ResourceColumn {
+            class: format!("CLASS_{i}"),
+            capacity: cells[..rows].iter().map(|cell| cell.0).collect(),
+            used: cells[..rows].iter().map(|cell| cell.1).collect(),
+        };
+        let resources = columns.iter().enumerate().map(column).collect();
+        let amounts =
+            columns.iter().enumerate().map(|(i, (_, want))| (format!("CLASS_{i}"), *want)).collect();
+        let fleet = Fleet { revision: 1, hosts: (0..rows).map(host).collect(), resources };
+        (fleet, Request { amounts, ..Request::default() })
+    })
+}
+
+#[test]
+fn scheduler_spread_decides_as_the_built_in_does() {
+    let plugin = PluginHost::new().unwrap().load_scheduler(&built("scheduler-spread"), Value::Null).unwrap();
+    let runtime = runtime();
+    let mut runner = TestRunner::new_with_rng(
+        Config { cases: 200, failure_persistence: None, ..Config::default() },
+        proptest::test_runner::TestRng::deterministic_rng(Default::default()),
+    );
+    runner
+        .run(&fleets(), |(fleet, request)| {
+            let (fleet, id) = (Arc::new(fleet), DecisionId::random());
+            let decide = |plugin: &SchedulerPlugin| -> Decision {
+                runtime.block_on(plugin.decide(id, Arc::clone(&fleet), request.clone()))
+            };
+            let (guest, native) = (decide(&plugin), decide(&SchedulerPlugin::built_in()));
+            prop_assert_eq!(&guest.plugin.fault, &None);
+            prop_assert_eq!(&guest.plugin.name, "scheduler-spread");
+            prop_assert_eq!(guest.plugin.digest.len(), 64);
+            prop_assert_eq!(Decision { plugin: native.plugin.clone(), ..guest }, native);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn scheduler_spread_explains_each_row_with_its_score() {
+    let plugin = PluginHost::new().unwrap().load_scheduler(&built("scheduler-spread"), Value::Null).unwrap();
+    let rows = 9000;
+    let columns = Columns {
+        hosts: (0..rows).collect(),
+        classes: vec!["VCPU".into()],
+        capacity: vec![vec![64.0; rows as usize]],
+        used: vec![(0..rows).map(f64::from).map(|n| n % 60.0).collect()],
+        want: vec![4.0],
+    };
+    let reasons = runtime().block_on(plugin.explain(columns.clone())).unwrap();
+    assert_eq!(reasons, Spread.explain(&columns).unwrap());
+}
+
+fn questions() -> impl Strategy<Value = QuotaQuestion> {
+    let number = prop_oneof![4 => -2_i64..40, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+    let resource = (0_usize..6).prop_map(|i| ["instances", "cores", "ram", "port", "ключ", ""][i].to_owned());
+    let usage = prop::collection::btree_map(resource.clone(), (number.clone(), number.clone()), 0..6);
+    let charges = prop::collection::vec((resource, number), 0..8);
+    (usage, charges).prop_map(|(usage, charges)| QuotaQuestion {
+        project_id: ProjectId::random(),
+        user_id: UserId::random(),
+        usage: usage.into_iter().map(|(resource, (limit, used))| Usage { resource, limit, used }).collect(),
+        charges: charges.into_iter().map(|(resource, amount)| Charge { resource, amount }).collect(),
+        attributes: vec![("flavor".into(), "m1.tiny".into())],
+    })
+}
+
+#[test]
+fn quota_limits_says_what_the_built_in_says() {
+    let plugin = PluginHost::new().unwrap().load_quota(&built("quota-limits"), Value::Null).unwrap();
+    let runtime = runtime();
+    let mut runner = TestRunner::new_with_rng(
+        Config { cases: 500, failure_persistence: None, ..Config::default() },
+        proptest::test_runner::TestRng::deterministic_rng(Default::default()),
+    );
+    runner
+        .run(&questions(), |question| {
+            let guest = runtime.block_on(plugin.check(question.clone()));
+            prop_assert_eq!(guest, runtime.block_on(QuotaPlugin::built_in().check(question)));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn quota_limits_configured_to_deny_really_is_asked() {
+    let host = PluginHost::new().unwrap();
+    let strict = host.load_quota(&built("quota-limits"), json!({"unlisted": "deny"})).unwrap();
+    let question = QuotaQuestion {
+        project_id: ProjectId::random(),
+        user_id: UserId::random(),
+        usage: vec![],
+        charges: vec![Charge { resource: "widgets".into(), amount: 1 }],
+        attributes: vec![],
+    };
+    let verdict = runtime().block_on(strict.check(question));
+    // The built-in would allow it, so this is the guest's own answer.
+    let canopy_plugin_host::Verdict::Deny { resource, .. } = verdict else { panic!("allowed") };
+    assert_eq!(resource, "widgets");
+}
+
+fn network(segment: i64) -> NetworkSpec {
+    let (id, subnet) = (NetworkId::random(), SubnetId::random());
+    let port = |server_id: Option<ServerId>, ip: &str, mac: &str| PortSpec {
+        id: PortId::random(),
+        network_id: id,
+        mac: mac.to_owned(),
+        fixed_ips: vec![FixedIp { subnet_id: subnet, ip_address: ip.parse().unwrap() }],
+        admin_state_up: true,
+        port_security: true,
+        server_id,
+        hostname: "web \"1\"\n".to_owned(),
+    };
+    NetworkSpec {
+        id,
+        project_id: ProjectId::random(),
+        segment,
+        mtu: 1450,
+        dns_domain: "cloud.example.".to_owned(),
+        subnets: vec![SubnetSpec {
+            id: subnet,
+            cidr: "10.0.0.0/24".parse().unwrap(),
+            gateway_ip: Some("10.0.0.1".parse().unwrap()),
+            enable_dhcp: true,
+            dns_nameservers: vec!["9.9.9.9".parse().unwrap()],
+            host_routes: vec![HostRoute {
+                destination: "192.168.0.0/16".parse().unwrap(),
+                nexthop: "10.0.0.9".parse().unwrap(),
+            }],
+            service_ip: Some("10.0.0.2".parse().unwrap()),
+        }],
+        ports: vec![
+            port(None, "10.0.0.2", "fa:16:3e:00:00:01"),
+            port(Some(ServerId::random()), "10.0.0.5", "FA:16:3E:00:00:02"),
+        ],
+    }
+}
+
+#[test]
+fn network_bridges_plan_is_one_that_the_executor_takes() {
+    let plugin = PluginHost::new().unwrap().load_network(&built("network-bridge"), Value::Null).unwrap();
+    // Two tenants with the same addresses.
+    let networks = vec![network(7), network(123_456_789)];
+    let items = runtime().block_on(plugin.plan_host(networks.clone())).unwrap();
+    runtime().block_on(plugin.validate(networks.clone())).unwrap();
+    assert!(items.is_sorted());
+    let plan = Plan::parse(&items).unwrap();
+    for network in &networks {
+        let namespace = &plan.namespaces[&network.id];
+        assert_eq!(plan.bridges[&network.id].name, bridge_name(network.segment));
+        assert_eq!(namespace.name, format!("canopy-{}", network.id));
+        assert_eq!(namespace.mac.to_string(), network.ports[0].mac);
+        assert_eq!(plan.metadata[&network.id].port, 80);
+        let dhcp = &plan.dhcp[&network.id];
+        assert_eq!((dhcp.hosts.len(), dhcp.subnets.len()), (1, 1));
+        assert_eq!(dhcp.subnets[0].routes[0].destination.to_string(), "169.254.169.254/32");
+        // The agent names the guest's device by the same rule.
+        assert_eq!(plan.antispoof[&network.ports[1].id].tap, tap_name(network.ports[1].id));
+        assert!(!plan.antispoof.contains_key(&network.ports[0].id), "a service's port has no filter");
+    }
+    let again = runtime().block_on(plugin.plan_host(networks.into_iter().rev().collect())).unwrap();
+    assert_eq!(items, again, "a plan is a set");
+}
+
+#[test]
+fn network_bridge_plans_for_many_guests_within_its_limits() {
+    let plugin = PluginHost::new().unwrap().load_network(&built("network-bridge"), Value::Null).unwrap();
+    let mut large = network(1);
+    for n in 0..2000_u32 {
+        let mut port = large.ports[1].clone();
+        port.id = PortId::random();
+        port.mac = format!("fa:16:3e:01:{:02x}:{:02x}", n >> 8, n & 255);
+        port.fixed_ips[0].ip_address = std::net::Ipv4Addr::from(0x0a01_0000 + n).into();
+        large.ports.push(port);
+    }
+    let items = runtime().block_on(plugin.plan_host(vec![large])).unwrap();
+    assert_eq!(items.iter().filter(|item| item.kind == "antispoof@1").count(), 2001);
+}
+
+#[test]
+fn a_network_that_no_bridge_can_be_made_for_is_refused_with_the_reason() {
+    let plugin = PluginHost::new().unwrap().load_network(&built("network-bridge"), Value::Null).unwrap();
+    let mut odd = network(1);
+    odd.mtu = 20;
+    for error in [
+        runtime().block_on(plugin.validate(vec![odd.clone()])).unwrap_err(),
+        runtime().block_on(plugin.plan_host(vec![odd])).unwrap_err(),
+    ] {
+        assert_eq!(error.code, "network.refused");
+        assert!(error.message.contains("MTU of 20"), "{}", error.message);
+    }
+}
+
+#[test]
+fn damaged_components_are_refused_or_harmless() {
+    let host = PluginHost::new().unwrap();
+    let source = built("quota-limits");
+    let whole = std::fs::read(source.join("quota-limits.wasm")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(source.join("plugin.toml"), dir.path().join("plugin.toml")).unwrap();
+    let load = |bytes: &[u8]| {
+        std::fs::write(dir.path().join("quota-limits.wasm"), bytes).unwrap();
+        host.load_quota(dir.path(), Value::Null)
+    };
+    for length in [0, 100, whole.len() / 2, whole.len() - 1] {
+        assert_eq!(load(&whole[..length]).err().unwrap().code, "plugin.component", "{length} bytes");
+    }
+    for nth in 1..8 {
+        let mut bytes = whole.clone();
+        let position = whole.len() / 8 * nth;
+        bytes[position] ^= 0x10;
+        match load(&bytes) {
+            Err(error) => assert!(error.code.starts_with("plugin."), "{}", error.code),
+            Ok(plugin) => {
+                let charges = vec![Charge { resource: "cores".into(), amount: 1 }];
+                let (project_id, user_id) = (ProjectId::random(), UserId::random());
+                let question =
+                    QuotaQuestion { project_id, user_id, usage: vec![], charges, attributes: vec![] };
+                // Whatever it says, it says something.
+                let _ = runtime().block_on(plugin.check(question));
+            }
+        }
+    }
+}

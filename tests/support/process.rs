@@ -1,0 +1,221 @@
+//! `canopy serve` as a process of its own, on real libvirt and the kernel's network: it can be killed,
+//! crashed at a named point and started again on the same data.
+
+use crate::{Client, login_body, until};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct Process {
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    pub scope: String,
+}
+
+/// The binary that `cargo xtask test` built, or the one beside this test's own.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("CANOPY_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("this test has a path");
+    own.ancestors().nth(2).expect("target/debug").join("canopy")
+}
+
+/// Folders of the shipped plugins.
+pub fn plugins() -> PathBuf {
+    std::env::var_os("CANOPY_TEST_PLUGINS").map_or_else(
+        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into(),
+        PathBuf::from,
+    )
+}
+
+impl Process {
+    /// Prepares a configuration; starts nothing. QEMU's user can reach the folder.
+    pub fn prepare(name: &str) -> Self {
+        // `cargo xtask test` sweeps what carries such a scope, should this process be killed.
+        let scope = format!("test_{name}_{}", std::process::id());
+        let dir = std::env::temp_dir().join(format!("canopy-{scope}"));
+        std::fs::create_dir_all(&dir).expect("a temporary folder");
+        let port = free_port();
+        let plugin = |name: &str| plugins().join(name).display().to_string();
+        let config = format!(
+            "listen = \"127.0.0.1:{port}\"\ndata_dir = \"{}\"\n\
+             [plugins]\nscheduler = \"{}\"\nquota = \"{}\"\nnetwork = \"{}\"\n\
+             [agent]\nname = \"{scope}\"\nnetwork_scope = \"{scope}\"\nacceleration = \"tcg\"\nshutdown_seconds = 5\n",
+            dir.join("data").display(),
+            plugin("scheduler-spread"),
+            plugin("quota-limits"),
+            plugin("network-bridge"),
+        );
+        std::fs::write(dir.join("canopy.toml"), config).expect("a configuration file");
+        Self { dir, port, child: None, scope }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("canopy.toml")
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it; does not wait.
+    pub fn start(&mut self, env: &[(&str, &str)]) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
+        let child = Command::new(binary())
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .envs(env.iter().copied())
+            .env("RUST_LOG", "info,sqlx=warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("`canopy serve` starts: build it with `cargo build -p canopy`");
+        self.child = Some(child);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("canopy.log")
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start_ready(&mut self) {
+        self.start(&[]);
+        self.ready().await;
+    }
+
+    pub async fn ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let client = Client::new(&self.url(), "");
+        loop {
+            assert!(!self.died(), "the server ended while starting:\n{}", self.tail());
+            if client.try_get("/readyz").await.is_some_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server is not ready within 60 s:\n{}", self.tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn died(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => child.try_wait().ok().flatten().is_some(),
+            None => true,
+        }
+    }
+
+    /// As a power failure would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// The end of its log.
+    pub fn tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    pub async fn admin(&self) -> Client {
+        let password = std::fs::read_to_string(self.data().join("admin-password")).expect("the admin's password");
+        let body = login_body("admin", password.trim(), "admin");
+        let answer = Client::new(&self.url(), "").post("/identity/v3/auth/tokens", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        Client::new(&self.url(), answer.header("x-subject-token").expect("a token"))
+    }
+
+    /// Names of Canopy's domains that keep their disks under this server's data.
+    pub fn domains(&self) -> Vec<String> {
+        let list = output("virsh", &["-c", "qemu:///system", "list", "--all", "--name"]);
+        list.lines()
+            .filter(|name| !name.is_empty())
+            .filter(|name| {
+                output("virsh", &["-c", "qemu:///system", "dumpxml", name]).contains(&*self.dir.to_string_lossy())
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Folders that the agent keeps for servers.
+    pub fn server_dirs(&self) -> Vec<PathBuf> {
+        let dir = self.data().join("agent/servers");
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// Bridges and veths that carry this scope's mark.
+    pub fn links(&self) -> Vec<String> {
+        let all = output("ip", &["-j", "link", "show"]);
+        let all: serde_json::Value = serde_json::from_str(&all).unwrap_or_default();
+        let mark = format!("canopy:{}", self.scope);
+        all.as_array()
+            .into_iter()
+            .flatten()
+            .filter(|link| link["ifalias"].as_str().is_some_and(|alias| alias.starts_with(&mark)))
+            .filter_map(|link| link["ifname"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the end of the server's log ---\n{}", self.tail());
+        }
+        for domain in self.domains() {
+            output("virsh", &["-c", "qemu:///system", "destroy", &domain]);
+            output("virsh", &["-c", "qemu:///system", "undefine", &domain, "--nvram"]);
+        }
+        for link in self.links() {
+            output("ip", &["link", "delete", &link]);
+        }
+        sweep(&self.dir, &self.scope);
+    }
+}
+
+/// Removes what a killed agent left: DHCP servers, namespaces, the filter table, the folder.
+fn sweep(dir: &Path, scope: &str) {
+    output("pkill", &["-f", &dir.join("data/agent").display().to_string()]);
+    let mark = format!("canopy:{scope}");
+    let namespaces = output("ip", &["netns", "list"]);
+    for namespace in namespaces.lines().filter_map(|line| line.split(' ').next()) {
+        let inside = output("ip", &["-n", namespace, "link", "show"]);
+        if inside.contains(&mark) {
+            output("ip", &["netns", "delete", namespace]);
+        }
+    }
+    output("nft", &["delete", "table", "bridge", &format!("canopy_{scope}")]);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// Runs a program and answers its standard output, empty when it fails.
+pub fn output(program: &str, arguments: &[&str]) -> String {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Waits until the process has ended by itself.
+pub async fn until_died(process: &mut Process, what: &str) {
+    let process = std::cell::RefCell::new(process);
+    until(what, async || process.borrow_mut().died()).await;
+}
