@@ -37,10 +37,9 @@ async fn a_member_writes_in_its_project_and_only_there() {
     assert_eq!(made.status, 201, "{made:?}");
     let path = format!("/network/v2.0/networks/{}", made.text_at("/network/id"));
     let absent = "/network/v2.0/networks/5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11";
-    for (forbidden, unknown) in [
-        (b.get(&path).await, b.get(absent).await),
-        (b.delete(&path).await, b.delete(absent).await),
-    ] {
+    for (forbidden, unknown) in
+        [(b.get(&path).await, b.get(absent).await), (b.delete(&path).await, b.delete(absent).await)]
+    {
         assert_eq!((forbidden.status, unknown.status), (404, 404), "another's answers as an absent one");
         assert_eq!(forbidden.json["NeutronError"]["type"], unknown.json["NeutronError"]["type"]);
     }
@@ -85,7 +84,8 @@ async fn nobody_gives_oneself_a_role() {
             answer.text_at(&format!("/{list}/0/id")).to_owned()
         }
     };
-    let (user, project, role) = (at("users", "m").await, at("projects", "m").await, at("roles", "admin").await);
+    let (user, project, role) =
+        (at("users", "m").await, at("projects", "m").await, at("roles", "admin").await);
     for place in [format!("projects/{project}"), "domains/default".into(), "system".into()] {
         let path = format!("/identity/v3/{place}/users/{user}/roles/{role}");
         assert_eq!(tenant.put(&path, &Value::Null).await.status, 403, "{path}");

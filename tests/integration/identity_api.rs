@@ -81,9 +81,14 @@ async fn a_project_token_says_what_clients_read_from_it() {
         let kinds: Vec<&str> =
             token["catalog"].as_array().unwrap().iter().map(|s| s["type"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["compute", "identity", "image", "network"]);
-        for endpoint in token["catalog"].as_array().unwrap().iter().flat_map(|s| s["endpoints"].as_array().unwrap()) {
+        for endpoint in
+            token["catalog"].as_array().unwrap().iter().flat_map(|s| s["endpoints"].as_array().unwrap())
+        {
             assert!(endpoint["url"].as_str().unwrap().starts_with(&cloud.url), "{endpoint}");
-            assert_eq!((endpoint["region"].as_str(), endpoint["region_id"].as_str()), (Some("RegionOne"), Some("RegionOne")));
+            assert_eq!(
+                (endpoint["region"].as_str(), endpoint["region_id"].as_str()),
+                (Some("RegionOne"), Some("RegionOne"))
+            );
         }
 
         let client = Client::new(&cloud.url, &text);
@@ -104,7 +109,8 @@ async fn every_scope_can_be_asked_for() {
     let admin = cloud.admin().await;
     cloud.tenant("t").await;
     let id = project_id(&admin, "t").await;
-    let login = async |user: Value, scope: Value| cloud.anonymous().post(TOKENS, &password(user, scope)).await;
+    let login =
+        async |user: Value, scope: Value| cloud.anonymous().post(TOKENS, &password(user, scope)).await;
     let root = json!({"name": "admin", "domain": {"id": "default"}, "password": cloud.admin_password()});
 
     let by_id = login(tenant_user("t"), json!({"project": {"id": id}})).await;
@@ -139,7 +145,13 @@ async fn every_scope_can_be_asked_for() {
     assert_eq!(admin.patch(&path, &json!({"user": {"default_project_id": other}})).await.status, 200);
     assert!(login(tenant_user("t"), Value::Null).await.json["token"].get("project").is_none());
 
-    for bad in [json!({"project": {}, "domain": {}}), json!({"moon": {}}), json!("scoped"), json!({"system": {}}), json!(7)] {
+    for bad in [
+        json!({"project": {}, "domain": {}}),
+        json!({"moon": {}}),
+        json!("scoped"),
+        json!({"system": {}}),
+        json!(7),
+    ] {
         assert_eq!(login(root.clone(), bad.clone()).await.status, 400, "{bad}");
     }
     for incomplete in [json!({"project": {"name": "t"}}), json!({"project": {}}), json!({"domain": {}})] {
@@ -221,7 +233,8 @@ async fn malformed_logins_are_400_and_never_repeat_the_password() {
     }
     let deep = format!("{}{}", "{\"auth\":".repeat(10_000), "}".repeat(10_000));
     for raw in [deep, "[".repeat(100_000), "{".into(), "\u{0}".into(), "nul".into()] {
-        let request = cloud.anonymous().request("POST", TOKENS).header("content-type", "application/json").body(raw);
+        let request =
+            cloud.anonymous().request("POST", TOKENS).header("content-type", "application/json").body(raw);
         assert_eq!(cloud.anonymous().send(request).await.status, 400);
     }
     let huge = cloud.anonymous().request("POST", TOKENS).body(" ".repeat(2 << 20));
@@ -235,9 +248,7 @@ async fn a_token_from_a_token_keeps_expiry_and_chain() {
     let admin = cloud.admin().await;
     cloud.tenant("t").await;
     let first = cloud.anonymous().post(TOKENS, &password(tenant_user("t"), json!("unscoped"))).await;
-    let rescope = |token: &str, scope: Value| {
-        json!({"auth": {"identity": {"methods": ["token"], "token": {"id": token}}, "scope": scope}})
-    };
+    let rescope = |token: &str, scope: Value| json!({"auth": {"identity": {"methods": ["token"], "token": {"id": token}}, "scope": scope}});
     moved.0.store(600, Ordering::SeqCst);
     let scope = json!({"project": {"name": "t", "domain": {"id": "default"}}});
     let second = cloud.anonymous().post(TOKENS, &rescope(&token_of(&first), scope.clone())).await;
@@ -260,7 +271,8 @@ async fn a_token_from_a_token_keeps_expiry_and_chain() {
     assert_eq!(cloud.anonymous().post(TOKENS, &rescope(&token_of(&first), elsewhere)).await.status, 401);
     let root = json!({"name": "admin", "domain": {"id": "default"}, "password": cloud.admin_password()});
     let system = cloud.anonymous().post(TOKENS, &password(root, json!({"system": {"all": true}}))).await;
-    let narrow = rescope(&token_of(&system), json!({"project": {"name": "admin", "domain": {"id": "default"}}}));
+    let narrow =
+        rescope(&token_of(&system), json!({"project": {"name": "admin", "domain": {"id": "default"}}}));
     assert_eq!(cloud.anonymous().post(TOKENS, &narrow).await.status, 403, "as keystone");
 }
 
@@ -274,14 +286,21 @@ async fn a_token_ends_when_its_time_its_user_or_its_place_does() {
         let works = async |client: &Client| {
             let answer = client.get("/compute/v2.1/servers").await;
             if answer.status == 401 {
-                assert_eq!(answer.json["error"]["message"], "The request you have made requires authentication.");
+                assert_eq!(
+                    answer.json["error"]["message"],
+                    "The request you have made requires authentication."
+                );
             }
             answer.status == 200
         };
         assert!(works(&t).await);
         let user = format!("/identity/v3/users/{}", user_id(&admin, "t").await);
         let project = format!("/identity/v3/projects/{}", project_id(&admin, "t").await);
-        let grant = format!("{project}{}/roles/{}", user.strip_prefix("/identity/v3").unwrap(), role_id(&admin, "member").await);
+        let grant = format!(
+            "{project}{}/roles/{}",
+            user.strip_prefix("/identity/v3").unwrap(),
+            role_id(&admin, "member").await
+        );
         let patch = async |path: &str, body: Value| assert_eq!(admin.patch(path, &body).await.status, 200);
 
         // A disabled project, back again.
@@ -313,7 +332,11 @@ async fn a_token_ends_when_its_time_its_user_or_its_place_does() {
         moved.0.store(seconds + 60, Ordering::SeqCst);
         assert!(!works(&t).await);
         let body = json!({"auth": {"identity": {"methods": ["token"], "token": {"id": t.token}}}});
-        assert_eq!(cloud.anonymous().post(TOKENS, &body).await.status, 401, "an expired token makes no new one");
+        assert_eq!(
+            cloud.anonymous().post(TOKENS, &body).await.status,
+            401,
+            "an expired token makes no new one"
+        );
         // The user itself.
         let (t, admin) = (cloud.login("t", "another", "t").await, cloud.admin().await);
         assert_eq!(admin.delete(&user).await.status, 204);
@@ -342,7 +365,8 @@ async fn a_revoked_token_is_gone_also_after_a_restart_and_for_another_server() {
 
     // A second server on the same data: the same key, the same view, and it follows.
     let app = cloud.app();
-    let peer = canopy_app::identity::Identity::open(&app.store, app.clock.clone(), &app.settings).await.unwrap();
+    let peer =
+        canopy_app::identity::Identity::open(&app.store, app.clock.clone(), &app.settings).await.unwrap();
     assert!(peer.check(&second.token).is_ok());
     assert!(peer.check(&t.token).is_err());
     assert_eq!(revoke(&second, &second.token).await, 204);
@@ -402,8 +426,14 @@ async fn projects_live_and_die() {
         let again = admin.post(base, &json!({"project": {"name": "p"}})).await;
         assert_eq!(again.status, 409, "{again:?}");
 
-        let changed = admin.patch(&one, &json!({"project": {"name": "q", "description": null, "domain_id": "default"}})).await;
-        assert_eq!((changed.status, changed.json["project"]["name"].as_str()), (200, Some("q")), "{changed:?}");
+        let changed = admin
+            .patch(&one, &json!({"project": {"name": "q", "description": null, "domain_id": "default"}}))
+            .await;
+        assert_eq!(
+            (changed.status, changed.json["project"]["name"].as_str()),
+            (200, Some("q")),
+            "{changed:?}"
+        );
         assert_eq!(changed.json["project"]["description"], "");
         let child = admin.post(base, &json!({"project": {"name": "child", "parent_id": id}})).await;
         assert_eq!(child.json["project"]["parent_id"], id.as_str());
@@ -411,7 +441,9 @@ async fn projects_live_and_die() {
         let mut parent = child.text_at("/project/id").to_owned();
         let mut depth = 2;
         loop {
-            let deeper = admin.post(base, &json!({"project": {"name": format!("d{depth}"), "parent_id": parent}})).await;
+            let deeper = admin
+                .post(base, &json!({"project": {"name": format!("d{depth}"), "parent_id": parent}}))
+                .await;
             if deeper.status != 201 {
                 assert_eq!((deeper.status, depth), (403, 5), "{deeper:?}");
                 break;
@@ -442,7 +474,11 @@ async fn projects_live_and_die() {
             let answer = admin.post(base, &body).await;
             assert_eq!(answer.status, status, "{body} {answer:?}");
         }
-        for body in [json!({"project": {"domain_id": "other"}}), json!({"project": {"parent_id": "x"}}), json!({"project": {}})] {
+        for body in [
+            json!({"project": {"domain_id": "other"}}),
+            json!({"project": {"parent_id": "x"}}),
+            json!({"project": {}}),
+        ] {
             assert_eq!(admin.patch(&one, &body).await.status, 400, "{body}");
         }
     }
@@ -483,7 +519,10 @@ async fn users_live_and_change_their_own_password() {
             "links": {"self": format!("{}{one}", cloud.url)},
         });
         assert_eq!(made.json["user"], expected);
-        assert_eq!(admin.get(&format!("{base}?name=u&domain_id=default&enabled=true")).await.json["users"], json!([expected]));
+        assert_eq!(
+            admin.get(&format!("{base}?name=u&domain_id=default&enabled=true")).await.json["users"],
+            json!([expected])
+        );
         assert_eq!(admin.post(base, &body).await.status, 409);
 
         let scope = json!("unscoped");
@@ -502,7 +541,10 @@ async fn users_live_and_change_their_own_password() {
         assert_eq!(own.post(&theirs, &change(&cloud.admin_password(), "mine now")).await.status, 403);
         assert_eq!(own.post(&at, &change(PASSWORD, "new one")).await.status, 204);
         assert_eq!(own.get(&one).await.status, 401, "the token was of the old password");
-        assert_eq!(cloud.anonymous().post(TOKENS, &password(tenant_user("u"), scope.clone())).await.status, 401);
+        assert_eq!(
+            cloud.anonymous().post(TOKENS, &password(tenant_user("u"), scope.clone())).await.status,
+            401
+        );
         let new = json!({"id": id, "password": "new one"});
         assert_eq!(cloud.anonymous().post(TOKENS, &password(new, scope)).await.status, 201);
 
@@ -524,7 +566,10 @@ async fn users_live_and_change_their_own_password() {
         }
         assert_eq!(admin.patch(&one, &json!({"user": {"domain_id": "elsewhere"}})).await.status, 400);
         let cleared = admin.patch(&one, &json!({"user": {"email": null, "name": "v"}})).await;
-        assert!(cleared.json["user"].get("email").is_none() && cleared.json["user"]["name"] == "v", "{cleared:?}");
+        assert!(
+            cleared.json["user"].get("email").is_none() && cleared.json["user"]["name"] == "v",
+            "{cleared:?}"
+        );
         assert_eq!(admin.delete(&one).await.status, 204);
         assert_eq!(admin.get(&one).await.status, 404);
     }
@@ -535,7 +580,10 @@ async fn lists_come_in_pages_that_end() {
     let cloud = Cloud::start().await;
     let admin = cloud.admin().await;
     for name in ["a", "b", "c", "d"] {
-        assert_eq!(admin.post("/identity/v3/projects", &json!({"project": {"name": name}})).await.status, 201);
+        assert_eq!(
+            admin.post("/identity/v3/projects", &json!({"project": {"name": name}})).await.status,
+            201
+        );
     }
     let mut seen = Vec::new();
     let mut next = "/identity/v3/projects?limit=2&domain_id=default".to_owned();
@@ -584,7 +632,8 @@ async fn roles_are_given_listed_and_taken() {
         let head = admin.send(admin.request("HEAD", &one)).await;
         assert_eq!((head.status, head.body.len()), (204, 0));
 
-        let listed = admin.get(&format!("/identity/v3/role_assignments?user.id={user}&include_names=True")).await;
+        let listed =
+            admin.get(&format!("/identity/v3/role_assignments?user.id={user}&include_names=True")).await;
         let lines = listed.json["role_assignments"].as_array().unwrap();
         assert_eq!(lines.len(), 2, "{listed:?}");
         let line = lines.iter().find(|line| line["role"]["name"] == "member").unwrap();
@@ -601,7 +650,11 @@ async fn roles_are_given_listed_and_taken() {
             let answer = admin.get(&format!("/identity/v3/role_assignments?{query}")).await;
             answer.json["role_assignments"].as_array().expect("a list").len()
         };
-        assert_eq!(count(&format!("user.id={user}&effective")).await, 5, "manager, member, reader and member, reader");
+        assert_eq!(
+            count(&format!("user.id={user}&effective")).await,
+            5,
+            "manager, member, reader and member, reader"
+        );
         assert_eq!(count(&format!("scope.project.id={project}&role.id={member}")).await, 1);
         assert_eq!(count("scope.system=all").await, 1);
         assert_eq!(count("scope.project.id=no-such").await, 0);
@@ -631,13 +684,16 @@ async fn who_races_to_bootstrap_gets_one_cloud() {
         let dir = tempfile::tempdir().unwrap();
         let options = match engine {
             Engine::Sqlite => canopy_store::Options::sqlite(&dir.path().join("db")),
-            Engine::Postgres => continue,
+            Engine::Postgres => {
+                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
+                let name = format!("canopy_bootstrap_{}", std::process::id());
+                canopy_store::Options::url(canopy_store::testing::create_database(&server, &name).await.unwrap())
+            }
         };
         let store = canopy_store::Store::open(&options).await.unwrap();
-        let passwords = futures::future::join_all(
-            (0..4).map(|_| canopy_app::identity::bootstrap(&store, &SystemClock)),
-        )
-        .await;
+        let passwords =
+            futures::future::join_all((0..4).map(|_| canopy_app::identity::bootstrap(&store, &SystemClock)))
+                .await;
         let made: Vec<String> = passwords.into_iter().filter_map(|outcome| outcome.unwrap()).collect();
         assert_eq!(made.len(), 1, "one call made it and alone knows the password");
         assert_eq!(made[0].len(), 32);

@@ -4,6 +4,8 @@
 //! itself off: enough to prove everything but an operating system. Needs root, and libvirtd and
 //! virtlogd at `qemu:///system` (`cargo xtask test` starts them). One test restarts libvirtd.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use canopy_hypervisor::{Boot, Disk, DomainSpec, DomainState, Event, Hypervisor, Nic};
 use canopy_libvirt::{Accel, Libvirt, Options};
 use canopy_types::ServerId;
@@ -371,9 +373,9 @@ async fn the_probe_tells_a_guest_that_runs_from_one_that_does_not() {
     let _daemon = shared().await;
     let dir = tempfile::Builder::new().prefix("canopy-test-").tempdir_in("/var/tmp").unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-    let options = Options { accel: Accel::Auto, probe_dir: dir.path().to_owned(), ..Options::default() };
-    let slow = Options { probe_deadline: Duration::from_secs(30), ..options.clone() };
-    let hypervisor = Libvirt::connect(URI, slow).await.unwrap();
+    let slow = Duration::from_secs(30);
+    let options = Options { probe_dir: dir.path().to_owned(), probe_deadline: slow, ..Options::default() };
+    let hypervisor = Libvirt::connect(URI, options).await.unwrap();
     hypervisor.probe(false).await.expect("the probe guest runs under TCG, which works everywhere");
 
     let host = hypervisor.host().await.unwrap();
@@ -382,11 +384,6 @@ async fn the_probe_tells_a_guest_that_runs_from_one_that_does_not() {
     assert_eq!(host.acceleration, if runs { "kvm" } else { "tcg" });
     assert!(host.acceleration_reason.len() > 20);
 
-    // A guest that cannot speak in time is a guest that hangs, and leaves nothing behind.
-    let hasty = Options { accel: Accel::Tcg, probe_deadline: Duration::from_millis(10), ..options };
-    let hasty = Libvirt::connect(URI, hasty).await.unwrap();
-    let error = hasty.probe(false).await.expect_err("no guest boots in 10 ms");
-    assert!(error.chain().contains("hung"), "{}", error.chain());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the probes' files are gone");
 }
 

@@ -1,7 +1,9 @@
 mod agent;
 mod authz;
 mod crash;
+mod flavor_keypair_api;
 mod identity_api;
+mod image_api;
 mod libvirt;
 mod live;
 mod network;

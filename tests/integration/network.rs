@@ -3,6 +3,8 @@
 //! A guest is a namespace whose veth has, on the host's side, the name of a tap and is joined to the
 //! network's bridge, as libvirt does with a real one. Needs root, `ip`, `nft`, `dnsmasq` and `busybox`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use canopy_agent::metadata::content::GuestData;
 use canopy_agent::metadata::server::{MetadataServer, MetadataSource};
 use canopy_agent::network::netns::{self, within};

@@ -29,7 +29,9 @@ fn refused(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.json["NeutronError"]["type"], kind, "{answer:?}");
     assert_eq!(answer.json["NeutronError"]["detail"], "");
-    assert!(answer.json["NeutronError"]["message"].as_str().is_some_and(|m| !m.is_empty() && m.len() < 1_000));
+    assert!(
+        answer.json["NeutronError"]["message"].as_str().is_some_and(|m| !m.is_empty() && m.len() < 1_000)
+    );
 }
 
 async fn ids(client: &Client, path: &str, key: &str) -> Vec<String> {
@@ -101,7 +103,10 @@ async fn a_network_lives_with_its_subnet_and_port() {
         let sub = subnet(&one, id, "10.0.0.0/24").await;
         assert_eq!(sub["gateway_ip"], "10.0.0.1");
         assert_eq!(sub["allocation_pools"], json!([{"start": "10.0.0.2", "end": "10.0.0.254"}]));
-        assert_eq!((&sub["enable_dhcp"], &sub["ip_version"], &sub["cidr"]), (&json!(true), &json!(4), &json!("10.0.0.0/24")));
+        assert_eq!(
+            (&sub["enable_dhcp"], &sub["ip_version"], &sub["cidr"]),
+            (&json!(true), &json!(4), &json!("10.0.0.0/24"))
+        );
         let sub_id = sub["id"].as_str().unwrap();
         let shown = one.get(&format!("{V2}/networks/{id}")).await;
         assert_eq!(shown.json["network"]["subnets"], json!([sub_id]));
@@ -115,21 +120,31 @@ async fn a_network_lives_with_its_subnet_and_port() {
         let port_id = port["id"].as_str().unwrap();
         assert_eq!(port["fixed_ips"], json!([{"subnet_id": sub_id, "ip_address": "10.0.0.3"}]));
         assert!(port["mac_address"].as_str().unwrap().starts_with("fa:16:3e:"));
-        assert_eq!((&port["status"], &port["device_id"], &port["device_owner"]), (&json!("DOWN"), &json!(""), &json!("")));
+        assert_eq!(
+            (&port["status"], &port["device_id"], &port["device_owner"]),
+            (&json!("DOWN"), &json!(""), &json!(""))
+        );
         assert!(port.get("binding:host_id").is_none());
         let groups = one.get(&format!("{V2}/security-groups?name=default")).await;
         assert_eq!(groups.json["security_groups"].as_array().unwrap().len(), 1);
         assert_eq!(port["security_groups"], json!([groups.json["security_groups"][0]["id"]]));
-        assert_eq!(admin.get(&format!("{V2}/ports/{port_id}")).await.json["port"]["binding:vif_type"], "unbound");
+        assert_eq!(
+            admin.get(&format!("{V2}/ports/{port_id}")).await.json["port"]["binding:vif_type"],
+            "unbound"
+        );
 
         refused(&one.delete(&format!("{V2}/networks/{id}")).await, 409, "NetworkInUse");
         refused(&one.delete(&format!("{V2}/subnets/{sub_id}")).await, 409, "SubnetInUse");
         refused(&one.delete(&format!("{V2}/ports/{}", dhcp["id"].as_str().unwrap())).await, 409, "PortInUse");
 
-        let change = json!({"port": {"name": "q", "fixed_ips": [{"ip_address": "10.0.0.77"}], "device_id": "mine"}});
+        let change =
+            json!({"port": {"name": "q", "fixed_ips": [{"ip_address": "10.0.0.77"}], "device_id": "mine"}});
         let changed = one.put(&format!("{V2}/ports/{port_id}"), &change).await;
         assert_eq!(changed.status, 200, "{changed:?}");
-        assert_eq!(changed.json["port"]["fixed_ips"], json!([{"subnet_id": sub_id, "ip_address": "10.0.0.77"}]));
+        assert_eq!(
+            changed.json["port"]["fixed_ips"],
+            json!([{"subnet_id": sub_id, "ip_address": "10.0.0.77"}])
+        );
         assert_eq!(changed.json["port"]["revision_number"], 2);
 
         let change = json!({"subnet": {"gateway_ip": null, "dns_nameservers": ["9.9.9.9"], "enable_dhcp": false,
@@ -140,7 +155,8 @@ async fn a_network_lives_with_its_subnet_and_port() {
         assert_eq!(changed.json["subnet"]["dns_nameservers"], json!(["9.9.9.9"]));
         assert!(ids(&one, &format!("{V2}/ports?device_owner=network:dhcp"), "ports").await.is_empty());
 
-        let changed = one.put(&format!("{V2}/networks/{id}"), &json!({"network": {"name": "new", "mtu": 1300}})).await;
+        let changed =
+            one.put(&format!("{V2}/networks/{id}"), &json!({"network": {"name": "new", "mtu": 1300}})).await;
         assert_eq!((changed.status, &changed.json["network"]["mtu"]), (200, &json!(1300)), "{changed:?}");
 
         for path in [format!("ports/{port_id}"), format!("subnets/{sub_id}"), format!("networks/{id}")] {
@@ -171,7 +187,7 @@ async fn a_network_takes_its_subnets_and_its_charges_with_it() {
 
 /// The project's id, told by a network that stays.
 async fn network_project(client: &Client) -> String {
-    made(client, "network", json!({"name": "stays"})).await["project_id"].as_str().unwrap().to_owned()
+    made(client, "network", json!({"name": "stays"})).await["project_id"].as_str().expect("an id").to_owned()
 }
 
 async fn usage(cloud: &Cloud, project: &str) -> [(&'static str, i64); 3] {
@@ -181,7 +197,7 @@ async fn usage(cloud: &Cloud, project: &str) -> [(&'static str, i64); 3] {
         .store
         .read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await }))
         .await
-        .unwrap();
+        .expect("usage");
     ["networks", "ports", "subnets"].map(|name| (name, usage.used.get(name).copied().unwrap_or(0)))
 }
 
@@ -256,16 +272,30 @@ async fn lists_filter_sort_cut_and_page() {
             }
         }
         assert_eq!(seen.len(), 5);
-        assert_eq!(seen.iter().map(|(name, _)| name.as_str().unwrap()).collect::<Vec<_>>(), ["a", "a", "b", "c", "ü %_&"]);
+        assert_eq!(
+            seen.iter().map(|(name, _)| name.as_str().unwrap()).collect::<Vec<_>>(),
+            ["a", "a", "b", "c", "ü %_&"]
+        );
         assert_eq!(seen.iter().map(|(_, id)| id.as_str()).collect::<BTreeSet<_>>().len(), 5);
         let back = link(&last, "previous").expect("a way back");
         let back = one.get(back.strip_prefix(&cloud.url).unwrap()).await;
-        let names: Vec<&str> = back.json["networks"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        let names: Vec<&str> =
+            back.json["networks"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert_eq!(names, ["b", "c"]);
 
         for bad in [
-            "foo=1", "limit=-1", "limit=x", "sort_key=nope&sort_dir=asc", "sort_key=name&sort_dir=up", "sort_dir=asc",
-            "marker=nope", "marker=%00", "name=%00", "shared=maybe", "mtu=9999999999999999999", "changed_since=now",
+            "foo=1",
+            "limit=-1",
+            "limit=x",
+            "sort_key=nope&sort_dir=asc",
+            "sort_key=name&sort_dir=up",
+            "sort_dir=asc",
+            "marker=nope",
+            "marker=%00",
+            "name=%00",
+            "shared=maybe",
+            "mtu=9999999999999999999",
+            "changed_since=now",
             "page_reverse=maybe",
         ] {
             assert_eq!(list(bad).await.status, 400, "{bad}");
@@ -289,8 +319,13 @@ async fn ports_are_found_by_what_they_have() {
         let id = network(&one, "n").await;
         let sub = subnet(&one, &id, "10.0.0.0/24").await;
         let sub = sub["id"].as_str().unwrap();
-        let port = made(&one, "port", json!({"network_id": id, "fixed_ips": [{"ip_address": "10.0.0.50"}],
-            "mac_address": "FA-16-3E-00-00-AA"})).await;
+        let port = made(
+            &one,
+            "port",
+            json!({"network_id": id, "fixed_ips": [{"ip_address": "10.0.0.50"}],
+            "mac_address": "FA-16-3E-00-00-AA"}),
+        )
+        .await;
         let port_id = port["id"].as_str().unwrap();
         assert_eq!(port["mac_address"], "fa:16:3e:00:00:aa");
         let group = port["security_groups"][0].as_str().unwrap();
@@ -310,7 +345,11 @@ async fn ports_are_found_by_what_they_have() {
         assert!(ids(&one, &format!("{V2}/ports?fixed_ips=ip_address_substr=%25"), "ports").await.is_empty());
         assert_eq!(one.get(&format!("{V2}/ports?binding:host_id=x")).await.status, 403);
 
-        refused(&try_make(&one, "port", json!({"network_id": id, "mac_address": "fa:16:3e:00:00:aa"})).await, 409, "MacAddressInUse");
+        refused(
+            &try_make(&one, "port", json!({"network_id": id, "mac_address": "fa:16:3e:00:00:aa"})).await,
+            409,
+            "MacAddressInUse",
+        );
         for (ip, status, kind) in [
             ("10.0.0.50", 409, "IpAddressAlreadyAllocated"),
             ("10.0.0.255", 400, "InvalidIpForSubnet"),
@@ -324,7 +363,10 @@ async fn ports_are_found_by_what_they_have() {
         refused(&one.put(&format!("{V2}/ports/{port_id}"), &taken).await, 409, "IpAddressAlreadyAllocated");
         let kept = one.get(&format!("{V2}/ports/{port_id}")).await;
         assert_eq!(kept.json["port"]["fixed_ips"][0]["ip_address"], "10.0.0.50");
-        assert_eq!(made(&one, "port", json!({"network_id": id, "fixed_ips": []})).await["fixed_ips"], json!([]));
+        assert_eq!(
+            made(&one, "port", json!({"network_id": id, "fixed_ips": []})).await["fixed_ips"],
+            json!([])
+        );
     }
 }
 
@@ -372,10 +414,26 @@ async fn hostile_bodies_are_refused_and_named() {
         (json!({"ip_version": 6, "cidr": "fd00::/64"}), 400, "InvalidInput"),
         (json!({"ip_version": 7}), 400, "HTTPBadRequest"),
         (json!({"gateway_ip": "10.9.9.9"}), 400, "InvalidInput"),
-        (json!({"allocation_pools": [{"start": "10.1.0.9", "end": "10.1.0.2"}]}), 400, "InvalidAllocationPool"),
-        (json!({"allocation_pools": [{"start": "10.1.0.1", "end": "10.1.0.2"}]}), 409, "GatewayConflictWithAllocationPools"),
-        (json!({"dns_nameservers": ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "1.1.1.5", "1.1.1.6"]}), 400, "DNSNameServersExhausted"),
-        (json!({"host_routes": vec![json!({"destination": "10.7.0.0/16", "nexthop": "10.1.0.9"}); 21]}), 400, "HostRoutesExhausted"),
+        (
+            json!({"allocation_pools": [{"start": "10.1.0.9", "end": "10.1.0.2"}]}),
+            400,
+            "InvalidAllocationPool",
+        ),
+        (
+            json!({"allocation_pools": [{"start": "10.1.0.1", "end": "10.1.0.2"}]}),
+            409,
+            "GatewayConflictWithAllocationPools",
+        ),
+        (
+            json!({"dns_nameservers": ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "1.1.1.5", "1.1.1.6"]}),
+            400,
+            "DNSNameServersExhausted",
+        ),
+        (
+            json!({"host_routes": vec![json!({"destination": "10.7.0.0/16", "nexthop": "10.1.0.9"}); 21]}),
+            400,
+            "HostRoutesExhausted",
+        ),
         (json!({"network_id": nowhere}), 404, "NetworkNotFound"),
     ] {
         let mut body = json!({"network_id": id, "ip_version": 4, "cidr": "10.1.0.0/24"});
@@ -395,10 +453,16 @@ async fn hostile_bodies_are_refused_and_named() {
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         assert_eq!(try_make(&one, "port", body).await.status, 400, "{change}");
     }
-    refused(&try_make(&one, "port", json!({"network_id": id, "security_groups": [nowhere]})).await, 404, "SecurityGroupNotFound");
+    refused(
+        &try_make(&one, "port", json!({"network_id": id, "security_groups": [nowhere]})).await,
+        404,
+        "SecurityGroupNotFound",
+    );
     let raw = one.request("POST", &format!("{V2}/networks")).header("content-type", "application/json");
     assert_eq!(one.send(raw.body("{\"network\": ")).await.status, 400);
-    for path in ["networks/..%2f..", "networks/nope", "networks/%00", "ports/1", "subnets/x", "security-groups/x"] {
+    for path in
+        ["networks/..%2f..", "networks/nope", "networks/%00", "ports/1", "subnets/x", "security-groups/x"]
+    {
         assert_eq!(one.get(&format!("{V2}/{path}")).await.status, 404, "{path}");
     }
 }
@@ -418,11 +482,19 @@ async fn another_tenants_network_is_as_if_it_were_not() {
         assert_eq!(rules.json["security_group_rules"].as_array().unwrap().len(), 4);
 
         let nowhere = "0123abcd-ef45-4678-9abc-def012345678";
-        for (kind, plural, own) in [("network", "networks", id.as_str()), ("subnet", "subnets", &sub), ("port", "ports", port)] {
+        for (kind, plural, own) in
+            [("network", "networks", id.as_str()), ("subnet", "subnets", &sub), ("port", "ports", port)]
+        {
             let change = json!({ kind: {"name": "x"} });
             for (mine, theirs) in [
-                (two.get(&format!("{V2}/{plural}/{own}")).await, two.get(&format!("{V2}/{plural}/{nowhere}")).await),
-                (two.delete(&format!("{V2}/{plural}/{own}")).await, two.delete(&format!("{V2}/{plural}/{nowhere}")).await),
+                (
+                    two.get(&format!("{V2}/{plural}/{own}")).await,
+                    two.get(&format!("{V2}/{plural}/{nowhere}")).await,
+                ),
+                (
+                    two.delete(&format!("{V2}/{plural}/{own}")).await,
+                    two.delete(&format!("{V2}/{plural}/{nowhere}")).await,
+                ),
                 (
                     two.put(&format!("{V2}/{plural}/{own}"), &change).await,
                     two.put(&format!("{V2}/{plural}/{nowhere}"), &change).await,
@@ -439,11 +511,24 @@ async fn another_tenants_network_is_as_if_it_were_not() {
         assert_eq!(two.get(&format!("{V2}/security-groups/{group}")).await.status, 404);
         assert_eq!(two.get(&format!("{V2}/security-group-rules/{rule}")).await.status, 404);
         assert_eq!(one.get(&format!("{V2}/security-group-rules/{rule}")).await.status, 200);
-        refused(&try_make(&two, "subnet", json!({"network_id": id, "ip_version": 4, "cidr": "10.1.0.0/24"})).await, 404, "NetworkNotFound");
+        refused(
+            &try_make(&two, "subnet", json!({"network_id": id, "ip_version": 4, "cidr": "10.1.0.0/24"}))
+                .await,
+            404,
+            "NetworkNotFound",
+        );
         refused(&try_make(&two, "port", json!({"network_id": id})).await, 404, "NetworkNotFound");
         let own = network(&two, "theirs").await;
-        refused(&try_make(&two, "port", json!({"network_id": own, "security_groups": [group]})).await, 404, "SecurityGroupNotFound");
-        refused(&try_make(&two, "network", json!({"name": "x", "shared": true})).await, 403, "PolicyNotAuthorized");
+        refused(
+            &try_make(&two, "port", json!({"network_id": own, "security_groups": [group]})).await,
+            404,
+            "SecurityGroupNotFound",
+        );
+        refused(
+            &try_make(&two, "network", json!({"name": "x", "shared": true})).await,
+            403,
+            "PolicyNotAuthorized",
+        );
 
         // An admin works for others.
         let project = one.get(&format!("{V2}/networks/{id}")).await.text_at("/network/project_id").to_owned();
@@ -478,7 +563,12 @@ async fn a_shared_network_is_used_but_not_shaped() {
         ] {
             refused(&try_make(&two, "port", body).await, 403, "PolicyNotAuthorized");
         }
-        refused(&try_make(&two, "subnet", json!({"network_id": id, "ip_version": 4, "cidr": "10.1.0.0/24"})).await, 403, "PolicyNotAuthorized");
+        refused(
+            &try_make(&two, "subnet", json!({"network_id": id, "ip_version": 4, "cidr": "10.1.0.0/24"}))
+                .await,
+            403,
+            "PolicyNotAuthorized",
+        );
         let change = json!({"network": {"name": "x"}});
         assert_eq!(two.put(&format!("{V2}/networks/{id}"), &change).await.status, 403);
         assert_eq!(two.delete(&format!("{V2}/networks/{id}")).await.status, 403);
@@ -513,7 +603,8 @@ async fn as_many_ports_as_addresses_however_they_race() {
             }
         }
         assert_eq!(ips.len(), FREE, "{engine:?}");
-        let project = answers.iter().find(|a| a.status == 201).unwrap().text_at("/port/project_id").to_owned();
+        let project =
+            answers.iter().find(|a| a.status == 201).unwrap().text_at("/port/project_id").to_owned();
         assert_eq!(usage(&cloud, &project).await[1], ("ports", FREE as i64));
         // One default group came of all of them.
         assert_eq!(ids(&one, &format!("{V2}/security-groups"), "security_groups").await.len(), 1);
@@ -534,8 +625,11 @@ async fn tenants_race_for_one_shared_subnet() {
         }
         let work = tenants.iter().flat_map(|tenant| (0..6).map(move |_| tenant));
         let answers = join_all(work.map(|tenant| try_make(tenant, "port", json!({"network_id": id})))).await;
-        let made: BTreeSet<&str> =
-            answers.iter().filter(|a| a.status == 201).map(|a| a.text_at("/port/fixed_ips/0/ip_address")).collect();
+        let made: BTreeSet<&str> = answers
+            .iter()
+            .filter(|a| a.status == 201)
+            .map(|a| a.text_at("/port/fixed_ips/0/ip_address"))
+            .collect();
         assert_eq!(made.len(), 12, "{answers:?}");
         for answer in answers.iter().filter(|a| a.status != 201) {
             refused(answer, 409, "IpAddressGenerationFailure");
@@ -568,7 +662,8 @@ async fn a_server_brings_its_ports_and_takes_them() {
         let image = fixtures::image(&one, "image").await;
         let id = network(&one, "net").await;
         subnet(&one, &id, "10.0.0.0/24").await;
-        let own = made(&one, "port", json!({"network_id": id, "fixed_ips": [{"ip_address": "10.0.0.40"}]})).await;
+        let own =
+            made(&one, "port", json!({"network_id": id, "fixed_ips": [{"ip_address": "10.0.0.40"}]})).await;
         let own = own["id"].as_str().unwrap();
         let mut body = fixtures::server("s", &flavor, &image);
         body["server"]["networks"] = json!([{"port": own}, {"uuid": id, "fixed_ip": "10.0.0.41"}]);
@@ -583,11 +678,22 @@ async fn a_server_brings_its_ports_and_takes_them() {
         let ports = ports.json["ports"].as_array().unwrap().clone();
         assert_eq!(ports.len(), 2);
         for port in &ports {
-            assert_eq!((&port["status"], &port["device_owner"]), (&json!("ACTIVE"), &json!("compute:nova")), "{port}");
-            refused(&one.delete(&format!("{V2}/ports/{}", port["id"].as_str().unwrap())).await, 409, "PortInUse");
+            assert_eq!(
+                (&port["status"], &port["device_owner"]),
+                (&json!("ACTIVE"), &json!("compute:nova")),
+                "{port}"
+            );
+            refused(
+                &one.delete(&format!("{V2}/ports/{}", port["id"].as_str().unwrap())).await,
+                409,
+                "PortInUse",
+            );
         }
         let seen = admin.get(&format!("{V2}/ports/{own}")).await;
-        assert_eq!((&seen.json["port"]["binding:host_id"], &seen.json["port"]["binding:vif_type"]), (&json!("host-1"), &json!("bridge")));
+        assert_eq!(
+            (&seen.json["port"]["binding:host_id"], &seen.json["port"]["binding:vif_type"]),
+            (&json!("host-1"), &json!("bridge"))
+        );
 
         // The host's desired state has the network with everything on it.
         let host = cloud.hosts().await[0].id;

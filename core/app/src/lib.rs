@@ -67,6 +67,7 @@ pub struct App {
     pub authorizer: Authorizer,
     pub scheduler: SchedulerPlugin,
     pub quota: QuotaPlugin,
+    pub quota_turns: quota::Turns,
     pub identity: identity::Identity,
     pub blobs: image::Blobs,
     pub fleet: compute::fleet::FleetCache,

@@ -2,16 +2,35 @@
 //!
 //! The verdict is asked of the plugin before the transaction, on usage revision r; the transaction commits
 //! only if usage is still at r. On a mismatch the verdict is asked again, a bounded number of times.
+//! Requests of one project take turns within a process, so only another process's writes, and refunds, can
+//! come in between.
 
 use crate::App;
 use canopy_plugin_host::{Charge, QuotaQuestion, Usage, Verdict};
 use canopy_store::{BoxFuture, Conn};
 use canopy_types::resources::Amounts;
 use canopy_types::{Error, Kind, ProjectId, Result, UserId};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Whose turn it is, by project.
+#[derive(Default)]
+pub struct Turns(std::sync::Mutex<HashMap<ProjectId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, project: &ProjectId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else holds it: nobody waits for it.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(project.clone()).or_default().clone()
+    }
+}
 
 /// How often usage may move under a verdict before the caller is asked to try again.
 const ATTEMPTS: u32 = 16;
+/// Before the second attempt; growing with each.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Who is charged, for what, and what a rule may look at.
 #[derive(Clone, Debug)]
@@ -31,7 +50,12 @@ where
     F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
 {
     let work = Arc::new(work);
-    for _ in 0..ATTEMPTS {
+    let turn = app.quota_turns.of(&ask.project_id);
+    let _turn = turn.lock().await;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            tokio::time::sleep(PAUSE * attempt).await;
+        }
         let project = ask.project_id.clone();
         let usage = app.store.read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await })).await?;
         verdict(app, ask, &usage).await?;

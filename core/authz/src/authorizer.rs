@@ -97,8 +97,10 @@ fn ask(
     who: &Principal,
     target: &Target,
 ) -> std::result::Result<(Request, Entities), String> {
-    let principal = EntityUid::from_type_name_and_id(bundle.principal.clone(), EntityId::new(who.user_id.as_str()));
-    let resource = EntityUid::from_type_name_and_id(action.resource.clone(), EntityId::new(target.id.as_str()));
+    let principal =
+        EntityUid::from_type_name_and_id(bundle.principal.clone(), EntityId::new(who.user_id.as_str()));
+    let resource =
+        EntityUid::from_type_name_and_id(action.resource.clone(), EntityId::new(target.id.as_str()));
     let entities = [caller(principal.clone(), who)?, resource_of(resource.clone(), target)?]
         .into_iter()
         .chain(action.entities.iter().cloned());

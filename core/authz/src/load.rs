@@ -4,8 +4,8 @@ use crate::actions;
 use crate::bundle::SCHEMA;
 use canopy_types::{Error, Kind, Result};
 use cedar_policy::{
-    ActionConstraint, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema,
-    ValidationMode, Validator,
+    ActionConstraint, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
+    Schema, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
@@ -104,11 +104,16 @@ fn schema(files: &[(String, String)]) -> Result<Schema> {
 /// An action of the program that the schema lacks would be denied for ever without a word: refuse instead.
 fn undeclared(schema: &Schema, action: crate::Action) -> Option<String> {
     let uid = action_uid(action.name).ok()?;
-    let resources: Vec<String> =
-        schema.resources_for_action(&uid).map(|types| types.map(ToString::to_string).collect()).unwrap_or_default();
-    let principals: Vec<String> =
-        schema.principals_for_action(&uid).map(|types| types.map(ToString::to_string).collect()).unwrap_or_default();
-    if resources.iter().any(|name| name == action.resource) && principals.iter().any(|name| name == PRINCIPAL) {
+    let resources: Vec<String> = schema
+        .resources_for_action(&uid)
+        .map(|types| types.map(ToString::to_string).collect())
+        .unwrap_or_default();
+    let principals: Vec<String> = schema
+        .principals_for_action(&uid)
+        .map(|types| types.map(ToString::to_string).collect())
+        .unwrap_or_default();
+    if resources.iter().any(|name| name == action.resource) && principals.iter().any(|name| name == PRINCIPAL)
+    {
         return None;
     }
     Some(format!(
@@ -126,7 +131,10 @@ fn file<'a>(
     faults: &mut Vec<String>,
 ) {
     for template in set.templates() {
-        faults.push(format!("{name}: {} is a template: write a policy without ?principal and ?resource", template.id()));
+        faults.push(format!(
+            "{name}: {} is a template: write a policy without ?principal and ?resource",
+            template.id()
+        ));
     }
     let outcome = validator.validate(set, ValidationMode::Strict);
     faults.extend(outcome.validation_errors().map(|error| format!("{}: {error}", place(name, text, error))));
@@ -157,12 +165,15 @@ fn prepare(policies: &[Policy], groups: &Entities) -> Result<HashMap<&'static st
             ActionConstraint::Eq(other) => other == uid,
             ActionConstraint::In(others) => others.iter().any(concerns),
         });
-        let policies =
-            PolicySet::from_policies(of_action.cloned()).map_err(|e| Error::internal("policy.partition", e))?;
+        let policies = PolicySet::from_policies(of_action.cloned())
+            .map_err(|e| Error::internal("policy.partition", e))?;
         let entities = if ancestors.is_empty() {
             Vec::new()
         } else {
-            std::iter::once(&uid).chain(ancestors.iter().copied()).filter_map(|uid| groups.get(uid).cloned()).collect()
+            std::iter::once(&uid)
+                .chain(ancestors.iter().copied())
+                .filter_map(|uid| groups.get(uid).cloned())
+                .collect()
         };
         let resource = type_name(action.resource)?;
         prepared.insert(action.name, Prepared { uid, resource, policies, entities });

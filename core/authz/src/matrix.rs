@@ -15,7 +15,8 @@ pub fn matrix(authorizer: &Authorizer) -> String {
          one's own; *public* – others' that are marked public or shared; – no.\n",
     );
     for (title, scope) in scopes() {
-        let _ = write!(text, "\n## {title}\n\n| action | {} |\n|---|{}\n", COLUMNS.join(" | "), "---|".repeat(6));
+        let _ =
+            write!(text, "\n## {title}\n\n| action | {} |\n|---|{}\n", COLUMNS.join(" | "), "---|".repeat(6));
         for action in actions::all() {
             let cells: Vec<String> =
                 COLUMNS.iter().map(|role| cell(authorizer, &caller(role, scope.clone()), action)).collect();
@@ -26,8 +27,11 @@ pub fn matrix(authorizer: &Authorizer) -> String {
 }
 
 fn scopes() -> [(&'static str, Scope); 4] {
-    let project =
-        Scope::Project { id: ProjectId::from("p-own"), name: "own".into(), domain_id: DomainId::from("d-own") };
+    let project = Scope::Project {
+        id: ProjectId::from("p-own"),
+        name: "own".into(),
+        domain_id: DomainId::from("d-own"),
+    };
     [
         ("Project scope", project),
         ("Domain scope", Scope::Domain { id: DomainId::from("d-own") }),

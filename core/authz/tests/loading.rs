@@ -4,7 +4,8 @@ use canopy_authz::{Authorizer, Principal, Scope, Target, actions};
 use canopy_types::{ProjectId, UserId};
 use std::path::Path;
 
-const GOOD: &str = "@id(\"ok\")\npermit (principal, action, resource) when { principal.roles.contains(\"x\") };\n";
+const GOOD: &str =
+    "@id(\"ok\")\npermit (principal, action, resource) when { principal.roles.contains(\"x\") };\n";
 
 /// The shipped schema with these policy files.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -31,20 +32,28 @@ fn a_fault_is_told_with_file_and_line() {
     assert!(message.starts_with("a.cedar:4: "), "{message}");
     assert!(message.contains("compute:servers:creat"), "{message}");
 
-    let attribute = "@id(\"a\")\npermit (principal, action, resource)\nwhen { principal.rolls.contains(\"x\") };\n";
+    let attribute =
+        "@id(\"a\")\npermit (principal, action, resource)\nwhen { principal.rolls.contains(\"x\") };\n";
     let message = refusal(&[("a.cedar", attribute)]);
     assert!(message.starts_with("a.cedar:3: ") && message.contains("rolls"), "{message}");
 
-    let syntax = "@id(\"a\")\npermit (principal, action, resource)\nwhen { principal.roles.contains(\"x\" };\n";
+    let syntax =
+        "@id(\"a\")\npermit (principal, action, resource)\nwhen { principal.roles.contains(\"x\" };\n";
     let message = refusal(&[("a.cedar", syntax)]);
     assert!(message.starts_with("a.cedar:3: "), "{message}");
 }
 
 #[test]
 fn a_type_error_is_refused() {
-    let message = refusal(&[("a.cedar", "@id(\"a\")\npermit (principal, action, resource) when { principal.id == 1 };")]);
+    let message = refusal(&[(
+        "a.cedar",
+        "@id(\"a\")\npermit (principal, action, resource) when { principal.id == 1 };",
+    )]);
     assert!(message.contains("a.cedar:2: "), "{message}");
-    refusal(&[("a.cedar", "@id(\"a\")\npermit (principal, action, resource) when { principal.roles == [] };")]);
+    refusal(&[(
+        "a.cedar",
+        "@id(\"a\")\npermit (principal, action, resource) when { principal.roles == [] };",
+    )]);
 }
 
 #[test]
@@ -113,14 +122,16 @@ fn a_forbid_wins_and_a_policy_that_fails_to_evaluate_denies() {
     assert_eq!((decision.allowed, decision.policies), (false, vec!["no".to_owned()]));
 
     // Overflow is the one error that the types cannot exclude.
-    let fails = "@id(\"fails\")\nforbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };\n";
+    let fails =
+        "@id(\"fails\")\nforbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };\n";
     let bundle = Authorizer::load(folder(&[("a.cedar", GOOD), ("b.cedar", fails)]).path()).unwrap();
     assert!(!bundle.decide(&caller(&["x"]), actions::compute::SERVERS_LIST, &Target::default()).allowed);
 }
 
 #[test]
 fn groups_of_actions_work() {
-    let dir = folder(&[("a.cedar", "@id(\"g\")\npermit (principal, action in Action::\"reads\", resource);")]);
+    let dir =
+        folder(&[("a.cedar", "@id(\"g\")\npermit (principal, action in Action::\"reads\", resource);")]);
     let path = dir.path().join("schema.cedarschema");
     let text = std::fs::read_to_string(&path).unwrap().replace(
         "action\n    \"compute:zones:list\"\n",
@@ -135,6 +146,10 @@ fn groups_of_actions_work() {
 #[test]
 fn hostile_ids_are_only_text() {
     let authorizer = Authorizer::embedded().unwrap();
-    let target = Target { id: "\" || true || \"\0\u{202e}".into(), project_id: "p\") || true".into(), ..Target::default() };
+    let target = Target {
+        id: "\" || true || \"\0\u{202e}".into(),
+        project_id: "p\") || true".into(),
+        ..Target::default()
+    };
     assert!(!authorizer.decide(&caller(&["reader"]), actions::compute::SERVERS_SHOW, &target).allowed);
 }

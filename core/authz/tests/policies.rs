@@ -102,7 +102,11 @@ fn every_case_holds() {
                 user_id: on.user_id.clone(),
                 public: on.public,
             };
-            let decision = authorizer.decide(&principal(&file.principals[&case.principal]), action(&case.action), &target);
+            let decision = authorizer.decide(
+                &principal(&file.principals[&case.principal]),
+                action(&case.action),
+                &target,
+            );
             if decision.allowed != case.allowed {
                 let (action, who, on) = (&case.action, &case.principal, &case.target);
                 wrong.push(format!("{path}: {action} by {who} on {on}: {decision:?}"));
@@ -118,7 +122,11 @@ fn every_action_has_a_case_that_allows_and_one_that_denies() {
     let mut allowed = BTreeSet::new();
     let mut denied = BTreeSet::new();
     for case in files().into_iter().flat_map(|(_, file)| file.cases) {
-        if case.allowed { allowed.insert(case.action) } else { denied.insert(case.action) };
+        if case.allowed {
+            allowed.insert(case.action)
+        } else {
+            denied.insert(case.action)
+        };
     }
     let all: BTreeSet<String> = actions::all().map(|action| action.name.to_owned()).collect();
     assert_eq!(allowed, all, "allowing cases against actions.rs");
@@ -155,7 +163,10 @@ fn the_compiled_in_bundle_is_the_folder() {
 #[test]
 fn schema_and_action_list_name_the_same_actions() {
     let text = std::fs::read_to_string(root().join("policies/schema.cedarschema")).unwrap();
-    let declared: BTreeSet<&str> = text.split('"').filter(|word| word.matches(':').count() == 2 && !word.contains(char::is_whitespace)).collect();
+    let declared: BTreeSet<&str> = text
+        .split('"')
+        .filter(|word| word.matches(':').count() == 2 && !word.contains(char::is_whitespace))
+        .collect();
     let listed: BTreeSet<&str> = actions::all().map(|action| action.name).collect();
     assert_eq!(declared, listed);
     assert_eq!(actions::all().count(), listed.len(), "an action is listed twice");
@@ -169,5 +180,8 @@ fn the_matrix_is_fresh() {
         std::fs::write(&path, &matrix).unwrap();
     }
     let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(checked_in == matrix, "core/docs/policy-matrix.md is stale: run with CANOPY_UPDATE=1 and review it");
+    assert!(
+        checked_in == matrix,
+        "core/docs/policy-matrix.md is stale: run with CANOPY_UPDATE=1 and review it"
+    );
 }

@@ -117,6 +117,7 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
         scheduler: plugins.scheduler.clone(),
         quota: plugins.quota.clone(),
         blobs: canopy_app::image::Blobs::open(&config.data_dir.join("images"))?,
+        quota_turns: Default::default(),
         fleet: Default::default(),
         questions: Default::default(),
         identity,

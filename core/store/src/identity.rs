@@ -112,9 +112,12 @@ pub async fn touch(conn: &mut Conn, at: Timestamp, kind: &str, subject: &str) ->
 async fn record(conn: &mut Conn, at: Timestamp, kind: &str, subject: &str) -> Result<()> {
     // Identity belongs to no project.
     let none = ProjectId(String::new());
-    events::append(conn, &NewEvent { at, kind, project_id: &none, subject: subject.to_owned(), host_id: None })
-        .await
-        .map(|_| ())
+    events::append(
+        conn,
+        &NewEvent { at, kind, project_id: &none, subject: subject.to_owned(), host_id: None },
+    )
+    .await
+    .map(|_| ())
 }
 
 /// The newest committed revision.
@@ -155,8 +158,10 @@ pub async fn domains(conn: &mut Conn) -> Result<Vec<Domain>> {
 }
 
 pub async fn roles(conn: &mut Conn) -> Result<Vec<Role>> {
-    let rows =
-        sqlx::query("SELECT id, name, description FROM roles ORDER BY id").fetch_all(conn).await.map_err(db)?;
+    let rows = sqlx::query("SELECT id, name, description FROM roles ORDER BY id")
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
     rows.iter().map(role).collect()
 }
 

@@ -112,13 +112,16 @@ pub(crate) struct Table {
     pub visible: &'static str,
 }
 
-#[derive(Default)]
 struct Statement {
     sql: String,
     values: Vec<Value>,
 }
 
 impl Statement {
+    fn new(columns: &str, table: &Table) -> Self {
+        Self { sql: format!("SELECT {columns} FROM {} WHERE ", table.name), values: Vec::new() }
+    }
+
     fn bind(&mut self, value: Value) -> String {
         self.values.push(value);
         format!("${}", self.values.len())
@@ -159,7 +162,8 @@ impl Statement {
                 format!("({})", each.join(" OR "))
             }
             Kind::Since => {
-                let each: Vec<String> = places.iter().map(|place| format!("{expr} >= {place}{close}")).collect();
+                let each: Vec<String> =
+                    places.iter().map(|place| format!("{expr} >= {place}{close}")).collect();
                 format!("({})", each.join(" OR "))
             }
         };
@@ -185,8 +189,7 @@ pub(crate) async fn list(conn: &mut Conn, table: &Table, listing: &Listing) -> R
         keys.iter_mut().for_each(|(_, descending)| *descending = !*descending);
     }
 
-    let mut statement = Statement::default();
-    statement.sql = format!("SELECT {} FROM {} WHERE ", table.columns, table.name);
+    let mut statement = Statement::new(table.columns, table);
     statement.scope(table, &listing.scope);
     for filter in &listing.filters {
         statement.filter(filter);
@@ -206,8 +209,10 @@ pub(crate) async fn list(conn: &mut Conn, table: &Table, listing: &Listing) -> R
         }
         statement.sql.push_str(&format!(" AND ({})", alternatives.join(" OR ")));
     }
-    let order: Vec<String> =
-        keys.iter().map(|(key, desc)| format!("{} {}", key.expr, if *desc { "DESC" } else { "ASC" })).collect();
+    let order: Vec<String> = keys
+        .iter()
+        .map(|(key, desc)| format!("{} {}", key.expr, if *desc { "DESC" } else { "ASC" }))
+        .collect();
     statement.sql.push_str(&format!(" ORDER BY {} LIMIT {}", order.join(", "), listing.size()));
     let mut rows = statement.query().fetch_all(conn).await.map_err(db)?;
     if listing.reverse {
@@ -223,9 +228,9 @@ async fn marker_values(
     marker: &str,
     keys: &[(&Attribute, bool)],
 ) -> Result<Vec<Value>> {
-    let columns: Vec<String> = keys.iter().enumerate().map(|(n, (key, _))| format!("{} AS k{n}", key.expr)).collect();
-    let mut statement = Statement::default();
-    statement.sql = format!("SELECT {} FROM {} WHERE ", columns.join(", "), table.name);
+    let columns: Vec<String> =
+        keys.iter().enumerate().map(|(n, (key, _))| format!("{} AS k{n}", key.expr)).collect();
+    let mut statement = Statement::new(&columns.join(", "), table);
     statement.scope(table, scope);
     let place = statement.bind(Value::Text(marker.to_owned()));
     statement.sql.push_str(&format!(" AND {}.id = {place}", table.name));

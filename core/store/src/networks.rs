@@ -128,11 +128,8 @@ pub async fn insert(conn: &mut Conn, network: &Network) -> Result<()> {
 
 pub async fn get(conn: &mut Conn, id: NetworkId) -> Result<Option<Network>> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE networks.id = $1");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.to_string())
-        .fetch_optional(conn)
-        .await
-        .map_err(db)?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
     row.as_ref().map(network).transpose()
 }
 
@@ -146,7 +143,8 @@ pub(crate) async fn on_host(conn: &mut Conn, host: canopy_types::HostId) -> Resu
         "SELECT {COLUMNS} FROM networks \
          WHERE networks.id IN (SELECT network_id FROM ports WHERE host_id = $1) ORDER BY networks.id"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(host.to_string()).fetch_all(conn).await.map_err(db)?;
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(host.to_string()).fetch_all(conn).await.map_err(db)?;
     rows.iter().map(network).collect()
 }
 
@@ -186,7 +184,10 @@ pub async fn save(conn: &mut Conn, network: &Network) -> Result<()> {
 
 /// `false` when it was gone already. Subnets and ports must have gone before.
 pub async fn delete(conn: &mut Conn, id: NetworkId) -> Result<bool> {
-    let gone =
-        sqlx::query("DELETE FROM networks WHERE id = $1").bind(id.to_string()).execute(conn).await.map_err(db)?;
+    let gone = sqlx::query("DELETE FROM networks WHERE id = $1")
+        .bind(id.to_string())
+        .execute(conn)
+        .await
+        .map_err(db)?;
     Ok(gone.rows_affected() > 0)
 }

@@ -35,8 +35,12 @@ pub async fn specs_for_host(conn: &mut Conn, host: HostId) -> Result<Vec<Network
          FROM ports WHERE ports.host_id = $1 OR (ports.device_owner = $2 AND ports.network_id IN \
          (SELECT p.network_id FROM ports p WHERE p.host_id = $1)) ORDER BY ports.id"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(host.to_string()).bind(DHCP_OWNER).fetch_all(conn).await.map_err(db)?;
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(host.to_string())
+        .bind(DHCP_OWNER)
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
     let mut on: BTreeMap<NetworkId, Vec<(Port, String)>> = BTreeMap::new();
     for row in &rows {
         let found = port(row)?;
@@ -77,7 +81,10 @@ pub async fn ports_of_server(conn: &mut Conn, server: ServerId) -> Result<Vec<Po
 }
 
 /// The ports of many servers (at most 1,000), in one statement.
-pub async fn ports_of_servers(conn: &mut Conn, servers: &[ServerId]) -> Result<BTreeMap<ServerId, Vec<PortSpec>>> {
+pub async fn ports_of_servers(
+    conn: &mut Conn,
+    servers: &[ServerId],
+) -> Result<BTreeMap<ServerId, Vec<PortSpec>>> {
     if servers.is_empty() {
         return Ok(BTreeMap::new());
     }

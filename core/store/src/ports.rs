@@ -82,19 +82,34 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute::new("changed_since", "ports.updated_at", Kind::Since),
     Attribute::new("security_groups", "ports.security_groups", Kind::Member),
     Attribute::within("tags", "ports.id IN (SELECT p.id FROM ports p WHERE 'no tags'", Kind::Text),
-    Attribute::within("binding:vnic_type", "ports.id IN (SELECT p.id FROM ports p WHERE 'normal'", Kind::Text),
+    Attribute::within(
+        "binding:vnic_type",
+        "ports.id IN (SELECT p.id FROM ports p WHERE 'normal'",
+        Kind::Text,
+    ),
     Attribute::within(
         "binding:host_id",
         "ports.id IN (SELECT p.id FROM ports p LEFT JOIN hosts h ON h.id = p.host_id WHERE COALESCE(h.name, '')",
         Kind::Text,
     ),
     IP_ADDRESS,
-    Attribute::within("fixed_ips:ip_address_substr", "ports.id IN (SELECT port_id FROM addresses WHERE ip", Kind::Part),
-    Attribute::within("fixed_ips:subnet_id", "ports.id IN (SELECT port_id FROM addresses WHERE subnet_id", Kind::Text),
+    Attribute::within(
+        "fixed_ips:ip_address_substr",
+        "ports.id IN (SELECT port_id FROM addresses WHERE ip",
+        Kind::Part,
+    ),
+    Attribute::within(
+        "fixed_ips:subnet_id",
+        "ports.id IN (SELECT port_id FROM addresses WHERE subnet_id",
+        Kind::Text,
+    ),
 ];
 
-const IP_ADDRESS: Attribute =
-    Attribute::within("fixed_ips:ip_address", "ports.id IN (SELECT port_id FROM addresses WHERE ip", Kind::Text);
+const IP_ADDRESS: Attribute = Attribute::within(
+    "fixed_ips:ip_address",
+    "ports.id IN (SELECT port_id FROM addresses WHERE ip",
+    Kind::Text,
+);
 
 const TABLE: Table = Table {
     name: "ports",
@@ -135,7 +150,10 @@ fn addresses(text: Option<&str>) -> Result<Vec<Address>> {
         .map(|pair| {
             let corrupt = || Error::internal("store.corrupt", format!("addresses hold {pair:?}"));
             let (subnet, ip) = pair.split_once('=').ok_or_else(corrupt)?;
-            Ok(Address { subnet_id: subnet.parse().map_err(|_| corrupt())?, ip: ip.parse().map_err(|_| corrupt())? })
+            Ok(Address {
+                subnet_id: subnet.parse().map_err(|_| corrupt())?,
+                ip: ip.parse().map_err(|_| corrupt())?,
+            })
         })
         .collect()
 }
@@ -225,7 +243,11 @@ pub async fn delete(conn: &mut Conn, id: PortId) -> Result<bool> {
         .execute(&mut *conn)
         .await
         .map_err(db)?;
-    let gone = sqlx::query("DELETE FROM ports WHERE id = $1").bind(id.to_string()).execute(conn).await.map_err(db)?;
+    let gone = sqlx::query("DELETE FROM ports WHERE id = $1")
+        .bind(id.to_string())
+        .execute(conn)
+        .await
+        .map_err(db)?;
     Ok(gone.rows_affected() > 0)
 }
 

@@ -53,9 +53,21 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute::new("created_at", "security_groups.created_at", Kind::Int),
     Attribute::new("updated_at", "security_groups.updated_at", Kind::Int),
     Attribute::new("changed_since", "security_groups.updated_at", Kind::Since),
-    Attribute::within("stateful", "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 1", Kind::Flag),
-    Attribute::within("shared", "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 0", Kind::Flag),
-    Attribute::within("tags", "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 'no tags'", Kind::Text),
+    Attribute::within(
+        "stateful",
+        "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 1",
+        Kind::Flag,
+    ),
+    Attribute::within(
+        "shared",
+        "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 0",
+        Kind::Flag,
+    ),
+    Attribute::within(
+        "tags",
+        "security_groups.id IN (SELECT g.id FROM security_groups g WHERE 'no tags'",
+        Kind::Text,
+    ),
 ];
 
 /// What lists of rules filter and sort by.
@@ -174,7 +186,8 @@ pub async fn get(conn: &mut Conn, id: SecurityGroupId) -> Result<Option<Security
 
 pub async fn default_of(conn: &mut Conn, project: &ProjectId) -> Result<Option<SecurityGroup>> {
     let sql = format!("SELECT {COLUMNS} FROM security_groups WHERE project_id = $1 AND is_default = 1");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(project.as_str()).fetch_optional(conn).await.map_err(db)?;
+    let row =
+        sqlx::query(AssertSqlSafe(sql)).bind(project.as_str()).fetch_optional(conn).await.map_err(db)?;
     row.as_ref().map(group).transpose()
 }
 

@@ -62,8 +62,16 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute::new("created_at", "subnets.created_at", Kind::Int),
     Attribute::new("updated_at", "subnets.updated_at", Kind::Int),
     Attribute::new("changed_since", "subnets.updated_at", Kind::Since),
-    Attribute::within("shared", "subnets.network_id IN (SELECT n.id FROM networks n WHERE n.shared", Kind::Flag),
-    Attribute::within("subnetpool_id", "subnets.id IN (SELECT s.id FROM subnets s WHERE 'no pool'", Kind::Text),
+    Attribute::within(
+        "shared",
+        "subnets.network_id IN (SELECT n.id FROM networks n WHERE n.shared",
+        Kind::Flag,
+    ),
+    Attribute::within(
+        "subnetpool_id",
+        "subnets.id IN (SELECT s.id FROM subnets s WHERE 'no pool'",
+        Kind::Text,
+    ),
     Attribute::within("tags", "subnets.id IN (SELECT s.id FROM subnets s WHERE 'no tags'", Kind::Text),
 ];
 
@@ -172,7 +180,10 @@ pub async fn save(conn: &mut Conn, subnet: &Subnet) -> Result<()> {
 
 /// `false` when it was gone already. Its addresses must have gone before.
 pub async fn delete(conn: &mut Conn, id: SubnetId) -> Result<bool> {
-    let gone =
-        sqlx::query("DELETE FROM subnets WHERE id = $1").bind(id.to_string()).execute(conn).await.map_err(db)?;
+    let gone = sqlx::query("DELETE FROM subnets WHERE id = $1")
+        .bind(id.to_string())
+        .execute(conn)
+        .await
+        .map_err(db)?;
     Ok(gone.rows_affected() > 0)
 }

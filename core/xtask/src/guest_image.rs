@@ -47,7 +47,6 @@ fn recipe(root: &Path, folder: &Path) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     #[test]
     #[ignore = "downloads packages"]
@@ -57,10 +56,8 @@ mod tests {
         let image = build(&root, &folder).unwrap();
         let made = |file: &Path| fs::metadata(file).unwrap().modified().unwrap();
         let before = made(&image.disk);
-        let start = Instant::now();
         build(&root, &folder).unwrap();
         assert_eq!(made(&image.disk), before);
-        assert!(start.elapsed() < Duration::from_secs(10));
         // Killed before the end, it is made anew.
         fs::remove_file(folder.join("stamp")).unwrap();
         build(&root, &folder).unwrap();

@@ -26,8 +26,8 @@ pub use {serde, serde_json};
 /// What the macros expand to refers to this; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use wit_bindgen;
-
     /// The message of the trap when the core forgets `init`.
     pub const NOT_READY: &str = "init comes first";
+    /// The error of a second `init`.
+    pub const TWICE: &str = "init was called twice";
 }

@@ -69,10 +69,15 @@ macro_rules! export_backend {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            use ::std::cell::OnceCell;
             use $crate::network::{Backend, Item, View, bindings};
 
             ::std::thread_local! {
-                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+                static PLUGIN: OnceCell<$plugin> = const { OnceCell::new() };
+            }
+
+            fn ask<T>(question: impl FnOnce(&$plugin) -> T) -> T {
+                PLUGIN.with(|cell| question(cell.get().expect($crate::__private::NOT_READY)))
             }
 
             struct Component;
@@ -80,17 +85,17 @@ macro_rules! export_backend {
             impl bindings::exports::canopy::network::planning::Guest for Component {
                 fn init(config: String, kinds: Vec<String>) -> Result<(), String> {
                     let plugin = <$plugin as Backend>::init($crate::parse_config(&config)?, &kinds)?;
-                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| String::from("init was called twice"))
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| $crate::__private::TWICE.to_owned())
                 }
 
                 fn validate(view: String) -> Result<(), String> {
                     let view = View::parse(&view)?;
-                    PLUGIN.with(|cell| cell.get().expect($crate::__private::NOT_READY).validate(&view))
+                    ask(|plugin| plugin.validate(&view))
                 }
 
                 fn plan_host(view: String) -> Result<Vec<Item>, String> {
                     let view = View::parse(&view)?;
-                    PLUGIN.with(|cell| cell.get().expect($crate::__private::NOT_READY).plan_host(&view))
+                    ask(|plugin| plugin.plan_host(&view))
                 }
             }
 

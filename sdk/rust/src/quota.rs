@@ -108,10 +108,15 @@ macro_rules! export_rule {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            use ::std::cell::OnceCell;
             use $crate::quota::{Charge, Question, Rule, Subject, Usage, Verdict, bindings};
 
             ::std::thread_local! {
-                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+                static PLUGIN: OnceCell<$plugin> = const { OnceCell::new() };
+            }
+
+            fn ask<T>(question: impl FnOnce(&$plugin) -> T) -> T {
+                PLUGIN.with(|cell| question(cell.get().expect($crate::__private::NOT_READY)))
             }
 
             struct Component;
@@ -119,7 +124,7 @@ macro_rules! export_rule {
             impl bindings::exports::canopy::quota::limits::Guest for Component {
                 fn init(config: String) -> Result<(), String> {
                     let plugin = <$plugin as Rule>::init($crate::parse_config(&config)?)?;
-                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| String::from("init was called twice"))
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| $crate::__private::TWICE.to_owned())
                 }
 
                 fn check(
@@ -129,7 +134,7 @@ macro_rules! export_rule {
                     attributes: Vec<(String, String)>,
                 ) -> Verdict {
                     let question = Question { subject, usage, charges, attributes };
-                    PLUGIN.with(|cell| cell.get().expect($crate::__private::NOT_READY).check(&question))
+                    ask(|plugin| plugin.check(&question))
                 }
             }
 

@@ -103,10 +103,15 @@ macro_rules! export_scorer {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            use ::std::cell::OnceCell;
             use $crate::scheduler::{Class, Columns, Names, Reason, Scorer, bindings};
 
             ::std::thread_local! {
-                static PLUGIN: ::std::cell::OnceCell<$plugin> = const { ::std::cell::OnceCell::new() };
+                static PLUGIN: OnceCell<$plugin> = const { OnceCell::new() };
+            }
+
+            fn ask<T>(question: impl FnOnce(&$plugin) -> T) -> T {
+                PLUGIN.with(|cell| question(cell.get().expect($crate::__private::NOT_READY)))
             }
 
             struct Component;
@@ -115,22 +120,19 @@ macro_rules! export_scorer {
                 fn init(config: String, resources: Vec<String>, traits: Vec<String>) -> Result<(), String> {
                     let config = $crate::parse_config(&config)?;
                     let plugin = <$plugin as Scorer>::init(config, Names { resources, traits })?;
-                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| String::from("init was called twice"))
+                    PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| $crate::__private::TWICE.to_owned())
                 }
 
                 fn score(class: Class, columns: Columns) -> Vec<f32> {
-                    PLUGIN
-                        .with(|cell| cell.get().expect($crate::__private::NOT_READY).score(&class, &columns))
+                    ask(|plugin| plugin.score(&class, &columns))
                 }
 
                 fn explain(class: Class, columns: Columns) -> Vec<Vec<Reason>> {
-                    PLUGIN.with(|cell| {
-                        cell.get().expect($crate::__private::NOT_READY).explain(&class, &columns)
-                    })
-        }
+                    ask(|plugin| plugin.explain(&class, &columns))
+                }
             }
 
-            bindings::export!(Component with_types_in bindings);
+    bindings::export!(Component with_types_in bindings);
         };
     };
 }

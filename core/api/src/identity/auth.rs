@@ -2,7 +2,9 @@
 
 use super::{body, render};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef, catalog as services};
+use canopy_app::identity::{
+    self, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef, catalog as services,
+};
 use canopy_types::{Error, Result};
 use serde_json::{Value, json};
 
@@ -45,7 +47,8 @@ pub async fn domains(req: Req) -> Result<Reply> {
 }
 
 pub async fn system(req: Req) -> Result<Reply> {
-    let items = if identity::own_system(&req.app, req.ctx()?) { vec![json!({"all": true})] } else { Vec::new() };
+    let items =
+        if identity::own_system(&req.app, req.ctx()?) { vec![json!({"all": true})] } else { Vec::new() };
     Reply::json(200, &render::list(&req, "system", items, None))
 }
 
@@ -58,7 +61,10 @@ fn reply(req: &Req, status: u16, token: &Token) -> Result<Reply> {
 
 fn subject(req: &Req) -> Result<&str> {
     req.header("x-subject-token").filter(|token| !token.is_empty()).ok_or_else(|| {
-        Error::bad_request("identity.subject_token", "The header X-Subject-Token must carry the token that this is about.")
+        Error::bad_request(
+            "identity.subject_token",
+            "The header X-Subject-Token must carry the token that this is about.",
+        )
     })
 }
 
@@ -73,7 +79,11 @@ fn login(auth: &Value) -> Result<Login> {
                 let user = &offered["user"];
                 let secret = body::needed(user, "password")?;
                 login.password = Some((
-                    UserRef { id: body::text(user, "id"), name: body::text(user, "name"), domain: domain(&user["domain"]) },
+                    UserRef {
+                        id: body::text(user, "id"),
+                        name: body::text(user, "name"),
+                        domain: domain(&user["domain"]),
+                    },
                     secret,
                 ));
             }

@@ -26,7 +26,10 @@ pub fn secret(value: &Value, name: &str) -> Result<Option<Option<Secret>>> {
 /// A secret that must be there.
 pub fn needed(value: &Value, name: &str) -> Result<Secret> {
     secret(value, name)?.flatten().ok_or_else(|| {
-        Error::bad_request("request.schema", format!("Invalid input for field/attribute {name}. It must be a string."))
+        Error::bad_request(
+            "request.schema",
+            format!("Invalid input for field/attribute {name}. It must be a string."),
+        )
     })
 }
 

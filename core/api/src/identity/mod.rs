@@ -45,7 +45,9 @@ pub fn routes() -> Vec<Route> {
 
 fn token_routes() -> Vec<Route> {
     vec![
-        get("", "List the versions of the identity API", handler!(discovery::versions)).public().answers(&[300], &[]),
+        get("", "List the versions of the identity API", handler!(discovery::versions))
+            .public()
+            .answers(&[300], &[]),
         get("/v3", "Show the identity API", handler!(discovery::version)).public(),
         post("/v3/auth/tokens", "Log in", handler!(auth::issue))
             .public()
@@ -114,8 +116,14 @@ fn resource_routes() -> Vec<Route> {
 
 fn grant_routes() -> Vec<Route> {
     let places = [
-        ("/v3/projects/{project_id}/users/{user_id}/roles", "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"),
-        ("/v3/domains/{domain_id}/users/{user_id}/roles", "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}"),
+        (
+            "/v3/projects/{project_id}/users/{user_id}/roles",
+            "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}",
+        ),
+        (
+            "/v3/domains/{domain_id}/users/{user_id}/roles",
+            "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}",
+        ),
         ("/v3/system/users/{user_id}/roles", "/v3/system/users/{user_id}/roles/{role_id}"),
     ];
     places
@@ -129,7 +137,8 @@ fn grant_routes() -> Vec<Route> {
                     .action(act::GRANTS_LIST)
                     .answers(&[204], &[404]),
                 put(one, "Give a user a role there", handler!(roles::grant)).action(act::GRANTS_ADD),
-                delete(one, "Take a role from a user there", handler!(roles::revoke)).action(act::GRANTS_REMOVE),
+                delete(one, "Take a role from a user there", handler!(roles::revoke))
+                    .action(act::GRANTS_REMOVE),
             ]
         })
         .collect()

@@ -1,8 +1,8 @@
 //! Identity's resources in keystone's shapes.
 
 use crate::request::Req;
-use canopy_app::identity::{Domain, Granted, Place, Project, Role, Token, User};
 use canopy_app::identity::catalog::Service;
+use canopy_app::identity::{Domain, Granted, Place, Project, Role, Token, User};
 use serde_json::{Map, Value, json};
 
 fn link(base: &str, path: &str) -> String {
@@ -60,7 +60,8 @@ pub fn list(req: &Req, name: &str, items: Vec<Value>, next: Option<String>) -> V
         if query.is_empty() { asked } else { format!("{asked}?{}", query.join("&")) }
     };
     let next = next.map(|marker| {
-        let kept = req.query.0.iter().filter(|(name, _)| name != "marker").map(|(name, value)| pair(name, value));
+        let kept =
+            req.query.0.iter().filter(|(name, _)| name != "marker").map(|(name, value)| pair(name, value));
         here(&kept.chain([pair("marker", &marker)]).collect::<Vec<_>>())
     });
     let mut body = Map::new();
@@ -154,9 +155,11 @@ pub fn assignment(base: &str, line: &Granted, names: bool) -> Value {
         }
         Place::System | Place::Unscoped => ("system".to_owned(), json!({"system": {"all": true}})),
     };
-    let mut links = json!({"assignment": link(base, &format!("{place}/users/{}/roles/{}", line.user.id, assigned.id))});
+    let mut links =
+        json!({"assignment": link(base, &format!("{place}/users/{}/roles/{}", line.user.id, assigned.id))});
     if let Some(prior) = &line.prior {
-        links["prior_role"] = json!(link(base, &format!("prior_roles/{}/implies/{}", prior.id, line.role.id)));
+        links["prior_role"] =
+            json!(link(base, &format!("prior_roles/{}/implies/{}", prior.id, line.role.id)));
     }
     let (user, role) = if names {
         (

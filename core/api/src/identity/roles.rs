@@ -10,7 +10,8 @@ pub async fn domains(req: Req) -> Result<Reply> {
     let mut domains = identity::domains(&req.app, req.ctx()?).await?;
     let enabled = req.query.flag("enabled")?;
     domains.retain(|domain| {
-        req.query.get("name").is_none_or(|name| name == domain.name) && enabled.is_none_or(|on| on == domain.enabled)
+        req.query.get("name").is_none_or(|name| name == domain.name)
+            && enabled.is_none_or(|on| on == domain.enabled)
     });
     let items = domains.iter().map(|domain| render::domain(&req.base, domain)).collect();
     Reply::json(200, &render::list(&req, "domains", items, None))
@@ -45,7 +46,11 @@ fn reach(req: &Req) -> Reach {
 }
 
 fn assignment(req: &Req) -> Assignment {
-    Assignment { user_id: req.param("user_id").into(), reach: reach(req), role_id: req.param("role_id").into() }
+    Assignment {
+        user_id: req.param("user_id").into(),
+        reach: reach(req),
+        role_id: req.param("role_id").into(),
+    }
 }
 
 pub async fn granted(req: Req) -> Result<Reply> {

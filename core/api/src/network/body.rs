@@ -77,7 +77,8 @@ impl Shape {
 
     /// Names what a body may hold; the attributes themselves are checked by the handlers.
     pub fn schema(&self, attributes: &[&str], bulk: bool) -> Value {
-        let properties: Map<String, Value> = attributes.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+        let properties: Map<String, Value> =
+            attributes.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
         let one = json!({"type": "object", "properties": properties});
         let mut body = Map::from_iter([(self.singular.to_owned(), one.clone())]);
         if bulk {
@@ -124,7 +125,9 @@ impl<'a> Item<'a> {
                     Value::String(text) => parse_bool(text),
                     _ => None,
                 };
-                flag.ok_or_else(|| bad_attribute(name, format!("'{}' cannot be converted to boolean", shown(value))))
+                flag.ok_or_else(|| {
+                    bad_attribute(name, format!("'{}' cannot be converted to boolean", shown(value)))
+                })
             })
             .transpose()
     }
@@ -154,7 +157,8 @@ impl<'a> Item<'a> {
     }
 
     pub fn required<T>(&self, name: &str, value: Option<T>) -> Result<T> {
-        value.ok_or_else(|| bad(format!("Failed to parse request. Required attribute '{name}' not specified")))
+        value
+            .ok_or_else(|| bad(format!("Failed to parse request. Required attribute '{name}' not specified")))
     }
 
     pub fn id<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
@@ -167,9 +171,10 @@ impl<'a> Item<'a> {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(&[])),
             Some(Value::Array(values)) if values.len() <= max => Ok(Some(values)),
-            Some(Value::Array(values)) => {
-                Err(bad_attribute(name, format!("it has {} entries, at most {max} are allowed", values.len())))
-            }
+            Some(Value::Array(values)) => Err(bad_attribute(
+                name,
+                format!("it has {} entries, at most {max} are allowed", values.len()),
+            )),
             Some(value) => Err(bad_attribute(name, format!("'{}' is not a list", shown(value)))),
         }
     }
@@ -198,10 +203,7 @@ fn text(name: &str, value: &Value, lines: bool) -> Result<String> {
         return Err(bad_attribute(name, format!("'{}' is not a valid string", shown(value))));
     };
     if text.chars().count() > MAX_TEXT {
-        return Err(bad_attribute(
-            name,
-            format!("'{}…' exceeds maximum length of {MAX_TEXT}", shown(value)),
-        ));
+        return Err(bad_attribute(name, format!("'{}…' exceeds maximum length of {MAX_TEXT}", shown(value))));
     }
     if text.chars().any(|c| c.is_control() && !(lines && (c == '\n' || c == '\r' || c == '\t'))) {
         return Err(bad_attribute(name, "it holds a control character"));
@@ -264,9 +266,17 @@ mod tests {
         let body = json!({"things": [{}, {}]});
         let (items, bulk) = SHAPE.created(&body).unwrap();
         assert_eq!((items.len(), bulk), (2, true));
-        for bad in [json!(null), json!([]), json!({}), json!({"thing": 1}), json!({"thing": null}), json!({"things": []}),
-            json!({"things": {}}), json!({"things": [1]}), json!("x")]
-        {
+        for bad in [
+            json!(null),
+            json!([]),
+            json!({}),
+            json!({"thing": 1}),
+            json!({"thing": null}),
+            json!({"things": []}),
+            json!({"things": {}}),
+            json!({"things": [1]}),
+            json!("x"),
+        ] {
             assert!(SHAPE.created(&bad).is_err(), "{bad}");
         }
     }
@@ -292,7 +302,15 @@ mod tests {
         assert_eq!(item.flag("up").unwrap(), Some(false));
         assert_eq!(item.lines("description").unwrap().unwrap(), "");
         assert_eq!(item.text("absent").unwrap(), None);
-        for bad in [json!(1), json!(null), json!([]), json!({}), json!("x".repeat(256)), json!("a\u{0}b"), json!("a\nb")] {
+        for bad in [
+            json!(1),
+            json!(null),
+            json!([]),
+            json!({}),
+            json!("x".repeat(256)),
+            json!("a\u{0}b"),
+            json!("a\nb"),
+        ] {
             let body = json!({"thing": {"name": bad}});
             let (items, _) = SHAPE.created(&body).unwrap();
             assert!(message(items[0].text("name")).starts_with("Invalid input for name. Reason: "));

@@ -68,14 +68,24 @@ const EXTENSIONS: &[Extension] = &[
         "Provides IP address substring filtering when listing ports",
         "2017-11-28T09:00:00-00:00",
     ),
-    extension("net-mtu", "Network MTU", "Provides MTU attribute for a network resource.", "2015-03-25T10:00:00-00:00"),
+    extension(
+        "net-mtu",
+        "Network MTU",
+        "Provides MTU attribute for a network resource.",
+        "2015-03-25T10:00:00-00:00",
+    ),
     extension(
         "net-mtu-writable",
         "Network MTU (writable)",
         "Provides a writable MTU attribute for a network resource.",
         "2017-07-12T00:00:00-00:00",
     ),
-    extension("pagination", "Pagination support", "Extension that indicates that pagination is enabled.", "2016-06-12T00:00:00-00:00"),
+    extension(
+        "pagination",
+        "Pagination support",
+        "Extension that indicates that pagination is enabled.",
+        "2016-06-12T00:00:00-00:00",
+    ),
     extension("port-security", "Port Security", "Provides port security", "2012-07-23T10:00:00-00:00"),
     extension(
         "project-id",
@@ -89,7 +99,12 @@ const EXTENSIONS: &[Extension] = &[
         "Validates sort keys",
         "2018-02-25T00:00:00-00:00",
     ),
-    extension("sorting", "Sorting support", "Extension that indicates that sorting is enabled.", "2016-06-12T00:00:00-00:00"),
+    extension(
+        "sorting",
+        "Sorting support",
+        "Extension that indicates that sorting is enabled.",
+        "2016-06-12T00:00:00-00:00",
+    ),
     extension(
         "standard-attr-description",
         "standard-attr-description",

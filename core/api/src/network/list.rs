@@ -146,7 +146,8 @@ pub fn fields(query: &Query, mut row: Map<String, Value>) -> Map<String, Value> 
 
 fn href(req: &Req, marker: &str, reverse: bool) -> String {
     let kept = req.query.0.iter().filter(|(name, _)| name != "marker" && name != "page_reverse");
-    let mut query: Vec<String> = kept.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let mut query: Vec<String> =
+        kept.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     query.push(format!("marker={}", encode(marker)));
     if reverse {
         query.push("page_reverse=True".to_owned());
@@ -179,7 +180,8 @@ fn parse_time(text: &str) -> Option<i64> {
     };
     let [year, month, day] = numbers(date, '-', &[4, 2, 2])?[..] else { return None };
     let [hour, minute, second] = numbers(clock, ':', &[2, 2, 2])?[..] else { return None };
-    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+    let in_range =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
     let digits = !fraction.is_empty() && fraction.len() <= 6 && fraction.bytes().all(|b| b.is_ascii_digit());
     if !(in_range && digits) {
         return None;
@@ -218,7 +220,10 @@ mod tests {
         assert_eq!(made.filters[0].values, [Bound::Text("a".into()), Bound::Text("b".into())]);
         assert_eq!(made.filters[1].values, [Bound::Int(1)]);
         assert_eq!(made.filters[2].values, [Bound::Int(1500)]);
-        assert_eq!(refused(&[("foo", "1"), ("bar", "2")]), "['foo', 'bar'] is invalid attribute for filtering");
+        assert_eq!(
+            refused(&[("foo", "1"), ("bar", "2")]),
+            "['foo', 'bar'] is invalid attribute for filtering"
+        );
         assert!(refused(&[("shared", "maybe")]).contains("boolean"));
         assert!(refused(&[("mtu", "1e3")]).contains("integer"));
         assert!(refused(&[("name", "a\0b")]).contains("NUL"));
@@ -255,9 +260,16 @@ mod tests {
             assert_eq!(parse_time(&Timestamp(time).seconds_z()), Some(time));
             assert_eq!(parse_time(&Timestamp(time + 5).micros_naive()), Some(time + 5));
         }
-        for bad in ["", "2026", "2026-13-01T00:00:00", "2026-1-1T00:00:00", "2026-01-01T24:00:00", "2026-01-01T00:00:00.",
-            "-026-01-01T00:00:00", "2026-01-01T00:00:00.1234567"]
-        {
+        for bad in [
+            "",
+            "2026",
+            "2026-13-01T00:00:00",
+            "2026-1-1T00:00:00",
+            "2026-01-01T24:00:00",
+            "2026-01-01T00:00:00.",
+            "-026-01-01T00:00:00",
+            "2026-01-01T00:00:00.1234567",
+        ] {
             assert_eq!(parse_time(bad), None, "{bad}");
         }
     }

@@ -23,8 +23,18 @@ pub fn routes() -> Vec<Route> {
         public("/v2.0/extensions", "List extensions", handler!(discovery::extensions)),
         public("/v2.0/extensions/{alias}", "Show an extension", handler!(discovery::extension_by_alias))
             .answers(&[200], &[404]),
-        get("/v2.0/security-groups", actions::SECURITY_GROUPS_LIST, "List security groups", handler!(security_groups::list)),
-        get("/v2.0/security-groups/{id}", actions::SECURITY_GROUPS_SHOW, "Show a security group", handler!(security_groups::show)),
+        get(
+            "/v2.0/security-groups",
+            actions::SECURITY_GROUPS_LIST,
+            "List security groups",
+            handler!(security_groups::list),
+        ),
+        get(
+            "/v2.0/security-groups/{id}",
+            actions::SECURITY_GROUPS_SHOW,
+            "Show a security group",
+            handler!(security_groups::show),
+        ),
         get(
             "/v2.0/security-group-rules",
             actions::SECURITY_GROUP_RULES_LIST,
@@ -40,14 +50,43 @@ pub fn routes() -> Vec<Route> {
     ];
     routes.extend([
         get("/v2.0/networks", actions::NETWORKS_LIST, "List networks", handler!(networks::list)),
-        post("/v2.0/networks", actions::NETWORKS_CREATE, NETWORK_CREATE, "Create networks", handler!(networks::create)),
+        post(
+            "/v2.0/networks",
+            actions::NETWORKS_CREATE,
+            NETWORK_CREATE,
+            "Create networks",
+            handler!(networks::create),
+        ),
         get("/v2.0/networks/{id}", actions::NETWORKS_SHOW, "Show a network", handler!(networks::show)),
-        put("/v2.0/networks/{id}", actions::NETWORKS_UPDATE, NETWORK_UPDATE, "Change a network", handler!(networks::update)),
-        delete("/v2.0/networks/{id}", actions::NETWORKS_DELETE, "Delete a network", handler!(networks::delete)),
+        put(
+            "/v2.0/networks/{id}",
+            actions::NETWORKS_UPDATE,
+            NETWORK_UPDATE,
+            "Change a network",
+            handler!(networks::update),
+        ),
+        delete(
+            "/v2.0/networks/{id}",
+            actions::NETWORKS_DELETE,
+            "Delete a network",
+            handler!(networks::delete),
+        ),
         get("/v2.0/subnets", actions::SUBNETS_LIST, "List subnets", handler!(subnets::list)),
-        post("/v2.0/subnets", actions::SUBNETS_CREATE, SUBNET_CREATE, "Create subnets", handler!(subnets::create)),
+        post(
+            "/v2.0/subnets",
+            actions::SUBNETS_CREATE,
+            SUBNET_CREATE,
+            "Create subnets",
+            handler!(subnets::create),
+        ),
         get("/v2.0/subnets/{id}", actions::SUBNETS_SHOW, "Show a subnet", handler!(subnets::show)),
-        put("/v2.0/subnets/{id}", actions::SUBNETS_UPDATE, SUBNET_UPDATE, "Change a subnet", handler!(subnets::update)),
+        put(
+            "/v2.0/subnets/{id}",
+            actions::SUBNETS_UPDATE,
+            SUBNET_UPDATE,
+            "Change a subnet",
+            handler!(subnets::update),
+        ),
         delete("/v2.0/subnets/{id}", actions::SUBNETS_DELETE, "Delete a subnet", handler!(subnets::delete)),
         get("/v2.0/ports", actions::PORTS_LIST, "List ports", handler!(ports::list)),
         post("/v2.0/ports", actions::PORTS_CREATE, PORT_CREATE, "Create ports", handler!(ports::create)),
@@ -76,14 +115,26 @@ fn get(path: &'static str, action: Action, summary: &'static str, handler: Handl
     if path.ends_with('}') { route.answers(&[200], &[404]) } else { route }
 }
 
-fn post(path: &'static str, action: Action, schemas: Schemas, summary: &'static str, handler: Handler) -> Route {
+fn post(
+    path: &'static str,
+    action: Action,
+    schemas: Schemas,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
     Route::new(Service::Network, Method::POST, path, summary, handler)
         .action(action)
         .json(schemas)
         .answers(&[201], &[404, 409, 413, 415])
 }
 
-fn put(path: &'static str, action: Action, schemas: Schemas, summary: &'static str, handler: Handler) -> Route {
+fn put(
+    path: &'static str,
+    action: Action,
+    schemas: Schemas,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
     Route::new(Service::Network, Method::PUT, path, summary, handler)
         .action(action)
         .json(schemas)
@@ -91,5 +142,7 @@ fn put(path: &'static str, action: Action, schemas: Schemas, summary: &'static s
 }
 
 fn delete(path: &'static str, action: Action, summary: &'static str, handler: Handler) -> Route {
-    Route::new(Service::Network, Method::DELETE, path, summary, handler).action(action).answers(&[204], &[404, 409])
+    Route::new(Service::Network, Method::DELETE, path, summary, handler)
+        .action(action)
+        .answers(&[204], &[404, 409])
 }

@@ -12,15 +12,37 @@ const SHAPE: Shape = Shape {
     singular: "network",
     plural: "networks",
     create: &[
-        "name", "description", "admin_state_up", "shared", "mtu", "port_security_enabled", "project_id", "tenant_id",
-        "router:external", "availability_zone_hints",
+        "name",
+        "description",
+        "admin_state_up",
+        "shared",
+        "mtu",
+        "port_security_enabled",
+        "project_id",
+        "tenant_id",
+        "router:external",
+        "availability_zone_hints",
     ],
     update: &[
-        "name", "description", "admin_state_up", "shared", "mtu", "port_security_enabled", "router:external",
+        "name",
+        "description",
+        "admin_state_up",
+        "shared",
+        "mtu",
+        "port_security_enabled",
+        "router:external",
     ],
     read_only: &[
-        "id", "status", "subnets", "tags", "created_at", "updated_at", "revision_number", "availability_zones",
-        "ipv4_address_scope", "ipv6_address_scope",
+        "id",
+        "status",
+        "subnets",
+        "tags",
+        "created_at",
+        "updated_at",
+        "revision_number",
+        "availability_zones",
+        "ipv4_address_scope",
+        "ipv6_address_scope",
     ],
 };
 
@@ -59,7 +81,11 @@ pub async fn create(req: Req) -> Result<Reply> {
     let provider = cases::shows_provider(app, ctx);
     let made = cases::create(app, ctx, wanted?).await?;
     let mut views = made.iter().map(|network| views::network(network, provider));
-    if bulk { Reply::json(201, &json!({"networks": views.collect::<Vec<_>>()})) } else { Reply::json(201, &json!({"network": views.next()})) }
+    if bulk {
+        Reply::json(201, &json!({"networks": views.collect::<Vec<_>>()}))
+    } else {
+        Reply::json(201, &json!({"network": views.next()}))
+    }
 }
 
 fn wanted(item: &Item<'_>) -> Result<NewNetwork> {

@@ -13,17 +13,47 @@ const SHAPE: Shape = Shape {
     singular: "port",
     plural: "ports",
     create: &[
-        "name", "description", "network_id", "project_id", "tenant_id", "mac_address", "admin_state_up", "device_id",
-        "device_owner", "port_security_enabled", "security_groups", "fixed_ips", "allowed_address_pairs",
-        "extra_dhcp_opts", "binding:vnic_type", "binding:profile", "binding:host_id",
+        "name",
+        "description",
+        "network_id",
+        "project_id",
+        "tenant_id",
+        "mac_address",
+        "admin_state_up",
+        "device_id",
+        "device_owner",
+        "port_security_enabled",
+        "security_groups",
+        "fixed_ips",
+        "allowed_address_pairs",
+        "extra_dhcp_opts",
+        "binding:vnic_type",
+        "binding:profile",
+        "binding:host_id",
     ],
     update: &[
-        "name", "description", "admin_state_up", "device_id", "device_owner", "port_security_enabled",
-        "security_groups", "fixed_ips", "allowed_address_pairs", "extra_dhcp_opts", "binding:vnic_type",
-        "binding:profile", "binding:host_id",
+        "name",
+        "description",
+        "admin_state_up",
+        "device_id",
+        "device_owner",
+        "port_security_enabled",
+        "security_groups",
+        "fixed_ips",
+        "allowed_address_pairs",
+        "extra_dhcp_opts",
+        "binding:vnic_type",
+        "binding:profile",
+        "binding:host_id",
     ],
     read_only: &[
-        "id", "status", "tags", "created_at", "updated_at", "revision_number", "binding:vif_type",
+        "id",
+        "status",
+        "tags",
+        "created_at",
+        "updated_at",
+        "revision_number",
+        "binding:vif_type",
         "binding:vif_details",
     ],
 };
@@ -55,7 +85,11 @@ pub async fn create(req: Req) -> Result<Reply> {
     let binding = cases::shows_binding(app, ctx);
     let made = cases::create(app, ctx, wanted?).await?;
     let mut views = made.iter().map(|port| views::port(port, binding));
-    if bulk { Reply::json(201, &json!({"ports": views.collect::<Vec<_>>()})) } else { Reply::json(201, &json!({"port": views.next()})) }
+    if bulk {
+        Reply::json(201, &json!({"ports": views.collect::<Vec<_>>()}))
+    } else {
+        Reply::json(201, &json!({"port": views.next()}))
+    }
 }
 
 /// neutron's attributes that can be only one thing here.

@@ -15,12 +15,32 @@ const SHAPE: Shape = Shape {
     singular: "subnet",
     plural: "subnets",
     create: &[
-        "name", "description", "network_id", "project_id", "tenant_id", "ip_version", "cidr", "gateway_ip",
-        "enable_dhcp", "dns_nameservers", "host_routes", "allocation_pools", "subnetpool_id", "prefixlen",
-        "ipv6_ra_mode", "ipv6_address_mode", "service_types",
+        "name",
+        "description",
+        "network_id",
+        "project_id",
+        "tenant_id",
+        "ip_version",
+        "cidr",
+        "gateway_ip",
+        "enable_dhcp",
+        "dns_nameservers",
+        "host_routes",
+        "allocation_pools",
+        "subnetpool_id",
+        "prefixlen",
+        "ipv6_ra_mode",
+        "ipv6_address_mode",
+        "service_types",
     ],
     update: &[
-        "name", "description", "gateway_ip", "enable_dhcp", "dns_nameservers", "host_routes", "allocation_pools",
+        "name",
+        "description",
+        "gateway_ip",
+        "enable_dhcp",
+        "dns_nameservers",
+        "host_routes",
+        "allocation_pools",
         "service_types",
     ],
     read_only: &["id", "tags", "created_at", "updated_at", "revision_number"],
@@ -52,7 +72,11 @@ pub async fn create(req: Req) -> Result<Reply> {
     let wanted: Result<Vec<_>> = items.iter().map(wanted).collect();
     let made = cases::create(&req.app, req.ctx()?, wanted?).await?;
     let mut views = made.iter().map(views::subnet);
-    if bulk { Reply::json(201, &json!({"subnets": views.collect::<Vec<_>>()})) } else { Reply::json(201, &json!({"subnet": views.next()})) }
+    if bulk {
+        Reply::json(201, &json!({"subnets": views.collect::<Vec<_>>()}))
+    } else {
+        Reply::json(201, &json!({"subnet": views.next()}))
+    }
 }
 
 fn check_fixed(item: &Item<'_>) -> Result<()> {
@@ -213,13 +237,17 @@ mod tests {
             assert!(error.message.len() < 400, "{}", error.message);
         }
         assert!(read(json!({"network_id": network})).is_err());
-        assert!(read(json!({"cidr": "10.0.0.0/24"})).unwrap_err().message.contains("'network_id' not specified"));
+        assert!(
+            read(json!({"cidr": "10.0.0.0/24"})).unwrap_err().message.contains("'network_id' not specified")
+        );
     }
 
     #[test]
     fn null_takes_the_gateway_away() {
         let body = |gateway: Value| {
-            read(json!({"network_id": "0123abcd-ef45-4678-9abc-def012345678", "cidr": "10.0.0.0/24", "gateway_ip": gateway}))
+            read(
+                json!({"network_id": "0123abcd-ef45-4678-9abc-def012345678", "cidr": "10.0.0.0/24", "gateway_ip": gateway}),
+            )
         };
         assert_eq!(body(json!(null)).unwrap().gateway, Gateway::None);
         assert_eq!(body(json!("10.0.0.9")).unwrap().gateway, Gateway::Ip("10.0.0.9".parse().unwrap()));

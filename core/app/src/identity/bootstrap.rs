@@ -98,7 +98,9 @@ fn generate() -> Result<String> {
         let mut bytes = [0; 64];
         getrandom::fill(&mut bytes).map_err(|e| Error::internal("identity.random", e))?;
         let fair = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < limit);
-        password.extend(fair.map(|byte| char::from(ALPHABET[byte % ALPHABET.len()])).take(PASSWORD - password.len()));
+        password.extend(
+            fair.map(|byte| char::from(ALPHABET[byte % ALPHABET.len()])).take(PASSWORD - password.len()),
+        );
     }
     Ok(password)
 }

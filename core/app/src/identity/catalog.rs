@@ -62,7 +62,10 @@ mod tests {
     fn ids_are_stable_and_distinct_and_urls_follow_the_base() {
         let (a, b) = (catalog("RegionOne", "http://a:1"), catalog("RegionOne", "https://b"));
         let ids = |services: &[Service]| -> Vec<String> {
-            services.iter().flat_map(|s| s.endpoints.iter().map(|e| e.id.clone()).chain([s.id.clone()])).collect()
+            services
+                .iter()
+                .flat_map(|s| s.endpoints.iter().map(|e| e.id.clone()).chain([s.id.clone()]))
+                .collect()
         };
         assert_eq!(ids(&a), ids(&b));
         let distinct: std::collections::BTreeSet<String> = ids(&a).into_iter().collect();

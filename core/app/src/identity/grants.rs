@@ -121,7 +121,10 @@ pub async fn revoke_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Resul
 fn not_held(assignment: &Assignment) -> Error {
     Error::not_found(
         "identity.grant_not_found",
-        format!("Could not find role assignment with role: {}, user: {}.", assignment.role_id, assignment.user_id),
+        format!(
+            "Could not find role assignment with role: {}, user: {}.",
+            assignment.role_id, assignment.user_id
+        ),
     )
 }
 

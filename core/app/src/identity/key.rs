@@ -29,12 +29,16 @@ fn read(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
     let mut file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        let text = format!("its mode is {mode:o}, so others can read it: set it to 600, or remove it to get a new one");
+        let text = format!(
+            "its mode is {mode:o}, so others can read it: set it to 600, or remove it to get a new one"
+        );
         return Err(std::io::Error::new(ErrorKind::PermissionDenied, text));
     }
     let mut bytes = Vec::with_capacity(KEY_BYTES);
     std::io::Read::by_ref(&mut file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    bytes.try_into().map_err(|_| std::io::Error::new(ErrorKind::InvalidData, format!("it must hold {KEY_BYTES} bytes")))
+    bytes
+        .try_into()
+        .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, format!("it must hold {KEY_BYTES} bytes")))
 }
 
 fn create(path: &Path) -> std::io::Result<()> {
@@ -48,7 +52,8 @@ fn create(path: &Path) -> std::io::Result<()> {
     // fails where another process was first.
     let draft = folder.join(format!(".token.{:016x}", u64::from_le_bytes(tag)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let outcome = file.write_all(&key).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&draft, path));
+    let outcome =
+        file.write_all(&key).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&draft, path));
     let _ = std::fs::remove_file(&draft);
     match outcome {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),

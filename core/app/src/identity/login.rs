@@ -141,7 +141,9 @@ async fn credentials(app: &App, user: &UserRef) -> Result<Option<(UserId, Option
         (None, None) => return Err(expected("id or name", "user")),
     };
     let keys = [&id, &name, &domain];
-    if keys.iter().any(|key| !key.is_empty() && lookup(key).is_none()) || keys.iter().all(|key| key.is_empty()) {
+    if keys.iter().any(|key| !key.is_empty() && lookup(key).is_none())
+        || keys.iter().all(|key| key.is_empty())
+    {
         return Ok(None);
     }
     app.store

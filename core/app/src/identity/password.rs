@@ -71,7 +71,8 @@ impl Passwords {
                 "Too many logins are waiting. Try again in a second.",
             ));
         }
-        let permit = self.permits.clone().acquire_owned().await.map_err(|e| Error::internal("identity.hash", e))?;
+        let permit =
+            self.permits.clone().acquire_owned().await.map_err(|e| Error::internal("identity.hash", e))?;
         drop(place);
         // The permit goes along: a caller who gives up does not make room for one hash more.
         let task = tokio::task::spawn_blocking(move || {
@@ -86,11 +87,15 @@ pub fn check_length(password: &Secret) -> Result<()> {
     if (1..=MAX_PASSWORD).contains(&password.0.len()) {
         return Ok(());
     }
-    Err(Error::bad_request("identity.password_length", format!("A password must hold 1 to {MAX_PASSWORD} bytes.")))
+    Err(Error::bad_request(
+        "identity.password_length",
+        format!("A password must hold 1 to {MAX_PASSWORD} bytes."),
+    ))
 }
 
 fn argon2() -> Result<Argon2<'static>> {
-    let params = Params::new(19_456, 2, 1, None).map_err(|e| Error::internal("identity.hash", e.to_string()))?;
+    let params =
+        Params::new(19_456, 2, 1, None).map_err(|e| Error::internal("identity.hash", e.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -126,7 +131,10 @@ mod tests {
         assert_ne!(hash, passwords.hash(secret("correct horse")).await.unwrap());
         assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify(secret("correct horsf"), Some(hash)).await.unwrap());
-        assert!(!passwords.verify(secret("no such user"), None).await.unwrap(), "the dummy is nobody's password");
+        assert!(
+            !passwords.verify(secret("no such user"), None).await.unwrap(),
+            "the dummy is nobody's password"
+        );
         assert!(!passwords.verify(secret("x"), Some("rubbish".into())).await.unwrap());
     }
 

@@ -105,9 +105,11 @@ pub async fn create_project(app: &App, ctx: &Ctx, new: NewProject) -> Result<Pro
             Box::pin(async move {
                 rows::touch(c, now, "identity.project.create", id.as_str()).await?;
                 let project = place(c, id, new, domain).await?;
-                rows::projects::insert(c, &project, now)
-                    .await
-                    .map_err(taken("project", &project.name, project.domain_id.as_str()))?;
+                rows::projects::insert(c, &project, now).await.map_err(taken(
+                    "project",
+                    &project.name,
+                    project.domain_id.as_str(),
+                ))?;
                 Ok(project)
             })
         })
@@ -197,9 +199,11 @@ pub async fn update_project(app: &App, ctx: &Ctx, id: &str, change: ProjectChang
                 project.name = change.name.unwrap_or(project.name);
                 project.description = change.description.unwrap_or(project.description);
                 project.enabled = change.enabled.unwrap_or(project.enabled);
-                rows::projects::update(c, &project)
-                    .await
-                    .map_err(taken("project", &project.name, project.domain_id.as_str()))?;
+                rows::projects::update(c, &project).await.map_err(taken(
+                    "project",
+                    &project.name,
+                    project.domain_id.as_str(),
+                ))?;
                 Ok(project)
             })
         })

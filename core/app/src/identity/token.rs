@@ -268,7 +268,8 @@ mod tests {
             assert_eq!(sealer(1).open(&String::from_utf8(bytes).unwrap()), None, "changed at {at}");
             assert_eq!(sealer(1).open(&token[..at]), None, "cut at {at}");
         }
-        for extended in [format!("{token}A"), format!("{token}="), format!(" {token}"), format!("{token}\n")] {
+        for extended in [format!("{token}A"), format!("{token}="), format!(" {token}"), format!("{token}\n")]
+        {
             assert_eq!(sealer(1).open(&extended), None);
         }
     }

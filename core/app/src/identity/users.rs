@@ -66,7 +66,8 @@ pub async fn users(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<(
         return Err(unknown_marker(marker));
     }
     let size = usize::try_from(page.size()).unwrap_or_default();
-    let mut rows = app.store.read(|c| Box::pin(async move { rows::users::list(c, &filter, &page).await })).await?;
+    let mut rows =
+        app.store.read(|c| Box::pin(async move { rows::users::list(c, &filter, &page).await })).await?;
     let more = rows.len() > size;
     rows.truncate(size);
     Ok((rows, more))
@@ -109,9 +110,11 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
                 if !domain_exists(c, user.domain_id.as_str()).await? {
                     return Err(super::grants::absent_domain(user.domain_id.as_str()));
                 }
-                rows::users::insert(c, &user, hash.as_deref(), now)
-                    .await
-                    .map_err(taken("user", &user.name, user.domain_id.as_str()))?;
+                rows::users::insert(c, &user, hash.as_deref(), now).await.map_err(taken(
+                    "user",
+                    &user.name,
+                    user.domain_id.as_str(),
+                ))?;
                 Ok(user)
             })
         })
@@ -146,9 +149,11 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
                 user.email = change.email.unwrap_or(user.email);
                 user.default_project_id = change.default_project_id.unwrap_or(user.default_project_id);
                 user.enabled = change.enabled.unwrap_or(user.enabled);
-                rows::users::update(c, &user)
-                    .await
-                    .map_err(taken("user", &user.name, user.domain_id.as_str()))?;
+                rows::users::update(c, &user).await.map_err(taken(
+                    "user",
+                    &user.name,
+                    user.domain_id.as_str(),
+                ))?;
                 if let Some(hash) = hash {
                     rows::users::set_password(c, &user.id, hash.as_deref(), now).await?;
                 }
@@ -162,7 +167,13 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
 
 /// Gives a user another password, for who knows the present one. Ends all tokens of the user, the
 /// caller's own included.
-pub async fn change_password(app: &App, ctx: &Ctx, id: &str, original: Secret, password: Secret) -> Result<()> {
+pub async fn change_password(
+    app: &App,
+    ctx: &Ctx,
+    id: &str,
+    original: Secret,
+    password: Secret,
+) -> Result<()> {
     access::require(app, ctx, actions::identity::USERS_CHANGE_PASSWORD, &target(id, None))?;
     check_length(&password)?;
     let key = lookup(id).unwrap_or("-").to_owned();

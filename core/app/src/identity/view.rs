@@ -188,7 +188,9 @@ impl Indexed {
             .held
             .iter()
             .flat_map(|(user, held)| held.iter().map(move |(reach, role)| (user, reach, role)))
-            .filter_map(|(user, reach, role)| Some((self.users.get(user)?, self.place(reach)?, self.roles.get(role)?)))
+            .filter_map(|(user, reach, role)| {
+                Some((self.users.get(user)?, self.place(reach)?, self.roles.get(role)?))
+            })
             .collect();
         all.sort_by(|a, b| (a.1.id(), &a.0.id, &a.2.name).cmp(&(b.1.id(), &b.0.id, &b.2.name)));
         all
@@ -220,7 +222,9 @@ impl Indexed {
     /// A project by name within its domain.
     pub fn project_id(&self, domain: &DomainId, name: &str) -> Option<&ProjectId> {
         let mut projects = self.projects.values();
-        projects.find(|project| project.domain_id == *domain && project.name == name).map(|project| &project.id)
+        projects
+            .find(|project| project.domain_id == *domain && project.name == name)
+            .map(|project| &project.id)
     }
 }
 
@@ -252,7 +256,11 @@ mod tests {
             enabled,
             default_project_id: None,
         };
-        let role = |name: &str| Role { id: format!("id-{name}").into(), name: name.into(), description: String::new() };
+        let role = |name: &str| Role {
+            id: format!("id-{name}").into(),
+            name: name.into(),
+            description: String::new(),
+        };
         let held = |user: &str, reach, role: &str| Assignment {
             user_id: user.into(),
             reach,
@@ -261,7 +269,11 @@ mod tests {
         Directory {
             revision: 1,
             domains: vec![domain("on", true), domain("off", false)],
-            projects: vec![project("p", "on", true), project("closed", "on", false), project("in-off", "off", true)],
+            projects: vec![
+                project("p", "on", true),
+                project("closed", "on", false),
+                project("in-off", "off", true),
+            ],
             users: vec![user("u", "on", true), user("gone", "on", false), user("in-off", "off", true)],
             roles: ["member", "reader", "admin", "manager"].map(role).to_vec(),
             assignments: vec![
@@ -293,7 +305,8 @@ mod tests {
 
     #[test]
     fn roles_come_from_the_view_with_what_they_imply() {
-        let standing = view().standing(&claims("u", Some(Reach::Project("p".into()))), Timestamp(250)).unwrap();
+        let standing =
+            view().standing(&claims("u", Some(Reach::Project("p".into()))), Timestamp(250)).unwrap();
         let names: Vec<&str> = standing.roles.iter().map(|role| role.name.as_str()).collect();
         assert_eq!(names, ["member", "reader"]);
         assert!(matches!(standing.place, Place::Project(..)));

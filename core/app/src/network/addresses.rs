@@ -2,9 +2,9 @@
 //! loser of a race proposes the next.
 
 use super::{errors, ipv4, or_gone};
+use canopy_store::Conn;
 use canopy_store::ports::{self, Address};
 use canopy_store::subnets::Subnet;
-use canopy_store::Conn;
 use canopy_types::{Error, NetworkId, PortId, Result, SubnetId};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,7 +61,9 @@ fn can_hold(subnet: &Subnet, ip: IpAddr) -> bool {
 /// Checks a list of wanted addresses without giving any.
 pub fn check(network: NetworkId, subnets: &[Subnet], wanted: &[WantedIp]) -> Result<()> {
     if wanted.len() > MAX_FIXED_IPS {
-        return Err(errors::invalid(format!("Exceeded maximum amount of fixed ips per port: {MAX_FIXED_IPS}")));
+        return Err(errors::invalid(format!(
+            "Exceeded maximum amount of fixed ips per port: {MAX_FIXED_IPS}"
+        )));
     }
     for (n, one) in wanted.iter().enumerate() {
         resolve(network, subnets, *one)?;
@@ -214,7 +216,9 @@ pub fn parse_ip(attribute: &str, text: &str) -> Result<IpAddr> {
     let shown: String = text.chars().take(64).collect();
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => Ok(IpAddr::V4(Ipv4Addr::from(u32::from(ip)))),
-        Ok(IpAddr::V6(_)) => Err(errors::bad_attribute(attribute, format!("'{shown}' does not match ip_version 4"))),
+        Ok(IpAddr::V6(_)) => {
+            Err(errors::bad_attribute(attribute, format!("'{shown}' does not match ip_version 4")))
+        }
         Err(_) => Err(errors::bad_attribute(attribute, format!("'{shown}' is not a valid IP address"))),
     }
 }
@@ -277,9 +281,18 @@ mod tests {
     #[test]
     fn mac_addresses_name_one_station_in_one_spelling() {
         assert_eq!(parse_mac("FA-16-3E-00-00-0a").unwrap(), "fa:16:3e:00:00:0a");
-        for bad in ["", "fa:16:3e:00:00", "fa:16:3e:00:00:00:00", "01:00:5e:00:00:01", "00:00:00:00:00:00",
-            "ff:ff:ff:ff:ff:ff", "fa:16:3e:0:0:0", "+a:16:3e:00:00:00", "fa163e000000", "fa:16:3e:00:00:0é"]
-        {
+        for bad in [
+            "",
+            "fa:16:3e:00:00",
+            "fa:16:3e:00:00:00:00",
+            "01:00:5e:00:00:01",
+            "00:00:00:00:00:00",
+            "ff:ff:ff:ff:ff:ff",
+            "fa:16:3e:0:0:0",
+            "+a:16:3e:00:00:00",
+            "fa163e000000",
+            "fa:16:3e:00:00:0é",
+        ] {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
         let mac = random_mac().unwrap();

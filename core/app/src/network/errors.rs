@@ -21,7 +21,10 @@ pub fn group_not_found(id: impl Display) -> Error {
 }
 
 pub fn rule_not_found(id: impl Display) -> Error {
-    Error::not_found("network.SecurityGroupRuleNotFound", format!("Security group rule {} does not exist", short(id)))
+    Error::not_found(
+        "network.SecurityGroupRuleNotFound",
+        format!("Security group rule {} does not exist", short(id)),
+    )
 }
 
 /// A request that is well formed and makes no sense.
@@ -74,7 +77,10 @@ pub fn mac_taken(network: NetworkId, mac: &str) -> Error {
 }
 
 pub fn no_macs_left(network: NetworkId) -> Error {
-    Error::conflict("network.MacAddressGenerationFailure", format!("Unable to generate unique mac on network {network}."))
+    Error::conflict(
+        "network.MacAddressGenerationFailure",
+        format!("Unable to generate unique mac on network {network}."),
+    )
 }
 
 pub fn network_in_use(network: NetworkId, ports: &[PortId]) -> Error {

@@ -48,7 +48,10 @@ pub fn parse_cidr(text: &str) -> Result<Ipv4Net> {
 }
 
 pub fn no_ipv6() -> Error {
-    Error::bad_request("network.InvalidInput", "IPv6 subnets are not offered yet: use ip_version 4 and an IPv4 cidr.")
+    Error::bad_request(
+        "network.InvalidInput",
+        "IPv6 subnets are not offered yet: use ip_version 4 and an IPv4 cidr.",
+    )
 }
 
 /// First and last address that a port may have.
@@ -246,9 +249,23 @@ mod tests {
         assert_eq!(parse_cidr("10.0.0.0/24").unwrap(), net("10.0.0.0/24"));
         let host_bits = parse_cidr("10.0.0.5/24").unwrap_err();
         assert!(host_bits.message.contains("'10.0.0.0/24' is recommended"), "{}", host_bits.message);
-        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "x/24", "10.0.0.0/24 ", "0.0.0.0/0", "127.0.0.0/8",
-            "224.0.0.0/4", "169.254.0.0/16", "0.0.0.0/8", "240.0.0.0/4", "0.0.0.0/1", "128.0.0.0/1", "fd00::/64"]
-        {
+        for bad in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "x/24",
+            "10.0.0.0/24 ",
+            "0.0.0.0/0",
+            "127.0.0.0/8",
+            "224.0.0.0/4",
+            "169.254.0.0/16",
+            "0.0.0.0/8",
+            "240.0.0.0/4",
+            "0.0.0.0/1",
+            "128.0.0.0/1",
+            "fd00::/64",
+        ] {
             assert_eq!(parse_cidr(bad).unwrap_err().kind, canopy_types::Kind::BadRequest, "{bad}");
         }
         assert!(parse_cidr("fd00::/64").unwrap_err().message.contains("IPv6"));
@@ -282,7 +299,10 @@ mod tests {
         assert_eq!(code(check(&[pool("10.0.0.9", "fd00::1")])), "network.InvalidAllocationPool");
         assert_eq!(code(check(&[pool("10.0.0.9", "10.0.1.5")])), "network.OutOfBoundsAllocationPool");
         assert_eq!(code(check(&[pool("10.0.0.9", "10.0.0.255")])), "network.OutOfBoundsAllocationPool");
-        assert_eq!(code(check(&[pool("10.0.0.1", "10.0.0.5")])), "network.GatewayConflictWithAllocationPools");
+        assert_eq!(
+            code(check(&[pool("10.0.0.1", "10.0.0.5")])),
+            "network.GatewayConflictWithAllocationPools"
+        );
         let twice = [pool("10.0.0.5", "10.0.0.9"), pool("10.0.0.9", "10.0.0.12")];
         assert_eq!(code(check(&twice)), "network.OverlappingAllocationPools");
         let many: Vec<Pool> = (0..=MAX_POOLS).map(|_| pool("10.0.0.5", "10.0.0.5")).collect();
@@ -320,7 +340,10 @@ mod tests {
             nexthop: "10.0.0.9".parse().unwrap(),
         };
         assert!(check_routes(id, &(0..20).map(route).collect::<Vec<_>>()).is_ok());
-        assert_eq!(code(check_routes(id, &(0..21).map(route).collect::<Vec<_>>())), "network.HostRoutesExhausted");
+        assert_eq!(
+            code(check_routes(id, &(0..21).map(route).collect::<Vec<_>>())),
+            "network.HostRoutesExhausted"
+        );
         assert_eq!(code(check_routes(id, &[route(1), route(1)])), "network.HTTPBadRequest");
         let six = Route { destination: "fd00::/64".parse().unwrap(), ..route(1) };
         assert_eq!(code(check_routes(id, &[six])), "network.InvalidInput");

@@ -15,7 +15,8 @@ mod service_port;
 pub mod subnets;
 
 pub use server_ports::{
-    NetworkRequest, PortPlan, create_server_ports, plan_auto, plan_ports, release_server_ports, set_ports_status,
+    NetworkRequest, PortPlan, create_server_ports, plan_auto, plan_ports, release_server_ports,
+    set_ports_status,
 };
 
 /// Rows and lists as the store keeps them, for those who show them.
@@ -70,7 +71,10 @@ fn change_needs(app: &App, ctx: &Ctx, action: Action, target: &Target) -> Result
 fn owner(app: &App, ctx: &Ctx, create: Action, named: Option<&ProjectId>) -> Result<ProjectId> {
     let own = ctx.who.project_id();
     let Some(project) = named.or(own) else {
-        return Err(Error::bad_request("network.HTTPBadRequest", "Name the project_id: this token has no project."));
+        return Err(Error::bad_request(
+            "network.HTTPBadRequest",
+            "Name the project_id: this token has no project.",
+        ));
     };
     let target = Target::in_project(project);
     if own != Some(project) && !access::allowed(app, ctx, create, &target) {
@@ -172,5 +176,8 @@ fn or_gone(error: Error, absent: impl FnOnce() -> Error) -> Error {
 
 /// Somebody changed in between what this transaction had read: it is run again from the start.
 fn changed_meanwhile() -> Error {
-    Error::unavailable("store.serialization", "It is being changed by another request. Try again in a second.")
+    Error::unavailable(
+        "store.serialization",
+        "It is being changed by another request. Try again in a second.",
+    )
 }

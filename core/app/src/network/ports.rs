@@ -129,7 +129,9 @@ fn check_new(app: &App, ctx: &Ctx, wanted: &NewPort, network: &Network) -> Resul
     let rule = match () {
         () if wanted.mac.is_some() => "create_port:mac_address",
         () if named_ip => "create_port:fixed_ips:ip_address",
-        () if wanted.port_security.is_some_and(|on| on != network.port_security) => "create_port:port_security_enabled",
+        () if wanted.port_security.is_some_and(|on| on != network.port_security) => {
+            "create_port:port_security_enabled"
+        }
         () => return Ok(()),
     };
     if networks::owns(app, ctx, network) { Ok(()) } else { Err(errors::disallowed(rule)) }
@@ -361,7 +363,8 @@ mod tests {
         assert_eq!(code("", &claim).unwrap_err(), "network.InvalidInput");
         let take = PortChange { device_id: Some(String::new()), ..PortChange::default() };
         assert_eq!(code(SERVER_OWNER, &take).unwrap_err(), "network.PortInUse");
-        let named = PortChange { device_id: Some("d".into()), name: Some("x".into()), ..PortChange::default() };
+        let named =
+            PortChange { device_id: Some("d".into()), name: Some("x".into()), ..PortChange::default() };
         assert_eq!(code(SERVER_OWNER, &named).unwrap().name, "x");
         assert_eq!(code(DHCP_OWNER, &PortChange::default()).unwrap_err(), "network.PortInUse");
     }

@@ -123,7 +123,10 @@ pub async fn show(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<Full> {
 /// Refuses groups that do not exist or that the caller may not see.
 pub(super) async fn check(app: &App, ctx: &Ctx, groups: &[SecurityGroupId]) -> Result<()> {
     if groups.len() > MAX_GROUPS {
-        return Err(errors::bad_attribute("security_groups", format!("a port has at most {MAX_GROUPS} of them")));
+        return Err(errors::bad_attribute(
+            "security_groups",
+            format!("a port has at most {MAX_GROUPS} of them"),
+        ));
     }
     for id in groups {
         show(app, ctx, *id).await?;

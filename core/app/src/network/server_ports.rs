@@ -60,7 +60,10 @@ pub async fn plan_ports(app: &App, ctx: &Ctx, requests: &[NetworkRequest]) -> Re
                 plan_network(app, &network, request.fixed_ip).await?
             }
             (None, None) => {
-                return Err(Error::bad_request("server.interface", "A network entry needs a uuid or a port."));
+                return Err(Error::bad_request(
+                    "server.interface",
+                    "A network entry needs a uuid or a port.",
+                ));
             }
         };
         if plan.is_given() && plans.iter().any(|before| before.given == plan.given) {
@@ -77,8 +80,10 @@ pub async fn plan_auto(app: &App, ctx: &Ctx, required: bool) -> Result<Vec<PortP
     access::require(app, ctx, actions::PORTS_CREATE, &canopy_authz::Target::in_project(&project))?;
     let mut listing = Listing::all(Scope::Project(project));
     listing.limit = Some(2);
-    let networks =
-        app.store.read(move |c| Box::pin(async move { canopy_store::networks::list(c, &listing).await })).await?;
+    let networks = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::networks::list(c, &listing).await }))
+        .await?;
     match networks.as_slice() {
         [] if required => Err(Error::bad_request(
             "server.no_network",
@@ -114,7 +119,10 @@ async fn plan_port(app: &App, ctx: &Ctx, id: PortId) -> Result<PortPlan> {
         .await
         .map_err(|e| Error::bad_request(e.code, format!("Port id {id} could not be found.")))?;
     if ctx.who.project_id() != Some(&port.project_id) {
-        return Err(Error::bad_request("network.PortNotUsable", format!("Port {id} not usable for this instance.")));
+        return Err(Error::bad_request(
+            "network.PortNotUsable",
+            format!("Port {id} not usable for this instance."),
+        ));
     }
     if !port.device_id.is_empty() {
         return Err(still_in_use(Some(id)));
@@ -125,7 +133,12 @@ async fn plan_port(app: &App, ctx: &Ctx, id: PortId) -> Result<PortPlan> {
             format!("Port {id} requires a FixedIP in order to be used."),
         ));
     }
-    Ok(PortPlan { network_id: port.network_id, given: Some(id), fixed_ip: None, port_security: port.port_security })
+    Ok(PortPlan {
+        network_id: port.network_id,
+        given: Some(id),
+        fixed_ip: None,
+        port_security: port.port_security,
+    })
 }
 
 fn still_in_use(port: Option<PortId>) -> Error {
@@ -154,7 +167,13 @@ pub async fn create_server_ports(
     Ok(made)
 }
 
-async fn bind(conn: &mut Conn, id: PortId, server: ServerId, host: Option<HostId>, now: Timestamp) -> Result<PortId> {
+async fn bind(
+    conn: &mut Conn,
+    id: PortId,
+    server: ServerId,
+    host: Option<HostId>,
+    now: Timestamp,
+) -> Result<PortId> {
     let gone = || Error::bad_request("network.PortNotFound", format!("Port id {id} could not be found."));
     let mut port = rows::lock(conn, id, now).await?.ok_or_else(gone)?;
     if !port.device_id.is_empty() {

@@ -2,10 +2,10 @@
 //! the last. It has one address in each such subnet, the same on every host, and counts against no quota.
 
 use super::{addresses, errors, or_gone};
+use canopy_store::Conn;
 use canopy_store::networks::Network;
 use canopy_store::ports::{self, Port};
 use canopy_store::subnets::Subnet;
-use canopy_store::Conn;
 use canopy_types::{NetworkId, PortId, Result, Timestamp};
 
 /// How often another MAC address is drawn.
@@ -72,7 +72,8 @@ pub(super) async fn insert_with_mac(conn: &mut Conn, port: &mut Port, mac: Optio
 /// Takes the service's address in `subnet`, and its port with the last one. The network's row is locked.
 pub async fn leave(conn: &mut Conn, subnet: &Subnet, now: Timestamp) -> Result<()> {
     let Some(port) = ports::dhcp_of(conn, subnet.network_id).await? else { return Ok(()) };
-    let (here, elsewhere): (Vec<_>, Vec<_>) = port.fixed_ips.iter().copied().partition(|a| a.subnet_id == subnet.id);
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        port.fixed_ips.iter().copied().partition(|a| a.subnet_id == subnet.id);
     if elsewhere.is_empty() {
         ports::delete(conn, port.id).await?;
         return Ok(());

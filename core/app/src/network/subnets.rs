@@ -74,7 +74,13 @@ async fn visible(app: &App, ctx: &Ctx, id: SubnetId) -> Result<(Subnet, Network)
 }
 
 /// A subnet is changed by its owner or by its network's.
-fn may_change(app: &App, ctx: &Ctx, action: canopy_authz::Action, subnet: &Subnet, network: &Network) -> Result<()> {
+fn may_change(
+    app: &App,
+    ctx: &Ctx,
+    action: canopy_authz::Action,
+    subnet: &Subnet,
+    network: &Network,
+) -> Result<()> {
     if access::allowed(app, ctx, action, &networks::target(network).public(false)) {
         return Ok(());
     }
@@ -155,7 +161,9 @@ fn decide(wanted: NewSubnet, project_id: ProjectId, now: Timestamp) -> Result<Su
 
 fn check_dhcp(net: Ipv4Net, enable_dhcp: bool) -> Result<()> {
     if enable_dhcp && net.prefix_len() >= 31 {
-        return Err(errors::invalid("Subnet has a prefix length that is incompatible with DHCP service enabled"));
+        return Err(errors::invalid(
+            "Subnet has a prefix length that is incompatible with DHCP service enabled",
+        ));
     }
     Ok(())
 }

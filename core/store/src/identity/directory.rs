@@ -1,6 +1,8 @@
 //! Everything that token checks need, read at once.
 
-use super::{Assignment, Domain, Project, Role, User, domains, grants, projects, revision, roles, tokens, users};
+use super::{
+    Assignment, Domain, Project, Role, User, domains, grants, projects, revision, roles, tokens, users,
+};
 use crate::Conn;
 use canopy_types::{Error, Result, Timestamp};
 
@@ -33,7 +35,10 @@ pub async fn load(conn: &mut Conn) -> Result<Directory> {
             return Ok(directory);
         }
     }
-    Err(Error::unavailable("identity.busy", "Identity data changes too fast to be read. Try again in a second."))
+    Err(Error::unavailable(
+        "identity.busy",
+        "Identity data changes too fast to be read. Try again in a second.",
+    ))
 }
 
 /// Revoked tokens' audit ids that still matter at `now`, and the revision they are of or a later one.
