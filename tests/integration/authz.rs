@@ -1,5 +1,7 @@
 //! The default policies as tenants meet them: who gets what answer through the API.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use canopy_tests::{Client, Cloud};
 use serde_json::{Value, json};
 

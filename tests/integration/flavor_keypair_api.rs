@@ -19,8 +19,11 @@ async fn make(admin: &Client, fields: Value) -> Value {
     made.json["flavor"].clone()
 }
 
+/// In alphabetical order.
 fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().expect("an object").keys().map(String::as_str).collect()
+    let mut keys: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +31,8 @@ async fn flavors_have_novas_shape_and_are_made_by_admins_only() {
     for engine in engines() {
         let cloud = Cloud::start_on(engine).await;
         let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
-        let made = make(&admin, json!({"id": "m1 small", "ram": "512", "swap": 64, "rxtx_factor": 2.5})).await;
+        let made =
+            make(&admin, json!({"id": "m1 small", "ram": "512", "swap": 64, "rxtx_factor": 2.5})).await;
         let mut expected = [
             "OS-FLV-DISABLED:disabled",
             "OS-FLV-EXT-DATA:ephemeral",
@@ -44,7 +48,10 @@ async fn flavors_have_novas_shape_and_are_made_by_admins_only() {
         ];
         expected.sort_unstable();
         assert_eq!(keys(&made), expected);
-        assert_eq!((&made["ram"], &made["swap"], &made["rxtx_factor"]), (&json!(512), &json!(64), &json!(2.5)));
+        assert_eq!(
+            (&made["ram"], &made["swap"], &made["rxtx_factor"]),
+            (&json!(512), &json!(64), &json!(2.5))
+        );
         assert_eq!(made["links"][0]["href"], format!("{}/compute/v2.1/flavors/m1%20small", cloud.url));
         let plain = make(&admin, json!({"name": "other"})).await;
         assert_eq!((plain["swap"].clone(), plain["rxtx_factor"].clone()), (json!(""), json!(1.0)));
@@ -53,14 +60,23 @@ async fn flavors_have_novas_shape_and_are_made_by_admins_only() {
         let shown = tenant.get("/compute/v2.1/flavors/m1%20small").await;
         assert_eq!((shown.status, &shown.json["flavor"]), (200, &made));
         let missing = tenant.get("/compute/v2.1/flavors/nothing").await;
-        assert_eq!((missing.status, missing.text_at("/itemNotFound/message")), (404, "Flavor nothing could not be found."));
+        assert_eq!(
+            (missing.status, missing.text_at("/itemNotFound/message")),
+            (404, "Flavor nothing could not be found.")
+        );
         assert_eq!(tenant.post("/compute/v2.1/flavors", &flavor(json!({"name": "mine"}))).await.status, 403);
         assert_eq!(tenant.delete("/compute/v2.1/flavors/m1%20small").await.status, 403);
 
         let name = admin.post("/compute/v2.1/flavors", &flavor(json!({}))).await;
-        assert_eq!((name.status, name.text_at("/conflictingRequest/message")), (409, "Flavor with name small already exists."));
+        assert_eq!(
+            (name.status, name.text_at("/conflictingRequest/message")),
+            (409, "Flavor with name small already exists.")
+        );
         let id = admin.post("/compute/v2.1/flavors", &flavor(json!({"name": "new", "id": "m1 small"}))).await;
-        assert_eq!((id.status, id.text_at("/conflictingRequest/message")), (409, "Flavor with ID m1 small already exists."));
+        assert_eq!(
+            (id.status, id.text_at("/conflictingRequest/message")),
+            (409, "Flavor with ID m1 small already exists.")
+        );
 
         let gone = admin.delete("/compute/v2.1/flavors/m1%20small").await;
         assert_eq!((gone.status, gone.body.len()), (202, 0));
@@ -77,7 +93,12 @@ async fn private_flavors_are_absent_for_tenants() {
     let names = async |client: &Client, query: &str| -> Vec<String> {
         let list = client.get(&format!("/compute/v2.1/flavors?{query}")).await;
         assert_eq!(list.status, 200, "{list:?}");
-        list.json["flavors"].as_array().expect("flavors").iter().map(|f| f["id"].as_str().unwrap().into()).collect()
+        list.json["flavors"]
+            .as_array()
+            .expect("flavors")
+            .iter()
+            .map(|f| f["id"].as_str().unwrap().into())
+            .collect()
     };
     for query in ["", "is_public=None", "is_public=false"] {
         assert_eq!(names(&tenant, query).await, ["open"], "{query}");
@@ -86,7 +107,10 @@ async fn private_flavors_are_absent_for_tenants() {
     assert_eq!(names(&admin, "is_public=None").await, ["closed", "open"]);
     assert_eq!(names(&admin, "is_public=false").await, ["closed"]);
     let hidden = tenant.get("/compute/v2.1/flavors/closed").await;
-    assert_eq!((hidden.status, hidden.text_at("/itemNotFound/message")), (404, "Flavor closed could not be found."));
+    assert_eq!(
+        (hidden.status, hidden.text_at("/itemNotFound/message")),
+        (404, "Flavor closed could not be found.")
+    );
     assert_eq!(tenant.get("/compute/v2.1/flavors?marker=closed").await.status, 400);
 }
 
@@ -101,7 +125,12 @@ async fn flavor_lists_filter_sort_and_page() {
         let ids = async |path: &str| -> Vec<String> {
             let list = tenant.get(&format!("/compute/v2.1/flavors{path}")).await;
             assert_eq!(list.status, 200, "{path}: {list:?}");
-            list.json["flavors"].as_array().expect("flavors").iter().map(|f| f["id"].as_str().unwrap().into()).collect()
+            list.json["flavors"]
+                .as_array()
+                .expect("flavors")
+                .iter()
+                .map(|f| f["id"].as_str().unwrap().into())
+                .collect()
         };
         assert_eq!(ids("").await, ["a", "b", "c", "d"]);
         assert_eq!(ids("?minRam=200").await, ["a", "d"]);
@@ -110,10 +139,13 @@ async fn flavor_lists_filter_sort_and_page() {
         assert_eq!(ids("?sort_key=memory_mb&sort_dir=desc").await, ["a", "d", "c", "b"]);
         assert_eq!(ids("?marker=b").await, ["c", "d"]);
         for query in ["limit=1", "limit=2&sort_key=memory_mb&sort_dir=desc", "limit=3&sort_key=is_public"] {
-            let (mut next, mut seen) = (format!("{}/compute/v2.1/flavors/detail?{query}", cloud.url), Vec::new());
+            let (mut next, mut seen) =
+                (format!("{}/compute/v2.1/flavors/detail?{query}", cloud.url), Vec::new());
             for _ in 0..10 {
                 let page = tenant.get(next.strip_prefix(cloud.url.as_str()).expect("our host")).await;
-                seen.extend(page.json["flavors"].as_array().expect("flavors").iter().map(|f| f["id"].clone()));
+                seen.extend(
+                    page.json["flavors"].as_array().expect("flavors").iter().map(|f| f["id"].clone()),
+                );
                 match page.json["flavors_links"][0]["href"].as_str() {
                     Some(href) => next = href.to_owned(),
                     None => break,
@@ -122,7 +154,15 @@ async fn flavor_lists_filter_sort_and_page() {
             let whole = ids(&format!("?{}", query.split_once('&').map_or("", |q| q.1))).await;
             assert_eq!(seen, whole, "{query}");
         }
-        for bad in ["minRam=x", "minDisk=-x", "sort_key=owner", "sort_dir=up", "limit=-1", "marker=zzz", "marker=%00"] {
+        for bad in [
+            "minRam=x",
+            "minDisk=-x",
+            "sort_key=owner",
+            "sort_dir=up",
+            "limit=-1",
+            "marker=zzz",
+            "marker=%00",
+        ] {
             assert_eq!(tenant.get(&format!("/compute/v2.1/flavors?{bad}")).await.status, 400, "{bad}");
         }
         assert_eq!(admin.get("/compute/v2.1/flavors?is_public=maybe").await.status, 400);
@@ -178,7 +218,10 @@ async fn extra_specs_are_set_shown_and_removed() {
         make(&admin, json!({"id": "f"})).await;
         let path = "/compute/v2.1/flavors/f/os-extra_specs";
         let added = admin.post(path, &json!({"extra_specs": {"hw:numa_nodes": "1", "k:v": 2}})).await;
-        assert_eq!((added.status, &added.json), (200, &json!({"extra_specs": {"hw:numa_nodes": "1", "k:v": "2"}})));
+        assert_eq!(
+            (added.status, &added.json),
+            (200, &json!({"extra_specs": {"hw:numa_nodes": "1", "k:v": "2"}}))
+        );
         assert_eq!(tenant.get(path).await.json, json!({"extra_specs": {"hw:numa_nodes": "1", "k:v": "2"}}));
         assert_eq!(tenant.get(&format!("{path}/k:v")).await.json, json!({"k:v": "2"}));
         let set = admin.put(&format!("{path}/k:v"), &json!({"k:v": "3"})).await;
@@ -188,7 +231,13 @@ async fn extra_specs_are_set_shown_and_removed() {
         assert_eq!(admin.delete(&format!("{path}/k:v")).await.status, 404);
         assert_eq!(tenant.get(&format!("{path}/k:v")).await.status, 404);
         assert_eq!(tenant.post(path, &json!({"extra_specs": {"a": "b"}})).await.status, 403);
-        for bad in [json!({}), json!({"a/b": "x"}), json!({"a": null}), json!({"a": "x".repeat(256)}), json!({"a": "\u{0}"})] {
+        for bad in [
+            json!({}),
+            json!({"a/b": "x"}),
+            json!({"a": null}),
+            json!({"a": "x".repeat(256)}),
+            json!({"a": "\u{0}"}),
+        ] {
             assert_eq!(admin.post(path, &json!({"extra_specs": bad})).await.status, 400, "{bad}");
         }
         assert_eq!(tenant.get(path).await.json, json!({"extra_specs": {"hw:numa_nodes": "1"}}));
@@ -204,7 +253,8 @@ async fn key_pairs_have_each_microversions_shape() {
         let old = tenant.post(path, &json!({"keypair": {"name": "old", "public_key": KEY}})).await;
         assert_eq!(old.status, 200, "{old:?}");
         assert_eq!(keys(&old.json["keypair"]), ["fingerprint", "name", "public_key", "user_id"]);
-        let made = tenant.at("2.2").post(path, &json!({"keypair": {"name": "made here", "type": "ssh"}})).await;
+        let made =
+            tenant.at("2.2").post(path, &json!({"keypair": {"name": "made here", "type": "ssh"}})).await;
         assert_eq!(made.status, 201, "{made:?}");
         assert_eq!(
             keys(&made.json["keypair"]),
@@ -227,18 +277,35 @@ async fn key_pairs_have_each_microversions_shape() {
         let shown = tenant.get(&format!("{path}/made%20here")).await;
         assert_eq!(
             keys(&shown.json["keypair"]),
-            ["created_at", "deleted", "deleted_at", "fingerprint", "id", "name", "public_key", "updated_at", "user_id"]
+            [
+                "created_at",
+                "deleted",
+                "deleted_at",
+                "fingerprint",
+                "id",
+                "name",
+                "public_key",
+                "updated_at",
+                "user_id"
+            ]
         );
         assert!(shown.json["keypair"]["id"].is_i64());
 
         let twice = tenant.post(path, &json!({"keypair": {"name": "old", "public_key": KEY}})).await;
-        assert_eq!((twice.status, twice.text_at("/conflictingRequest/message")), (409, "Key pair 'old' already exists."));
+        assert_eq!(
+            (twice.status, twice.text_at("/conflictingRequest/message")),
+            (409, "Key pair 'old' already exists.")
+        );
         assert_eq!(tenant.delete(&format!("{path}/old")).await.status, 202);
         assert_eq!(tenant.at("2.2").delete(&format!("{path}/made%20here")).await.status, 204);
         let gone = tenant.get(&format!("{path}/old")).await;
         assert!(gone.text_at("/itemNotFound/message").starts_with("Keypair old not found for user "));
         assert_eq!(tenant.delete(&format!("{path}/old")).await.status, 404);
-        assert_eq!(tenant.post(path, &json!({"keypair": {"name": "old"}})).await.status, 200, "the name is free again");
+        assert_eq!(
+            tenant.post(path, &json!({"keypair": {"name": "old"}})).await.status,
+            200,
+            "the name is free again"
+        );
     }
 }
 
@@ -270,7 +337,10 @@ async fn hostile_key_pairs_are_refused_and_make_nothing() {
         assert_eq!(answer.status, 400, "{body}: {answer:?}");
     }
     let unsafe_name = tenant.post(path, &json!({"keypair": {"name": "a/b"}})).await;
-    assert_eq!(unsafe_name.text_at("/badRequest/message"), "Keypair data is invalid: Keypair name contains unsafe characters");
+    assert_eq!(
+        unsafe_name.text_at("/badRequest/message"),
+        "Keypair data is invalid: Keypair name contains unsafe characters"
+    );
     let x509 = tenant.at("2.2").post(path, &json!({"keypair": {"name": "a", "type": "x509"}})).await;
     assert_eq!(x509.status, 400, "{x509:?}");
     assert_eq!(tenant.get(path).await.json["keypairs"], json!([]));
@@ -286,7 +356,10 @@ async fn key_pairs_are_their_users_own_and_counted() {
         let (admin, one, two) = (cloud.admin().await, cloud.tenant("a").await, cloud.tenant("b").await);
         let path = "/compute/v2.1/os-keypairs";
         for client in [&one, &two] {
-            assert_eq!(client.post(path, &json!({"keypair": {"name": "k", "public_key": KEY}})).await.status, 200);
+            assert_eq!(
+                client.post(path, &json!({"keypair": {"name": "k", "public_key": KEY}})).await.status,
+                200
+            );
         }
         let over = one.post(path, &json!({"keypair": {"name": "k2"}})).await;
         assert_eq!(over.status, 403, "{over:?}");

@@ -1,5 +1,7 @@
 //! Identity through the API: what clients rely on, and what attackers try.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use canopy_tests::{Answer, Client, Cloud, Engine, engines, login_body, until};
 use canopy_types::{Clock, SystemClock, Timestamp};
 use serde_json::{Value, json};
@@ -687,7 +689,9 @@ async fn who_races_to_bootstrap_gets_one_cloud() {
             Engine::Postgres => {
                 let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
                 let name = format!("canopy_bootstrap_{}", std::process::id());
-                canopy_store::Options::url(canopy_store::testing::create_database(&server, &name).await.unwrap())
+                canopy_store::Options::url(
+                    canopy_store::testing::create_database(&server, &name).await.unwrap(),
+                )
             }
         };
         let store = canopy_store::Store::open(&options).await.unwrap();

@@ -126,7 +126,8 @@ async fn a_chunked_qcow2_upload_is_read_to_its_end() {
     let cloud = Cloud::start().await;
     let tenant = cloud.tenant("t").await;
     let id = create(&tenant, json!({"disk_format": "qcow2", "container_format": "bare"})).await;
-    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = qcow2().chunks(1_000).map(|c| Ok(c.to_vec())).collect();
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        qcow2().chunks(1_000).map(|c| Ok(c.to_vec())).collect();
     let answer = upload(&tenant, &id, reqwest::Body::wrap_stream(futures::stream::iter(chunks))).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     let image = show(&tenant, &id).await;
@@ -135,7 +136,8 @@ async fn a_chunked_qcow2_upload_is_read_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_uploads_leave_the_image_queued_and_nothing_on_disk() {
-    let cloud = Cloud::start_with(canopy_tests::Engine::Sqlite, |config| config.image_max_gib = 1, None).await;
+    let cloud =
+        Cloud::start_with(canopy_tests::Engine::Sqlite, |config| config.image_max_gib = 1, None).await;
     let tenant = cloud.tenant("t").await;
     let id = create(&tenant, json!({"disk_format": "qcow2", "container_format": "bare"})).await;
     let mut backing = qcow2();
@@ -210,14 +212,18 @@ async fn a_connection_that_breaks_gives_status_and_space_back() {
 }
 
 /// An upload that has begun and waits for the rest.
-fn begin(client: &Client, id: &str) -> (tokio::sync::mpsc::Sender<&'static str>, tokio::task::JoinHandle<Answer>) {
+fn begin(
+    client: &Client,
+    id: &str,
+) -> (tokio::sync::mpsc::Sender<&'static str>, tokio::task::JoinHandle<Answer>) {
     let (send, receive) = tokio::sync::mpsc::channel::<&'static str>(4);
     let stream = futures::stream::unfold(receive, |mut receive| async move {
         let chunk = receive.recv().await?;
         Some((Ok::<_, std::io::Error>(chunk.as_bytes().to_vec()), receive))
     });
     let (client, id) = (client.clone(), id.to_owned());
-    let task = tokio::spawn(async move { upload(&client, &id, reqwest::Body::wrap_stream(stream.boxed())).await });
+    let task =
+        tokio::spawn(async move { upload(&client, &id, reqwest::Body::wrap_stream(stream.boxed())).await });
     (send, task)
 }
 
@@ -333,7 +339,9 @@ async fn hostile_bodies_are_refused_and_make_nothing() {
             assert_eq!(answer.status, status, "{shown}: {}", answer.text());
             assert!(answer.text().len() < 1_000, "{shown}");
         }
-        for (name, value) in [("name", "a%00b"), ("x%00", "a"), ("marker", "%00"), ("tag", "%00"), ("owner", "%00")] {
+        for (name, value) in
+            [("name", "a%00b"), ("x%00", "a"), ("marker", "%00"), ("tag", "%00"), ("owner", "%00")]
+        {
             let answer = tenant.get(&format!("/image/v2/images?{name}={value}")).await;
             assert_eq!(answer.status, 400, "{name}={value}: {answer:?}");
         }
@@ -352,7 +360,10 @@ async fn hostile_bodies_are_refused_and_make_nothing() {
             (json!([{"op": "replace", "path": "/status", "value": "active"}]), 403),
             (json!([{"op": "replace", "path": "/visibility", "value": "public"}]), 403),
             (json!([{"op": "remove", "path": "/nothing"}]), 409),
-            (json!([{"op": "replace", "path": "/name", "value": "y"}, {"op": "remove", "path": "/nothing"}]), 409),
+            (
+                json!([{"op": "replace", "path": "/name", "value": "y"}, {"op": "remove", "path": "/nothing"}]),
+                409,
+            ),
         ] {
             let answer = patch(&tenant, &id, body.clone()).await;
             assert_eq!(answer.status, status, "{body}: {}", answer.text());
@@ -410,7 +421,8 @@ async fn fields_properties_and_tags_change_and_protection_holds() {
         let removed = patch(&tenant, &id, json!([{"op": "remove", "path": "/os_distro"}])).await;
         assert!(removed.json.get("os_distro").is_none(), "{removed:?}");
         assert_eq!(upload(&tenant, &id, "x").await.status, 204);
-        let fixed = patch(&tenant, &id, json!([{"op": "replace", "path": "/disk_format", "value": "qcow2"}])).await;
+        let fixed =
+            patch(&tenant, &id, json!([{"op": "replace", "path": "/disk_format", "value": "qcow2"}])).await;
         assert_eq!(fixed.status, 403, "{fixed:?}");
     }
 }
@@ -452,7 +464,8 @@ async fn anothers_private_image_is_absent_and_a_public_one_is_read_only() {
         let unknown = other.get(&format!("/image/v2/images?marker={absent}")).await;
         assert_eq!((marker.status, marker.text()), (400, unknown.text()));
 
-        let publicized = patch(&admin, &id, json!([{"op": "replace", "path": "/visibility", "value": "public"}])).await;
+        let publicized =
+            patch(&admin, &id, json!([{"op": "replace", "path": "/visibility", "value": "public"}])).await;
         assert_eq!(publicized.status, 200, "{publicized:?}");
         assert_eq!(other.get("/image/v2/images?visibility=public").await.text_at("/images/0/id"), id);
         assert_eq!(other.get(&file(&id)).await.text(), "secret");
@@ -503,7 +516,12 @@ async fn lists_filter_sort_and_page() {
         assert_eq!(names("limit=0").await, [0_usize; 0]);
         assert_eq!(names("name=%27%20OR%201%3D1--").await, [0_usize; 0]);
 
-        for query in ["limit=1", "limit=2&sort_key=name&sort_dir=asc", "limit=3&sort=size,disk_format:asc", "limit=1&tag=all"] {
+        for query in [
+            "limit=1",
+            "limit=2&sort_key=name&sort_dir=asc",
+            "limit=3&sort=size,disk_format:asc",
+            "limit=1&tag=all",
+        ] {
             let (mut next, mut seen, mut pages) = (format!("/v2/images?{query}"), Vec::new(), 0);
             loop {
                 let page = tenant.get(&format!("/image{next}")).await;
@@ -515,7 +533,8 @@ async fn lists_filter_sort_and_page() {
                     None => break,
                 }
             }
-            let whole = tenant.get(&format!("/image/v2/images?{}", query.split_once('&').map_or("", |q| q.1))).await;
+            let whole =
+                tenant.get(&format!("/image/v2/images?{}", query.split_once('&').map_or("", |q| q.1))).await;
             let whole: Vec<Value> =
                 whole.json["images"].as_array().expect("images").iter().map(|i| i["id"].clone()).collect();
             assert_eq!(seen, whole, "{query}");
@@ -572,7 +591,11 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
     assert!(resolve(&tenant, &kernel).await.unwrap_err().message.contains("cannot boot"));
     let stolen = patch(&tenant, &disk, json!([{"op": "add", "path": "/ramdisk_id", "value": foreign}])).await;
     assert_eq!(stolen.status, 200);
-    assert_eq!(resolve(&tenant, &disk).await.unwrap_err().message, absent.message, "another tenant's ramdisk");
+    assert_eq!(
+        resolve(&tenant, &disk).await.unwrap_err().message,
+        absent.message,
+        "another tenant's ramdisk"
+    );
 }
 
 /// Unmounts when the test ends, however it ends.
@@ -591,7 +614,10 @@ async fn a_full_disk_is_said_and_the_space_given_back() {
     let small = |config: &mut canopy::Config| {
         let dir = config.data_dir.join("images");
         std::fs::create_dir_all(&dir).expect("a folder");
-        let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&dir).output();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(&dir)
+            .output();
         if mount.is_ok_and(|output| output.status.success()) {
             mounted = Some(Mounted(dir));
         }

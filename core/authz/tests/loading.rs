@@ -1,5 +1,7 @@
 //! What a bundle must be to load, and what a faulty one is told.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use canopy_authz::{Authorizer, Principal, Scope, Target, actions};
 use canopy_types::{ProjectId, UserId};
 use std::path::Path;

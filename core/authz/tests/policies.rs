@@ -1,5 +1,7 @@
 //! The shipped policies against their cases, their schema, the action list and the checked-in matrix.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 use canopy_authz::{Action, Authorizer, Principal, Scope, Target, actions, roles};
 use canopy_types::{DomainId, ProjectId, UserId};
 use serde::Deserialize;

@@ -9,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 pub fn logs(log: &Log) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(log.filter.as_deref().unwrap_or("info,sqlx=warn")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let _ = if log.json { builder.json().try_init() } else { builder.try_init() };
 }
 

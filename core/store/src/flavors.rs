@@ -1,8 +1,8 @@
 //! Flavors: owned by the cloud, not by a project.
 
+use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use crate::Conn;
 use canopy_types::{FlavorId, Result, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;

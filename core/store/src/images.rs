@@ -6,9 +6,9 @@ mod list;
 
 pub use list::{Cursor, Direction, Filter, Scope, SortKey, list};
 
+use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use crate::Conn;
 use canopy_types::{Error, ImageId, ProjectId, Result, Timestamp};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -108,7 +108,8 @@ fn image(row: &AnyRow) -> Result<Image> {
             digest,
         }),
     };
-    let word = |name: &str, text: String| Error::internal("store.corrupt", format!("column {name} holds {text:?}"));
+    let word =
+        |name: &str, text: String| Error::internal("store.corrupt", format!("column {name} holds {text:?}"));
     let (status, visibility) = (row.text("status")?, row.text("visibility")?);
     Ok(Image {
         id: row.parsed("id")?,
@@ -167,7 +168,8 @@ pub async fn get(conn: &mut Conn, id: ImageId) -> Result<Option<Image>> {
 /// Reads an image for a change in the same transaction: nobody else changes it before that commits.
 pub async fn lock(conn: &mut Conn, id: ImageId) -> Result<Option<Image>> {
     // An update that changes nothing takes the row's lock on either engine.
-    let sql = sqlx::AssertSqlSafe(format!("UPDATE images SET status = status WHERE id = $1 RETURNING {COLUMNS}"));
+    let sql =
+        sqlx::AssertSqlSafe(format!("UPDATE images SET status = status WHERE id = $1 RETURNING {COLUMNS}"));
     let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
     row.as_ref().map(image).transpose()
 }
@@ -200,12 +202,14 @@ pub async fn update(conn: &mut Conn, image: &Image) -> Result<()> {
 
 /// queued → saving. `false` when the image is not queued: gone, active, or being uploaded by somebody else.
 pub async fn begin_saving(conn: &mut Conn, id: ImageId, now: Timestamp) -> Result<bool> {
-    let done = sqlx::query("UPDATE images SET status = 'saving', updated_at = $2 WHERE id = $1 AND status = 'queued'")
-        .bind(id.to_string())
-        .bind(now.0)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+    let done = sqlx::query(
+        "UPDATE images SET status = 'saving', updated_at = $2 WHERE id = $1 AND status = 'queued'",
+    )
+    .bind(id.to_string())
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .map_err(db)?;
     Ok(done.rows_affected() == 1)
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a caller waits for a connection before the database counts as gone.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub struct Options {

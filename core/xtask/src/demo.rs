@@ -7,6 +7,7 @@ use crate::run::{Res, cargo, check_root, is_root, quiet, visible};
 use crate::{client, guest_image, libvirt, packages, plugins, prove, server};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PHASES: usize = 9;
 
@@ -20,20 +21,17 @@ pub fn run(root: &Path) -> Res<()> {
     }
     let mut phases = Phases::new(PHASES);
 
-    // The sources arrive while packages are installed. A failure shows again, with its reason, in the build.
-    let fetch = Beside::start({
-        let root = root.to_owned();
-        move || quiet(cargo(&root).args(["fetch", "--locked", "--quiet"]))
-    });
+    let early = build_early(root);
     phases.quiet("installing system packages", || {
         packages::ensure(&[packages::HOST, packages::BUILD, packages::IMAGE, packages::PYTHON].concat())
     })?;
-    let _ = fetch.wait();
-
     // Both wait for the network more than they compute.
     let (image, tools) = (beside_image(root), beside_client(root));
     phases.loud("building the plugins", || plugins::build(root))?;
-    let binary = phases.loud("building the server", || build_server(root))?;
+    let binary = phases.loud("building the server", || {
+        let _ = early.wait();
+        build_server(root)
+    })?;
     let image = phases.quiet("making the guest image", || image.wait())?;
     let tools = phases.quiet("installing the openstack client", || tools.wait())?;
     phases.quiet("starting libvirt", || libvirt::start(&demo.started()))?;
@@ -75,10 +73,22 @@ pub fn run(root: &Path) -> Res<()> {
     Ok(())
 }
 
+/// Nearly everything compiles without the packages that are being installed meanwhile. What does not, and
+/// what is simply wrong, shows in the real build.
+pub fn build_early(root: &Path) -> Beside<()> {
+    let root = root.to_owned();
+    Beside::start(move || quiet(server_build(&root).args(["--keep-going", "--quiet"])))
+}
+
 /// The same profile and features as the tests, so that one build serves both.
-pub fn build_server(root: &Path) -> Res<PathBuf> {
+fn server_build(root: &Path) -> Command {
     let mut build = cargo(root);
     build.args(["build", "--workspace", "--bin", "canopy", "--locked"]);
+    build
+}
+
+pub fn build_server(root: &Path) -> Res<PathBuf> {
+    let mut build = server_build(root);
     if !std::io::stdout().is_terminal() {
         build.arg("--quiet");
     }

@@ -3,10 +3,13 @@
 use crate::processes::{self, Process, boot_id, until, uptime};
 use crate::run::{Res, as_root, failed, quiet, remove, succeeds, text};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 pub const URI: &str = "qemu:///system";
+const KVM: &str = "/dev/kvm";
 /// In the order of starting.
 const DAEMONS: [&str; 2] = ["virtlogd", "libvirtd"];
 /// A daemon that came up this long after our note, in the same boot, is the one we started.
@@ -32,6 +35,7 @@ pub fn start(notes: &Path) -> Res<()> {
         return Ok(());
     }
     fs::create_dir_all(notes).map_err(|e| failed("create", notes, &e))?;
+    give_kvm_its_usual_owner(notes)?;
     for daemon in DAEMONS {
         if running(daemon).is_some() {
             continue;
@@ -42,7 +46,10 @@ pub fn start(notes: &Path) -> Res<()> {
             quiet(as_root("systemctl").arg("daemon-reload"))?;
             quiet(as_root("systemctl").args(["start", daemon]))?;
         } else {
-            quiet(as_root(daemon).arg("--daemon"))?;
+            // Where nothing else does, its guests' processes must be reaped, or libvirt waits for a guest that
+            // has ended long ago: a small init of their own, which ends with the daemon.
+            let script = format!("{daemon} --daemon; while pidof -q {daemon}; do sleep 1; done");
+            quiet(as_root("setsid").args(["--fork", "tini", "-s", "--", "sh", "-c", &script]).stdin(Stdio::null()))?;
         }
     }
     if until(START_PATIENCE, answers) {
@@ -52,6 +59,30 @@ pub fn start(notes: &Path) -> Res<()> {
         Ok(_) => "libvirt answered too late: try again".to_owned(),
         Err(said) => format!("libvirt does not answer at {URI}: {said}"),
     })
+}
+
+/// Where udev runs, /dev/kvm belongs to group kvm. Where it does not, libvirt distrusts what it learnt of an
+/// emulator at each call and asks it again, which costs some 20 s.
+fn give_kvm_its_usual_owner(notes: &Path) -> Res<()> {
+    let Ok(found) = fs::metadata(KVM) else { return Ok(()) };
+    if with_systemd() || found.mode() & 0o060 == 0o060 {
+        return Ok(());
+    }
+    let note = notes.join("kvm");
+    fs::write(&note, format!("{}:{} {:o}", found.uid(), found.gid(), found.mode() & 0o7777))
+        .map_err(|e| failed("write", &note, &e))?;
+    quiet(as_root("chgrp").args(["kvm", KVM]))?;
+    quiet(as_root("chmod").args(["660", KVM]))
+}
+
+fn give_kvm_back(notes: &Path) -> Res<()> {
+    let note = notes.join("kvm");
+    let Ok(text) = fs::read_to_string(&note) else { return Ok(()) };
+    if let Some((owner, mode)) = text.trim().split_once(' ') {
+        quiet(as_root("chown").args([owner, KVM]))?;
+        quiet(as_root("chmod").args([mode, KVM]))?;
+    }
+    remove(&note)
 }
 
 /// Stops what we started. A daemon that still has guests of others is left alone, which is said.
@@ -79,7 +110,7 @@ pub fn stop(notes: &Path) -> Res<()> {
         }
         remove(&note)?;
     }
-    Ok(())
+    give_kvm_back(notes)
 }
 
 /// Whether any emulator runs, also while libvirt does not answer.

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: sets up what the tests need, runs all of them, and leaves nothing behind.
 
-use crate::demo::{beside_client, beside_image};
+use crate::demo::{beside_client, beside_image, build_early};
 use crate::janitor::Janitor;
-use crate::phases::{Beside, Phases, seconds};
-use crate::run::{Res, cargo, check_root, failed, is_root, quiet, visible};
+use crate::phases::{Phases, seconds};
+use crate::run::{Res, cargo, check_root, failed, is_root, visible};
 use crate::{libvirt, packages, plugins, postgres};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::fs::PermissionsExt;
@@ -17,18 +17,17 @@ const SCOPE: &str = "test";
 pub fn run(root: &Path, all: bool, filter: Option<&str>) -> Res<()> {
     check_root()?;
     let mut phases = Phases::new(PHASES);
-    let fetch = Beside::start({
-        let root = root.to_owned();
-        move || quiet(cargo(&root).args(["fetch", "--locked", "--quiet"]))
-    });
+    let early = build_early(root);
     phases.quiet("installing system packages", || {
-        let groups = [packages::HOST, packages::BUILD, packages::IMAGE, packages::PYTHON, packages::DATABASE];
+        let groups = [packages::HOST, packages::BUILD, packages::IMAGE, packages::PYTHON, packages::TESTS, packages::DATABASE];
         packages::ensure(&groups.concat())
     })?;
-    let _ = fetch.wait();
     let (image, tools) = (beside_image(root), beside_client(root));
     phases.loud("building the plugins", || plugins::build(root))?;
-    let binary = phases.loud("building server and tests", || build(root))?;
+    let binary = phases.loud("building server and tests", || {
+        let _ = early.wait();
+        build(root)
+    })?;
     let image = phases.quiet("making the guest image", || image.wait())?;
     let tools = phases.quiet("installing the openstack client", || tools.wait())?;
 
@@ -82,6 +81,23 @@ fn tests(root: &Path, filter: Option<&str>) -> Command {
     command
 }
 
+/// The same command under a small init: what tests leave without a parent is reaped, so that libvirt does not
+/// wait for a guest's process that has ended.
+fn reaped(command: &Command) -> Command {
+    let mut outer = Command::new("tini");
+    outer.args(["-s", "--"]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
 /// libvirt for the tests, stopped at the end only if nothing answered before; and the tests' own folder,
 /// with whatever guests and networks they leave.
 fn start_libvirt(janitor: &mut Janitor, folder: &Path) -> Res<()> {
@@ -106,7 +122,7 @@ struct Counts {
 }
 
 fn run_tests(root: &Path, environment: &[(&str, PathBuf)], all: bool, filter: Option<&str>) -> Res<Counts> {
-    let mut command = tests(root, filter);
+    let mut command = reaped(&tests(root, filter));
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     if !is_root() {
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -n --preserve-env");

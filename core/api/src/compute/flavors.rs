@@ -144,7 +144,8 @@ async fn detail(req: Req) -> Result<Reply> {
 
 async fn page(req: Req, path: &str, view: fn(&Req, &Flavor) -> Value) -> Result<Reply> {
     let listed = flavors::list(&req.app, req.ctx()?, &query(&req.query)?).await?;
-    let mut body = json!({"flavors": listed.flavors.iter().map(|flavor| view(&req, flavor)).collect::<Vec<_>>()});
+    let mut body =
+        json!({"flavors": listed.flavors.iter().map(|flavor| view(&req, flavor)).collect::<Vec<_>>()});
     if listed.more
         && let Some(last) = listed.flavors.last()
     {
@@ -178,7 +179,10 @@ fn query(query: &Query) -> Result<FlavorQuery> {
         None | Some("asc") => false,
         Some("desc") => true,
         Some(other) => {
-            return Err(Error::bad_request("flavor.query", format!("Unknown sort direction '{other}': use asc or desc.")));
+            return Err(Error::bad_request(
+                "flavor.query",
+                format!("Unknown sort direction '{other}': use asc or desc."),
+            ));
         }
     };
     Ok(list)
@@ -245,7 +249,8 @@ fn wanted(body: &Value) -> Result<Flavor> {
         ephemeral_gib: amount("OS-FLV-EXT-DATA:ephemeral", 0, 0)?,
         swap_mib: amount("swap", 0, 0)?,
         rxtx_factor,
-        is_public: text(&body["os-flavor-access:is_public"]).is_none_or(|text| parse_bool(&text).unwrap_or(true)),
+        is_public: text(&body["os-flavor-access:is_public"])
+            .is_none_or(|text| parse_bool(&text).unwrap_or(true)),
         extra_specs: BTreeMap::new(),
         created_at: Timestamp::default(),
     })

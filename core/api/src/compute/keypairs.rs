@@ -20,7 +20,8 @@ const CREATE: &[(Microversion, Schema)] =
 pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     vec![
-        route(Method::GET, "/v2.1/os-keypairs", "List key pairs", handler!(list)).action(actions::KEYPAIRS_LIST),
+        route(Method::GET, "/v2.1/os-keypairs", "List key pairs", handler!(list))
+            .action(actions::KEYPAIRS_LIST),
         route(Method::POST, "/v2.1/os-keypairs", "Create or import a key pair", handler!(create))
             .action(actions::KEYPAIRS_CREATE)
             .json(CREATE)
@@ -55,7 +56,10 @@ fn schema_2_2() -> Value {
 }
 
 fn schema_2_10() -> Value {
-    body(&[kind(), ("user_id", json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[0-9a-zA-Z-]+$"}))])
+    body(&[
+        kind(),
+        ("user_id", json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[0-9a-zA-Z-]+$"})),
+    ])
 }
 
 /// From 2.10 a caller may name another user, and the policy decides; before, the key is unknown and ignored.
@@ -81,13 +85,15 @@ fn short(req: &Req, keypair: &Keypair) -> Value {
 async fn list(req: Req) -> Result<Reply> {
     let page = if req.version >= WITH_PAGES { req.query.page()? } else { Page::default() };
     let listed = keypairs::list(&req.app, req.ctx()?, user(&req)?, &page).await?;
-    let entries: Vec<Value> = listed.keypairs.iter().map(|pair| json!({"keypair": short(&req, pair)})).collect();
+    let entries: Vec<Value> =
+        listed.keypairs.iter().map(|pair| json!({"keypair": short(&req, pair)})).collect();
     let mut body = json!({ "keypairs": entries });
     if listed.more
         && req.version >= WITH_PAGES
         && let Some(last) = listed.keypairs.last()
     {
-        let href = format!("{}/compute/v2.1/os-keypairs?{}", req.base, links::next_query(&req.query, &last.name));
+        let href =
+            format!("{}/compute/v2.1/os-keypairs?{}", req.base, links::next_query(&req.query, &last.name));
         body["keypairs_links"] = json!([{"rel": "next", "href": href}]);
     }
     Reply::json(200, &body)

@@ -14,7 +14,9 @@ pub fn routes() -> Vec<Route> {
     ["", "/versions", "/v2"]
         .into_iter()
         .map(|path| {
-            Route::new(Service::Image, Method::GET, path, "API versions", handler!(all)).public().answers(&[300], &[])
+            Route::new(Service::Image, Method::GET, path, "API versions", handler!(all))
+                .public()
+                .answers(&[300], &[])
         })
         .collect()
 }

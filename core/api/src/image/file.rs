@@ -50,7 +50,8 @@ async fn upload(mut req: Req) -> Result<Reply> {
     let id = id(&req)?;
     let body = req.stream.take().unwrap_or_default().into_data_stream();
     let body = body.map_err(|e| {
-        Error::bad_request("image.upload_broken", "The upload was broken off: the connection ended.").with_source(e)
+        Error::bad_request("image.upload_broken", "The upload was broken off: the connection ended.")
+            .with_source(e)
     });
     image::upload(&req.app, req.ctx()?, id, declared, body.boxed()).await?;
     Ok(Reply::empty(204))
@@ -81,9 +82,14 @@ async fn download(req: Req) -> Result<Reply> {
 /// One range of bytes, e.g. `bytes=0-99`, `bytes=100-`, `bytes=-5`.
 fn range(text: &str, size: u64) -> Result<Range<u64>> {
     let unsatisfiable = || {
-        Error::new(Kind::RangeNotSatisfiable, "image.range", format!("Invalid range: the image has {size} bytes."))
+        Error::new(
+            Kind::RangeNotSatisfiable,
+            "image.range",
+            format!("Invalid range: the image has {size} bytes."),
+        )
     };
-    let (from, to) = text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(unsatisfiable)?;
+    let (from, to) =
+        text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(unsatisfiable)?;
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let range = match (number(from), number(to)) {
         (Some(from), Some(to)) if from <= to => from..to.saturating_add(1).min(size),
@@ -105,7 +111,16 @@ mod tests {
         assert_eq!(range("bytes=-3", 10).unwrap(), 7..10);
         assert_eq!(range("bytes=-30", 10).unwrap(), 0..10);
         assert_eq!(range("bytes=9-18446744073709551615", 10).unwrap(), 9..10);
-        for bad in ["bytes=10-", "bytes=5-4", "bytes=-", "bytes=-0", "bytes=a-b", "0-4", "bytes=0-1,3-4", "items=0-1"] {
+        for bad in [
+            "bytes=10-",
+            "bytes=5-4",
+            "bytes=-",
+            "bytes=-0",
+            "bytes=a-b",
+            "0-4",
+            "bytes=0-1,3-4",
+            "items=0-1",
+        ] {
             assert_eq!(range(bad, 10).unwrap_err().kind, Kind::RangeNotSatisfiable, "{bad}");
         }
     }

@@ -51,14 +51,17 @@ fn condition(list: &mut ListQuery, name: &str, value: &str) -> Result<()> {
         "visibility" if value == "all" => {}
         "visibility" => {
             let visibility = Visibility::from_str(value);
-            filter.visibility = Some(visibility.map_err(|()| invalid(format!("Invalid visibility value: {value}")))?);
+            filter.visibility =
+                Some(visibility.map_err(|()| invalid(format!("Invalid visibility value: {value}")))?);
         }
         "owner" => filter.owner = Some(value.to_owned()),
         "protected" => {
             filter.protected = Some(match value {
                 "true" => true,
                 "false" => false,
-                _ => return Err(invalid(format!("Invalid value for protected: {value}. Use true or false."))),
+                _ => {
+                    return Err(invalid(format!("Invalid value for protected: {value}. Use true or false.")));
+                }
             });
         }
         "size_min" => filter.size_min = Some(bytes(name, value)?),
@@ -80,7 +83,8 @@ fn bytes(name: &str, value: &str) -> Result<i64> {
 /// `x`, or `in:x,y` where values with commas or quotes stand in double quotes.
 fn any_of(value: &str) -> Result<Vec<String>> {
     let Some(rest) = value.strip_prefix("in:") else { return Ok(vec![value.to_owned()]) };
-    let malformed = || invalid(format!("Invalid filter value {value}: quotes must close and be followed by a comma."));
+    let malformed =
+        || invalid(format!("Invalid filter value {value}: quotes must close and be followed by a comma."));
     let mut values = Vec::new();
     let mut rest = rest;
     loop {
@@ -132,7 +136,9 @@ fn direction(text: &str) -> Result<Direction> {
     match text {
         "asc" => Ok(Direction::Ascending),
         "desc" => Ok(Direction::Descending),
-        _ => Err(invalid(format!("Invalid sort direction: {text}. It must be one of the following: asc, desc."))),
+        _ => Err(invalid(format!(
+            "Invalid sort direction: {text}. It must be one of the following: asc, desc."
+        ))),
     }
 }
 

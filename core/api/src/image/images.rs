@@ -63,7 +63,10 @@ fn patch_schema() -> Value {
 }
 
 async fn create(req: Req) -> Result<Reply> {
-    let fields = req.json.as_object().ok_or_else(|| Error::bad_request("image.malformed", "The body must be an object."))?;
+    let fields = req
+        .json
+        .as_object()
+        .ok_or_else(|| Error::bad_request("image.malformed", "The body must be an object."))?;
     let image = image::create(&req.app, req.ctx()?, fields).await?;
     let location = format!("{}/image/v2/images/{}", req.base, image.id);
     Ok(Reply::json(201, &view::image(&image))?.header("location", &location))

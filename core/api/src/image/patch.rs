@@ -26,7 +26,8 @@ pub fn parse(body: &Value) -> Result<Vec<Change>> {
             let op = field("op")
                 .and_then(op)
                 .ok_or_else(|| invalid("Each operation needs 'op', one of add, replace, remove."))?;
-            let path = field("path").ok_or_else(|| invalid("Each operation needs 'path', a JSON pointer."))?;
+            let path =
+                field("path").ok_or_else(|| invalid("Each operation needs 'path', a JSON pointer."))?;
             change(op, path, entry.get("value"))
         })
         .collect()
@@ -67,7 +68,8 @@ fn change(op: Op, path: &str, value: Option<&Value>) -> Result<Change> {
 /// The one name of a JSON pointer: `/` and `~` stand in it as `~1` and `~0`.
 fn name(pointer: &str) -> Result<String> {
     let bad = || invalid("A path must be '/' and the name of one field or property.");
-    let rest = pointer.strip_prefix('/').filter(|rest| !rest.is_empty() && !rest.contains('/')).ok_or_else(bad)?;
+    let rest =
+        pointer.strip_prefix('/').filter(|rest| !rest.is_empty() && !rest.contains('/')).ok_or_else(bad)?;
     let mut name = String::with_capacity(rest.len());
     let mut letters = rest.chars();
     while let Some(letter) = letters.next() {

@@ -50,7 +50,9 @@ pub async fn list(app: &App, ctx: &Ctx, query: &FlavorQuery) -> Result<Listed> {
         Some(marker) => {
             let id = FlavorId(marker.clone());
             Some(show(app, ctx, &id).await.map_err(|e| match e.kind {
-                Kind::NotFound => Error::bad_request("flavor.marker", "The marker is not the id of a flavor."),
+                Kind::NotFound => {
+                    Error::bad_request("flavor.marker", "The marker is not the id of a flavor.")
+                }
                 _ => e,
             })?)
         }
@@ -59,7 +61,9 @@ pub async fn list(app: &App, ctx: &Ctx, query: &FlavorQuery) -> Result<Listed> {
     let mut flavors = app
         .store
         .read(move |c| {
-            Box::pin(async move { flavors::list(c, &filter, key, descending, after.as_ref(), size + 1).await })
+            Box::pin(
+                async move { flavors::list(c, &filter, key, descending, after.as_ref(), size + 1).await },
+            )
         })
         .await?;
     let wanted = usize::try_from(size).unwrap_or(0);
@@ -163,7 +167,12 @@ pub fn no_extra_spec(id: &FlavorId, key: &str) -> Error {
     Error::not_found("flavor.no_extra_spec", format!("Flavor {id} has no extra specs with key {key}."))
 }
 
-async fn edit_extra_specs<F>(app: &Arc<App>, ctx: &Ctx, id: &FlavorId, edit: F) -> Result<BTreeMap<String, String>>
+async fn edit_extra_specs<F>(
+    app: &Arc<App>,
+    ctx: &Ctx,
+    id: &FlavorId,
+    edit: F,
+) -> Result<BTreeMap<String, String>>
 where
     F: Fn(&mut BTreeMap<String, String>) -> Result<()> + Send + Sync + 'static,
 {

@@ -118,12 +118,7 @@ pub async fn create(
     if find(app, &user, name).await?.is_some() {
         return Err(exists());
     }
-    let ask = Ask {
-        project_id: account(&user),
-        user_id: user,
-        charges: charge(),
-        attributes: Vec::new(),
-    };
+    let ask = Ask { project_id: account(&user), user_id: user, charges: charge(), attributes: Vec::new() };
     let written = row.clone();
     let number = charged(app, &ask, "keypair.create", move |c| {
         let row = written.clone();

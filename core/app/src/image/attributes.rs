@@ -77,7 +77,12 @@ pub(super) fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
             image.name = match value {
                 Value::Null => None,
                 Value::String(text) if plain(text, MAX_NAME) => Some(text.clone()),
-                _ => return Err(invalid(name, "null or a text of at most 255 characters without control characters")),
+                _ => {
+                    return Err(invalid(
+                        name,
+                        "null or a text of at most 255 characters without control characters",
+                    ));
+                }
             }
         }
         "visibility" => {

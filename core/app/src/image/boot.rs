@@ -77,9 +77,13 @@ async fn usable(app: &App, ctx: &Ctx, id: ImageId) -> Result<Image> {
 }
 
 fn blob(image: &Image) -> Result<Blob> {
-    image.content.as_ref().map(|content| Blob { digest: content.digest.clone(), size: content.size }).ok_or_else(
-        || Error::internal("image.no_content", format!("image {} is active without content", image.id)),
-    )
+    image
+        .content
+        .as_ref()
+        .map(|content| Blob { digest: content.digest.clone(), size: content.size })
+        .ok_or_else(|| {
+            Error::internal("image.no_content", format!("image {} is active without content", image.id))
+        })
 }
 
 /// nova's answer to an image that is not there, given with 400.

@@ -32,7 +32,11 @@ pub async fn collect_garbage(app: &Arc<App>, grace_seconds: i64) -> Result<Colle
         }
     }
     if collected.removed > 0 {
-        tracing::info!(blobs = collected.removed, bytes = collected.bytes, "removed blobs that nothing refers to");
+        tracing::info!(
+            blobs = collected.removed,
+            bytes = collected.bytes,
+            "removed blobs that nothing refers to"
+        );
     }
     Ok(collected)
 }

@@ -31,7 +31,10 @@ pub async fn create(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result
         let row = row.clone();
         Box::pin(async move {
             if images::get(c, row.id).await?.is_some() {
-                return Err(Error::conflict("image.duplicate", format!("Image ID {} already exists!", row.id)));
+                return Err(Error::conflict(
+                    "image.duplicate",
+                    format!("Image ID {} already exists!", row.id),
+                ));
             }
             images::insert(c, &row).await?;
             let event = NewEvent {

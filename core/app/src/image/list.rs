@@ -58,7 +58,8 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
     let checked_here = !query.tags.is_empty() || !query.properties.is_empty();
     loop {
         let size = if checked_here { CHUNK } else { query.page.size() + 1 };
-        let (scope, filter, order, after) = (scope.clone(), query.filter.clone(), order.clone(), cursor.take());
+        let (scope, filter, order, after) =
+            (scope.clone(), query.filter.clone(), order.clone(), cursor.take());
         let rows = app
             .store
             .read(move |c| {
@@ -108,7 +109,8 @@ fn scope(app: &App, ctx: &Ctx) -> Scope {
 
 async fn marker(app: &App, ctx: &Ctx, marker: Option<&str>) -> Result<Option<Image>> {
     let Some(text) = marker else { return Ok(None) };
-    let unknown = || Error::bad_request("image.marker", "The marker is not the id of an image that you can see.");
+    let unknown =
+        || Error::bad_request("image.marker", "The marker is not the id of an image that you can see.");
     let id: ImageId = text.parse().map_err(|_| unknown())?;
     show(app, ctx, id).await.map(Some).map_err(|e| if e.code == "image.not_found" { unknown() } else { e })
 }

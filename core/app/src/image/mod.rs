@@ -29,7 +29,9 @@ pub use receive::Body;
 pub use update::{Change, Op, add_tag, remove_tag, update};
 pub use upload::upload;
 
-pub use canopy_store::images::{Content, Direction, Filter, HASH_ALGORITHM, Image, SortKey, Status, Visibility};
+pub use canopy_store::images::{
+    Content, Direction, Filter, HASH_ALGORITHM, Image, SortKey, Status, Visibility,
+};
 
 use canopy_authz::Target;
 use canopy_types::Error;

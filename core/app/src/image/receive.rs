@@ -9,8 +9,8 @@ use bytes::Bytes;
 use canopy_store::images::Content;
 use canopy_types::effect::effect_sync;
 use canopy_types::{Error, Kind, Result};
-use futures::stream::BoxStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512};
 use std::io::Write;
@@ -35,7 +35,13 @@ enum Piece {
 impl Blobs {
     /// Receives, checks and stores `body` of at most `limit` bytes. `declared` is its length as the client
     /// stated it. After an error `body` may hold more, and nothing of it stays on disk.
-    pub async fn receive(&self, body: &mut Body, declared: Option<u64>, limit: u64, expect: Expect) -> Result<Placed> {
+    pub async fn receive(
+        &self,
+        body: &mut Body,
+        declared: Option<u64>,
+        limit: u64,
+        expect: Expect,
+    ) -> Result<Placed> {
         let too_large = || {
             Error::new(Kind::TooLarge, "image.too_large", format!("An image may hold at most {limit} bytes."))
         };
@@ -127,7 +133,8 @@ fn copy(mut queue: mpsc::Receiver<Piece>, temp: &mut Temp) -> Result<Hashed> {
                 temp.file.write_all(&bytes).map_err(|e| io(e).during("image.write"))?;
             }
             Some(Piece::End) => {
-                let digests = (md5.finalize().to_vec(), sha256.finalize().to_vec(), sha512.finalize().to_vec());
+                let digests =
+                    (md5.finalize().to_vec(), sha256.finalize().to_vec(), sha512.finalize().to_vec());
                 return Ok(Hashed { size, md5: digests.0, sha256: digests.1, sha512: digests.2 });
             }
             None => return Err(Error::bad_request("image.upload_broken", "The upload was broken off.")),

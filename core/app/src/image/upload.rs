@@ -23,7 +23,13 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 const ABANDON_ATTEMPTS: u32 = 10;
 
 /// Stores `body` as the content of a queued image. `declared` is its Content-Length.
-pub async fn upload(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, mut body: Body) -> Result<()> {
+pub async fn upload(
+    app: &Arc<App>,
+    ctx: &Ctx,
+    id: ImageId,
+    declared: Option<u64>,
+    mut body: Body,
+) -> Result<()> {
     let (app, ctx) = (app.clone(), ctx.clone());
     let work = async move {
         let outcome = store(&app, &ctx, id, declared, &mut body).await;
@@ -87,8 +93,9 @@ fn ready(image: &Image) -> Result<Expect> {
         ));
     }
     let format = image.disk_format.as_deref().unwrap_or_default();
-    Expect::of(format)
-        .ok_or_else(|| Error::bad_request("image.format", format!("Images of format {format} are not supported.")))
+    Expect::of(format).ok_or_else(|| {
+        Error::bad_request("image.format", format!("Images of format {format} are not supported."))
+    })
 }
 
 async fn finish(app: &Arc<App>, id: ImageId, content: Content) -> Result<()> {
@@ -120,7 +127,9 @@ async fn abandon(app: &Arc<App>, id: ImageId) {
         let now = app.now();
         let outcome = app
             .store
-            .write("image.upload_abandon", move |c| Box::pin(async move { images::abandon_saving(c, id, now).await }))
+            .write("image.upload_abandon", move |c| {
+                Box::pin(async move { images::abandon_saving(c, id, now).await })
+            })
             .await;
         match outcome {
             Ok(()) => return,

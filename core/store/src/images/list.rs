@@ -102,7 +102,8 @@ impl Conditions {
     }
 
     fn any_of<'a>(&mut self, column: &str, values: impl IntoIterator<Item = &'a str>) {
-        let marks: Vec<String> = values.into_iter().map(|value| self.arg(Arg::Text(value.to_owned()))).collect();
+        let marks: Vec<String> =
+            values.into_iter().map(|value| self.arg(Arg::Text(value.to_owned()))).collect();
         if !marks.is_empty() {
             self.parts.push(format!("{column} IN ({})", marks.join(", ")));
         }

@@ -28,8 +28,9 @@ pub fn import(text: &str) -> Result<Public> {
     if line.len() > MAX_LINE || line.chars().any(char::is_control) {
         return Err(invalid("the public key must be one line of at most 16384 bytes"));
     }
-    let key = PublicKey::from_openssh(line)
-        .map_err(|e| invalid("failed to generate fingerprint: it is not an OpenSSH public key").with_source(e))?;
+    let key = PublicKey::from_openssh(line).map_err(|e| {
+        invalid("failed to generate fingerprint: it is not an OpenSSH public key").with_source(e)
+    })?;
     Ok(Public { fingerprint: fingerprint(&key)?, line: line.to_owned() })
 }
 
@@ -55,7 +56,8 @@ fn fingerprint(key: &PublicKey) -> Result<String> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0jgjxw5hQ+3kQU0Yc5dP0Ah6XG3R8zjl7OeSKqM5XV me@host";
+    const LINE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0jgjxw5hQ+3kQU0Yc5dP0Ah6XG3R8zjl7OeSKqM5XV me@host";
 
     #[test]
     fn a_made_pair_imports_again_with_the_same_fingerprint() {

@@ -71,7 +71,11 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, Refusal> {
 }
 
 /// Checks `length` bytes of content and answers the size of the disk a guest would see, if it is a disk.
-pub fn inspect(content: &mut (impl Read + Seek), length: u64, expect: Expect) -> Result<Option<u64>, Refusal> {
+pub fn inspect(
+    content: &mut (impl Read + Seek),
+    length: u64,
+    expect: Expect,
+) -> Result<Option<u64>, Refusal> {
     if length == 0 {
         return refuse("The upload is empty: an image needs at least one byte.");
     }
@@ -141,7 +145,12 @@ fn recognise(content: &mut (impl Read + Seek), length: u64) -> Result<Option<&'s
 }
 
 /// Up to `count` bytes from `offset`, fewer where the content ends.
-fn bytes_at(content: &mut (impl Read + Seek), length: u64, offset: u64, count: u64) -> Result<Vec<u8>, Refusal> {
+fn bytes_at(
+    content: &mut (impl Read + Seek),
+    length: u64,
+    offset: u64,
+    count: u64,
+) -> Result<Vec<u8>, Refusal> {
     let count = count.min(length.saturating_sub(offset));
     content.seek(SeekFrom::Start(offset))?;
     let mut bytes = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];

@@ -73,7 +73,9 @@ fn header(content: &mut (impl Read + Seek), length: u64) -> Result<Header, Refus
     }
     let cluster_bits = be32(&head, 20);
     if !(9..=21).contains(&cluster_bits) {
-        return refuse(format!("The qcow2 image has clusters of 2^{cluster_bits} bytes: 2^9 to 2^21 are possible."));
+        return refuse(format!(
+            "The qcow2 image has clusters of 2^{cluster_bits} bytes: 2^9 to 2^21 are possible."
+        ));
     }
     let cluster = 1_u64 << cluster_bits;
     let size = be64(&head, 24);
@@ -86,7 +88,9 @@ fn header(content: &mut (impl Read + Seek), length: u64) -> Result<Header, Refus
     let incompatible = if version == 3 { be64(&head, 72) } else { 0 };
     features(&head, version, incompatible)?;
     let header_length = if version == 3 { u64::from(be32(&head, 100)) } else { HEADER_V2 };
-    if version == 3 && (header_length < HEADER_V3 || header_length % 8 != 0 || header_length > cluster) {
+    if version == 3
+        && (header_length < HEADER_V3 || !header_length.is_multiple_of(8) || header_length > cluster)
+    {
         return refuse("The qcow2 header's length is out of range.");
     }
     if version == 3 && be32(&head, 96) > 6 {
@@ -97,16 +101,34 @@ fn header(content: &mut (impl Read + Seek), length: u64) -> Result<Header, Refus
     if entry == 16 && cluster_bits < 14 {
         return refuse("A qcow2 image with extended L2 entries needs clusters of at least 16 KiB.");
     }
-    let header = Header { cluster_bits, size, l1_entries: u64::from(be32(&head, 36)), l1_offset: be64(&head, 40), entry };
+    let header = Header {
+        cluster_bits,
+        size,
+        l1_entries: u64::from(be32(&head, 36)),
+        l1_offset: be64(&head, 40),
+        entry,
+    };
     let table = |name, offset: u64, bytes: u64, bound: u64| match offset.checked_add(bytes) {
-        Some(end) if offset % cluster == 0 && bytes <= bound && end <= length => Ok(()),
-        _ => refuse(format!("The qcow2 image is truncated or damaged: its {name} does not lie within the file.")),
+        Some(end) if offset.is_multiple_of(cluster) && bytes <= bound && end <= length => Ok(()),
+        _ => refuse(format!(
+            "The qcow2 image is truncated or damaged: its {name} does not lie within the file."
+        )),
     };
     table("L1 table", header.l1_offset, header.l1_entries * 8, MAX_L1_BYTES)?;
-    table("refcount table", be64(&head, 48), u64::from(be32(&head, 56)) << cluster_bits, MAX_REFCOUNT_TABLE_BYTES)?;
+    table(
+        "refcount table",
+        be64(&head, 48),
+        u64::from(be32(&head, 56)) << cluster_bits,
+        MAX_REFCOUNT_TABLE_BYTES,
+    )?;
     let snapshots = be32(&head, 60);
     // The smallest entry of the snapshot table has 40 bytes.
-    table("snapshot table", if snapshots == 0 { 0 } else { be64(&head, 64) }, u64::from(snapshots) * 40, u64::from(MAX_SNAPSHOTS) * 40)?;
+    table(
+        "snapshot table",
+        if snapshots == 0 { 0 } else { be64(&head, 64) },
+        u64::from(snapshots) * 40,
+        u64::from(MAX_SNAPSHOTS) * 40,
+    )?;
     Ok(header)
 }
 
@@ -117,7 +139,9 @@ fn features(head: &[u8], version: u32, incompatible: u64) -> Result<(), Refusal>
         );
     }
     if incompatible & (DIRTY | CORRUPT) != 0 {
-        return refuse("The qcow2 image was not closed cleanly. Repair it first: qemu-img check -r all FILE.");
+        return refuse(
+            "The qcow2 image was not closed cleanly. Repair it first: qemu-img check -r all FILE.",
+        );
     }
     if incompatible & !(COMPRESSION_TYPE | EXTENDED_L2) != 0 {
         return refuse("The qcow2 image needs features that are not known here.");
@@ -178,7 +202,8 @@ fn first_level(content: &mut (impl Read + Seek), length: u64, header: &Header) -
     if tables.windows(2).any(|pair| pair[0] == pair[1]) {
         return refuse("The qcow2 image is damaged: two parts of its disk share one L2 table.");
     }
-    if tables.iter().any(|offset| offset % cluster != 0 || offset.saturating_add(cluster) > length) {
+    if tables.iter().any(|offset| !offset.is_multiple_of(cluster) || offset.saturating_add(cluster) > length)
+    {
         return refuse("The qcow2 image is truncated or damaged: an L2 table does not lie within the file.");
     }
     Ok(tables)
@@ -200,7 +225,7 @@ fn second_level(
         if data == 0 {
             continue;
         }
-        if data >= length || (entry & COMPRESSED == 0 && data % cluster != 0) {
+        if data >= length || (entry & COMPRESSED == 0 && !data.is_multiple_of(cluster)) {
             return refuse("The qcow2 image is truncated or damaged: data of its disk lies past its end.");
         }
     }

@@ -215,7 +215,8 @@ fn images_of_qemu_img_are_accepted() {
         ("extended", &["-O", "qcow2", "-o", "extended_l2=on"]),
     ] {
         let out = dir.path().join(name);
-        let status = std::process::Command::new("qemu-img").arg("convert").args(options).arg(&raw).arg(&out).status();
+        let status =
+            std::process::Command::new("qemu-img").arg("convert").args(options).arg(&raw).arg(&out).status();
         let Ok(status) = status else { return };
         assert!(status.success(), "{name}");
         let bytes = std::fs::read(&out).expect("read");

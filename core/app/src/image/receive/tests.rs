@@ -57,8 +57,10 @@ async fn what_fails_leaves_nothing_behind() {
 async fn an_upload_whose_caller_goes_away_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(dir.path()).unwrap();
-    let mut endless = futures::stream::iter([Ok(Bytes::from_static(b"abc"))]).chain(futures::stream::pending()).boxed();
-    let cut = tokio::time::timeout(Duration::from_millis(50), blobs.receive(&mut endless, None, 100, Expect::Raw));
+    let mut endless =
+        futures::stream::iter([Ok(Bytes::from_static(b"abc"))]).chain(futures::stream::pending()).boxed();
+    let cut =
+        tokio::time::timeout(Duration::from_millis(50), blobs.receive(&mut endless, None, 100, Expect::Raw));
     assert!(cut.await.is_err());
     for _ in 0..500 {
         if files(dir.path()) == 0 {

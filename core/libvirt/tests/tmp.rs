@@ -1,2 +1,0 @@
-#[path = "../../../tests/integration/libvirt.rs"]
-mod libvirt;
