@@ -223,7 +223,8 @@ impl Room {
                     let mut counted = 0;
                     if let Some(server) = project.first() {
                         let usage = canopy_store::quota::usage(c, &server.project_id).await?;
-                        counted = ["instances", "cores", "ram"].iter().filter_map(|r| usage.used.get(*r)).sum();
+                        counted =
+                            ["instances", "cores", "ram"].iter().filter_map(|r| usage.used.get(*r)).sum();
                     }
                     Ok((counted, inventories.iter().map(|row| row.used).sum::<i64>()))
                 })

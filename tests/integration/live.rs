@@ -15,8 +15,10 @@ struct Openstack {
 
 impl Openstack {
     fn new(process: &Process) -> Self {
-        let program = std::env::var_os("CANOPY_TEST_OPENSTACK").map_or_else(|| "openstack".into(), PathBuf::from);
-        let password = std::fs::read_to_string(process.data().join("admin-password")).unwrap().trim().to_owned();
+        let program =
+            std::env::var_os("CANOPY_TEST_OPENSTACK").map_or_else(|| "openstack".into(), PathBuf::from);
+        let password =
+            std::fs::read_to_string(process.data().join("admin-password")).unwrap().trim().to_owned();
         Self { program, url: process.url(), password }
     }
 
@@ -43,7 +45,12 @@ impl Openstack {
             .output()
             .expect("the openstack client: `cargo xtask test` installs it");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "openstack {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "openstack {arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
@@ -79,7 +86,14 @@ fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String>
     let output = Command::new("ip")
         .args(["netns", "exec", &format!("canopy-{network}"), "timeout", "10", "ssh", "-i", key])
         .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "StrictHostKeyChecking=no"])
-        .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", &format!("root@{address}"), command])
+        .args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            &format!("root@{address}"),
+            command,
+        ])
         .stdin(Stdio::null())
         .output()
         .ok()?;
@@ -100,8 +114,17 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     cloud.run(&["keypair", "create", "--public-key", &format!("{key}.pub"), "k"]);
     let image = |name: &str, format: &str, file: &str, more: &[&str]| {
         let container = if format == "qcow2" { "bare" } else { format };
-        let mut arguments =
-            vec!["image", "create", name, "--disk-format", format, "--container-format", container, "--file", file];
+        let mut arguments = vec![
+            "image",
+            "create",
+            name,
+            "--disk-format",
+            format,
+            "--container-format",
+            container,
+            "--file",
+            file,
+        ];
         arguments.extend(more);
         cloud.json(&arguments)["id"].as_str().expect("an id").to_owned()
     };
@@ -112,10 +135,20 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     let properties = ["--property", &kernel, "--property", &ramdisk, "--property", line];
     image("guest", "qcow2", &guest_file("guest.qcow2"), &properties);
     let network = cloud.json(&["network", "create", "n"])["id"].as_str().unwrap().to_owned();
-    let subnet =
-        ["subnet", "create", "--network", "n", "--subnet-range", "10.98.0.0/24", "--dns-nameserver", "10.98.0.53", "s"];
+    let subnet = [
+        "subnet",
+        "create",
+        "--network",
+        "n",
+        "--subnet-range",
+        "10.98.0.0/24",
+        "--dns-nameserver",
+        "10.98.0.53",
+        "s",
+    ];
     cloud.run(&subnet);
-    let create = ["server", "create", "--flavor", "small", "--image", "guest", "--network", "n", "--key-name", "k"];
+    let create =
+        ["server", "create", "--flavor", "small", "--image", "guest", "--network", "n", "--key-name", "k"];
     cloud.run(&[&create[..], &["--wait", "web"]].concat());
 
     let shown = cloud.json(&["server", "show", "web"]);
@@ -127,8 +160,10 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     assert!(console.contains(&format!("CANOPY-GUEST: dhcp eth0 {address}/24")), "{console}");
     assert!(console.contains("source=http"), "{console}");
     assert!(console.contains("hostname=web"), "{console}");
-    until("SSH with the injected key", async || ssh(&network, &address, &key, "hostname").as_deref() == Some("web"))
-        .await;
+    until("SSH with the injected key", async || {
+        ssh(&network, &address, &key, "hostname").as_deref() == Some("web")
+    })
+    .await;
     let resolv = ssh(&network, &address, &key, "cat /etc/resolv.conf").unwrap();
     assert!(resolv.contains("10.98.0.53"), "the subnet's name server came by DHCP: {resolv}");
 

@@ -1,3 +1,7 @@
+//! One binary for all integration tests: `cargo xtask test` prepares what they need.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
+
 mod agent;
 mod authz;
 mod crash;

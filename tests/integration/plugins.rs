@@ -68,12 +68,12 @@ fn fleets() -> impl Strategy<Value = (Fleet, Request)> {
             zone: "nova".into(),
             closed: None,
         };
-        let column = |(i, (cells, _)): (usize, &(Vec<(i64, i64)>, i64))| ResourceColumn {
+        let column = |i: usize, cells: &[(i64, i64)]| ResourceColumn {
             class: format!("CLASS_{i}"),
             capacity: cells[..rows].iter().map(|cell| cell.0).collect(),
             used: cells[..rows].iter().map(|cell| cell.1).collect(),
         };
-        let resources = columns.iter().enumerate().map(column).collect();
+        let resources = columns.iter().enumerate().map(|(i, (cells, _))| column(i, cells)).collect();
         let amounts =
             columns.iter().enumerate().map(|(i, (_, want))| (format!("CLASS_{i}"), *want)).collect();
         let fleet = Fleet { revision: 1, hosts: (0..rows).map(host).collect(), resources };

@@ -94,7 +94,8 @@ async fn hostile_path_parameters_never_cause_a_500() {
     let cloud = Cloud::start().await;
     let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
     let long = "a".repeat(4_096);
-    let values = ["..%2f..%2fetc%2fpasswd", "%00", "%0d%0a", "'%20OR%201=1--", "%F0%9F%92%A3", "-1", "null", &long];
+    let values =
+        ["..%2f..%2fetc%2fpasswd", "%00", "%0d%0a", "'%20OR%201=1--", "%F0%9F%92%A3", "-1", "null", &long];
     for route in routes().iter().filter(|r| r.auth == Auth::Token && r.path.contains('{')) {
         for value in values {
             for client in [&admin, &tenant] {
@@ -123,8 +124,12 @@ async fn unknown_ids_are_404_in_each_services_shape() {
                 "{} {answer:?}",
                 named(route)
             ),
-            Service::Network => assert!(answer.json["NeutronError"]["type"].is_string(), "{} {answer:?}", named(route)),
-            Service::Image => assert!(answer.text().starts_with(&format!("{} ", answer.status)), "{answer:?}"),
+            Service::Network => {
+                assert!(answer.json["NeutronError"]["type"].is_string(), "{} {answer:?}", named(route))
+            }
+            Service::Image => {
+                assert!(answer.text().starts_with(&format!("{} ", answer.status)), "{answer:?}")
+            }
             _ => assert!(answer.json["error"].is_object(), "{} {answer:?}", named(route)),
         }
     }
@@ -166,7 +171,8 @@ async fn discovery_is_anonymous_and_links_follow_the_host_header() {
         assert!(answer.text().contains(&cloud.url), "{path}: links lead back here: {}", answer.text());
         assert!(answer.header("x-openstack-request-id").unwrap().starts_with("req-"));
     }
-    for (path, text) in [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "canopy_http_requests_total")] {
+    for (path, text) in [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "canopy_http_requests_total")]
+    {
         let answer = anonymous.get(path).await;
         assert_eq!(answer.status, 200);
         assert!(answer.text().contains(text), "{path}: {}", answer.text());

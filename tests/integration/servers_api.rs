@@ -20,7 +20,8 @@ async fn counted(cloud: &Cloud) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
         .read(|c| {
             Box::pin(async move {
                 let (_, inventories) = canopy_store::hosts::all(c).await?;
-                let project = canopy_store::servers::list(c, &Default::default(), &Default::default()).await?;
+                let project =
+                    canopy_store::servers::list(c, &Default::default(), &Default::default()).await?;
                 let mut used = Vec::new();
                 for id in project.iter().map(|s| s.project_id.clone()).take(1) {
                     used.extend(canopy_store::quota::usage(c, &id).await?.used);
@@ -47,8 +48,14 @@ async fn a_server_lives_from_build_to_gone_and_gives_everything_back() {
         assert!(active["OS-SRV-USG:launched_at"].is_string());
         assert!(active.get("OS-EXT-SRV-ATTR:host").is_none(), "a tenant is not told the host");
         let (hosts, usage) = counted(&cloud).await;
-        assert!(hosts.contains(&("MEMORY_MB".into(), 512)) && hosts.contains(&("VCPU".into(), 1)), "{hosts:?}");
-        assert!(usage.contains(&("instances".into(), 1)) && usage.contains(&("ram".into(), 512)), "{usage:?}");
+        assert!(
+            hosts.contains(&("MEMORY_MB".into(), 512)) && hosts.contains(&("VCPU".into(), 1)),
+            "{hosts:?}"
+        );
+        assert!(
+            usage.contains(&("instances".into(), 1)) && usage.contains(&("ram".into(), 512)),
+            "{usage:?}"
+        );
 
         let listed = tenant.get("/compute/v2.1/servers/detail?name=web&status=ACTIVE").await;
         assert_eq!(listed.json["servers"][0]["id"], id.as_str());
@@ -78,7 +85,10 @@ async fn a_guest_that_powers_itself_off_is_shutoff_until_somebody_starts_it() {
     let action = format!("/compute/v2.1/servers/{id}/action");
     let refused = tenant.post(&action, &json!({"os-stop": null})).await;
     assert_eq!(refused.status, 409);
-    assert!(refused.text_at("/conflictingRequest/message").contains("while it is in vm_state stopped"), "{refused:?}");
+    assert!(
+        refused.text_at("/conflictingRequest/message").contains("while it is in vm_state stopped"),
+        "{refused:?}"
+    );
     assert_eq!(tenant.post(&action, &json!({"os-start": null})).await.status, 202);
     until_status(&tenant, &id, "ACTIVE").await;
     assert_eq!(tenant.post(&action, &json!({"os-stop": null})).await.status, 202);
@@ -93,14 +103,18 @@ async fn a_guest_that_powers_itself_off_is_shutoff_until_somebody_starts_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_valid_host_is_an_error_server_whose_fault_and_decision_say_why() {
     for engine in engines() {
-        let cloud = Cloud::start_with(engine, |c| c.quota.defaults.extend([("ram".to_owned(), -1)]), None).await;
+        let cloud =
+            Cloud::start_with(engine, |c| c.quota.defaults.extend([("ram".to_owned(), -1)]), None).await;
         let (tenant, _, image) = ready(&cloud).await;
         let huge = flavor(&cloud.admin().await, "huge", 1, 1 << 20, 1).await;
         let id = boot(&tenant, &server("s", &huge, &image)).await;
         let failed = show(&tenant, &id).await;
         assert_eq!(failed["status"], "ERROR");
         let message = failed["fault"]["message"].as_str().unwrap();
-        assert!(message.starts_with("No valid host was found. 1 of 1 hosts refused by capacity:MEMORY_MB"), "{message}");
+        assert!(
+            message.starts_with("No valid host was found. 1 of 1 hosts refused by capacity:MEMORY_MB"),
+            "{message}"
+        );
         let decision = message.rsplit("Decision ").next().unwrap().trim_end_matches('.');
         let shown = tenant.get(&format!("/canopy/v1/decisions/{decision}")).await;
         assert_eq!(shown.status, 200, "{shown:?}");
@@ -184,8 +198,12 @@ async fn many_at_once_are_one_request() {
     assert_eq!(made.status, 202, "{made:?}");
     let reservation = made.text_at("/reservation_id").to_owned();
     let listed = tenant.get(&format!("/compute/v2.1/servers?reservation_id={reservation}")).await;
-    let mut names: Vec<_> =
-        listed.json["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> = listed.json["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["name"].as_str().unwrap().to_owned())
+        .collect();
     names.sort();
     assert_eq!(names, ["web-1", "web-2", "web-3"]);
 }
@@ -202,7 +220,9 @@ async fn lists_page_by_marker_and_an_unknown_marker_is_400() {
     while let Some(path) = next {
         let page = tenant.get(&path).await;
         assert_eq!(page.status, 200, "{page:?}");
-        seen.extend(page.json["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page.json["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()),
+        );
         next = page.json["servers_links"][0]["href"].as_str().map(|href| href.replace(&cloud.url, ""));
     }
     assert_eq!(seen, ["s4", "s3", "s2", "s1", "s0"]);
@@ -266,12 +286,18 @@ async fn bad_bodies_are_refused_with_novas_shape_and_leave_nothing() {
     ];
     for body in bad {
         let answer = compute.post("/compute/v2.1/servers", &body).await;
-        assert_eq!(answer.status, 400, "{} → {answer:?}", body.to_string().chars().take(200).collect::<String>());
+        assert_eq!(
+            answer.status,
+            400,
+            "{} → {answer:?}",
+            body.to_string().chars().take(200).collect::<String>()
+        );
         assert!(answer.json["badRequest"]["message"].is_string(), "{answer:?}");
         assert!(answer.body.len() < 1_500, "an error does not echo what was sent");
     }
     for (body, status) in [("{", 400), ("", 400), ("\u{feff}{}", 400), ("[[[[", 400)] {
-        let request = compute.request("POST", "/compute/v2.1/servers").header("content-type", "application/json");
+        let request =
+            compute.request("POST", "/compute/v2.1/servers").header("content-type", "application/json");
         assert_eq!(compute.send(request.body(body)).await.status, status, "{body}");
     }
     let deep = "[".repeat(100_000);
@@ -279,7 +305,8 @@ async fn bad_bodies_are_refused_with_novas_shape_and_leave_nothing() {
     assert_eq!(compute.send(request).await.status, 400);
     let large = compute.request("POST", "/compute/v2.1/servers").body(vec![b' '; 2 << 20]);
     assert_eq!(compute.send(large).await.status, 413);
-    let form = compute.request("POST", "/compute/v2.1/servers").header("content-type", "text/plain").body("{}");
+    let form =
+        compute.request("POST", "/compute/v2.1/servers").header("content-type", "text/plain").body("{}");
     assert_eq!(compute.send(form).await.status, 415);
     assert_eq!(tenant.get("/compute/v2.1/servers").await.json["servers"], json!([]));
     assert!(counted(&cloud).await.0.iter().all(|(_, used)| *used == 0));
@@ -351,7 +378,8 @@ async fn each_version_shows_its_own_fields_and_says_which_it_is() {
     }
     assert_eq!(tenant.at("2.38").get(&path).await.status, 406);
     assert_eq!(tenant.at("2.x").get(&path).await.status, 400);
-    let described = json!({"server": {"name": "s", "flavorRef": flavor, "imageRef": image, "description": "d"}});
+    let described =
+        json!({"server": {"name": "s", "flavorRef": flavor, "imageRef": image, "description": "d"}});
     assert_eq!(tenant.at("2.18").post("/compute/v2.1/servers", &described).await.status, 400);
     assert_eq!(tenant.at("2.19").post("/compute/v2.1/servers", &described).await.status, 202);
 }
@@ -391,8 +419,9 @@ async fn an_agent_needs_its_token_and_cannot_speak_for_another_host() {
     let agent = cloud.anonymous().with_header("authorization", &format!("Bearer {}", cloud.agent_token()));
     let inventory = json!({"vcpus": 1, "memory_mib": 1024, "disk_gib": 1, "hypervisor_type": "QEMU",
         "hypervisor_version": 1, "acceleration": "tcg"});
-    let registered =
-        agent.post("/agent/v1/register", &json!({"version": 1, "name": "host-2", "inventory": inventory})).await;
+    let registered = agent
+        .post("/agent/v1/register", &json!({"version": 1, "name": "host-2", "inventory": inventory}))
+        .await;
     assert_eq!(registered.status, 200, "{registered:?}");
     let second = registered.text_at("/host_id").to_owned();
     assert_eq!(agent.put(&format!("/agent/v1/hosts/{second}/observed"), &report).await.status, 200);

@@ -28,7 +28,10 @@ async fn open(engine: Engine) -> (Store, Option<TempDir>) {
 }
 
 async fn count(store: &Store) -> i64 {
-    store.read(|c| Box::pin(async move { Ok(events::after(c, 0, 10_000).await?.len() as i64) })).await.unwrap()
+    store
+        .read(|c| Box::pin(async move { Ok(events::after(c, 0, 10_000).await?.len() as i64) }))
+        .await
+        .unwrap()
 }
 
 async fn append(store: &Store, fail: bool) -> Result<i64, Error> {
@@ -151,7 +154,9 @@ async fn events_are_read_without_a_gap_while_sixteen_write_and_one_stalls() {
                 last = event.revision;
                 assert!(seen.insert(event.revision), "{engine:?}: once");
             }
-            if !released && (engine == Engine::Sqlite || writers.iter().all(tokio::task::JoinHandle::is_finished)) {
+            if !released
+                && (engine == Engine::Sqlite || writers.iter().all(tokio::task::JoinHandle::is_finished))
+            {
                 released = true;
                 release.send_replace(true);
             }
@@ -191,7 +196,8 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
                 store
                     .write("test.claim", move |c| {
                         Box::pin(async move {
-                            let amounts: Amounts = [("VCPU".to_owned(), 1), ("MEMORY_MB".to_owned(), 30)].into();
+                            let amounts: Amounts =
+                                [("VCPU".to_owned(), 1), ("MEMORY_MB".to_owned(), 30)].into();
                             if hosts::claim(c, host.id, id, &amounts).await? {
                                 Ok(())
                             } else {

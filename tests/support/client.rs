@@ -31,14 +31,20 @@ impl Answer {
 
     /// The string at a JSON pointer.
     pub fn text_at(&self, pointer: &str) -> &str {
-        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {self:?}"))
+        self.json
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no {pointer} in {self:?}"))
     }
 }
 
 impl Client {
     pub fn new(base: &str, token: &str) -> Self {
-        let http =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("an HTTP client");
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("an HTTP client");
         Self { http, base: base.to_owned(), token: token.to_owned(), headers: Vec::new() }
     }
 

@@ -1,6 +1,8 @@
 //! A whole cloud in the test's process: real store, plugins where asked, HTTP on a free port, and an agent
 //! on a fake hypervisor without networks (or on real ones, for tests of guests).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
+
 pub mod client;
 pub mod fixtures;
 pub mod process;
@@ -57,7 +59,11 @@ impl Cloud {
         clock: Option<Arc<dyn Clock>>,
     ) -> Self {
         let dir = tempfile::Builder::new().prefix("canopy-test-").tempdir().expect("a temporary folder");
-        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), data_dir: dir.path().join("data"), ..Config::default() };
+        let mut config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: dir.path().join("data"),
+            ..Config::default()
+        };
         config.agent.name = Some("host-1".into());
         if engine == Engine::Postgres {
             let server = std::env::var("CANOPY_TEST_POSTGRES").expect("engines() offers it only when set");
@@ -138,7 +144,8 @@ impl Cloud {
     }
 
     pub async fn login(&self, user: &str, password: &str, project: &str) -> Client {
-        let answer = self.anonymous().post("/identity/v3/auth/tokens", &login_body(user, password, project)).await;
+        let answer =
+            self.anonymous().post("/identity/v3/auth/tokens", &login_body(user, password, project)).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let token = answer.header("x-subject-token").expect("a token").to_owned();
         Client::new(&self.url, &token)

@@ -24,10 +24,8 @@ pub fn binary() -> PathBuf {
 
 /// Folders of the shipped plugins.
 pub fn plugins() -> PathBuf {
-    std::env::var_os("CANOPY_TEST_PLUGINS").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into(),
-        PathBuf::from,
-    )
+    std::env::var_os("CANOPY_TEST_PLUGINS")
+        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into(), PathBuf::from)
 }
 
 impl Process {
@@ -128,7 +126,8 @@ impl Process {
     }
 
     pub async fn admin(&self) -> Client {
-        let password = std::fs::read_to_string(self.data().join("admin-password")).expect("the admin's password");
+        let password =
+            std::fs::read_to_string(self.data().join("admin-password")).expect("the admin's password");
         let body = login_body("admin", password.trim(), "admin");
         let answer = Client::new(&self.url(), "").post("/identity/v3/auth/tokens", &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
@@ -141,7 +140,8 @@ impl Process {
         list.lines()
             .filter(|name| !name.is_empty())
             .filter(|name| {
-                output("virsh", &["-c", "qemu:///system", "dumpxml", name]).contains(&*self.dir.to_string_lossy())
+                output("virsh", &["-c", "qemu:///system", "dumpxml", name])
+                    .contains(&*self.dir.to_string_lossy())
             })
             .map(str::to_owned)
             .collect()

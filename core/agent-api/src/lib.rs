@@ -8,8 +8,7 @@
 use async_trait::async_trait;
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{
-    Error, HostId, ImageId, NetworkId, PortId, ProjectId, RequestId, ServerId, SubnetId, Timestamp,
-    UserId,
+    Error, HostId, ImageId, NetworkId, PortId, ProjectId, RequestId, ServerId, SubnetId, Timestamp, UserId,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};

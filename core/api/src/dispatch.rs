@@ -155,7 +155,8 @@ async fn handle(
         *version = Some(version::negotiate(version::COMPUTE, &standard, legacy)?);
     }
     let asked = version.unwrap_or(v(0, 0));
-    let entries = entries.ok_or_else(|| Error::not_found("api.no_route", "The resource could not be found."))?;
+    let entries =
+        entries.ok_or_else(|| Error::not_found("api.no_route", "The resource could not be found."))?;
     let method = if parts.method == Method::HEAD
         && !entries.entries.iter().any(|entry| entry.route.method == Method::HEAD)
     {
@@ -163,7 +164,8 @@ async fn handle(
     } else {
         parts.method.clone()
     };
-    let of_method: Vec<&Entry> = entries.entries.iter().filter(|entry| entry.route.method == method).collect();
+    let of_method: Vec<&Entry> =
+        entries.entries.iter().filter(|entry| entry.route.method == method).collect();
     if of_method.is_empty() {
         return Err(Error::new(
             Kind::MethodNotAllowed,
@@ -259,7 +261,9 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_json::Value> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let too_large = || Error::new(Kind::TooLarge, "request.too_large", format!("A body may hold at most {MAX_JSON} bytes."));
+    let too_large = || {
+        Error::new(Kind::TooLarge, "request.too_large", format!("A body may hold at most {MAX_JSON} bytes."))
+    };
     if declared.is_some_and(|length| length > MAX_JSON) {
         return Err(too_large());
     }
@@ -267,19 +271,25 @@ async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_
     if bytes.is_empty() {
         return Err(Error::bad_request("request.empty", "The request needs a JSON body."));
     }
-    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    let media =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
     let media = media.split(';').next().unwrap_or_default().trim();
-    let json_like = media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json")
+    let json_like = media.eq_ignore_ascii_case("application/json")
+        || media.to_ascii_lowercase().ends_with("+json")
         || (media.starts_with("application/openstack-") && media.ends_with("-json-patch"));
     if !json_like {
         return Err(Error::new(
             Kind::UnsupportedMediaType,
             "request.media_type",
-            format!("Unsupported Content-Type {}: use application/json.", media.chars().take(64).collect::<String>()),
+            format!(
+                "Unsupported Content-Type {}: use application/json.",
+                media.chars().take(64).collect::<String>()
+            ),
         ));
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Error::bad_request("request.malformed", format!("Malformed request body: it is not JSON ({e}).")))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Error::bad_request("request.malformed", format!("Malformed request body: it is not JSON ({e})."))
+    })
 }
 
 fn parse_query(text: &str) -> Result<Query> {
@@ -331,7 +341,10 @@ fn finish(
         if let Ok(value) = HeaderValue::from_str(&version.to_string()) {
             headers.insert("x-openstack-nova-api-version", value);
         }
-        headers.append(header::VARY, HeaderValue::from_static("OpenStack-API-Version, X-OpenStack-Nova-API-Version"));
+        headers.append(
+            header::VARY,
+            HeaderValue::from_static("OpenStack-API-Version, X-OpenStack-Nova-API-Version"),
+        );
     }
     if service == Service::Identity {
         headers.append(header::VARY, HeaderValue::from_static("X-Auth-Token"));
@@ -357,7 +370,13 @@ fn respond(reply: Reply, method: &Method) -> Response {
     response
 }
 
-fn refuse(service: Service, request_id: &RequestId, shared: &Shared, error: &Error, method: &Method) -> Response {
+fn refuse(
+    service: Service,
+    request_id: &RequestId,
+    shared: &Shared,
+    error: &Error,
+    method: &Method,
+) -> Response {
     if error.kind == Kind::Internal {
         tracing::error!(error = error.chain(), "request failed");
     } else {
@@ -370,7 +389,8 @@ fn refuse(service: Service, request_id: &RequestId, shared: &Shared, error: &Err
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(rendered.content_type));
     if rendered.status == StatusCode::UNAUTHORIZED {
-        let base = shared.app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", shared.authority));
+        let base =
+            shared.app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", shared.authority));
         if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{base}/identity\"")) {
             headers.insert(header::WWW_AUTHENTICATE, value);
         }

@@ -131,7 +131,10 @@ mod tests {
             render(Service::Network, &error, "").body,
             r#"{"NeutronError":{"detail":"","message":"Network x could not be found.","type":"NetworkNotFound"}}"#
         );
-        assert_eq!(render(Service::Image, &error, "").body, "404 Not Found\n\nNetwork x could not be found.\n\n");
+        assert_eq!(
+            render(Service::Image, &error, "").body,
+            "404 Not Found\n\nNetwork x could not be found.\n\n"
+        );
         assert!(render(Service::Identity, &error, "").body.contains(r#""title":"Not Found""#));
     }
 

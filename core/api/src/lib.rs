@@ -27,8 +27,15 @@ pub use version::Microversion;
 
 /// Every route of every service.
 pub fn routes() -> Vec<Route> {
-    [identity::routes(), compute::routes(), image::routes(), network::routes(), native::routes(), agent::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        identity::routes(),
+        compute::routes(),
+        image::routes(),
+        network::routes(),
+        native::routes(),
+        agent::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -95,7 +95,8 @@ fn responses(route: &Route) -> Value {
         errors.extend([401, 403]);
     }
     for status in errors {
-        let name = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+        let name =
+            http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
         out.insert(status.to_string(), json!({ "description": name }));
     }
     Value::Object(out)

@@ -34,7 +34,9 @@ pub struct Req {
 impl Req {
     /// The caller. Only routes with [`crate::Auth::Public`] lack one.
     pub fn ctx(&self) -> Result<&Ctx> {
-        self.ctx.as_ref().ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))
+        self.ctx
+            .as_ref()
+            .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))
     }
 
     pub fn param(&self, name: &str) -> &str {
@@ -70,7 +72,10 @@ impl Query {
         let limit = match self.get("limit") {
             None => None,
             Some(text) => Some(text.parse::<u32>().map_err(|_| {
-                Error::bad_request("query.limit", format!("limit must be a whole number from 0, not '{text}'."))
+                Error::bad_request(
+                    "query.limit",
+                    format!("limit must be a whole number from 0, not '{text}'."),
+                )
             })?),
         };
         Ok(canopy_types::Page { limit, marker: self.get("marker").map(str::to_owned) })
@@ -81,7 +86,10 @@ impl Query {
         self.get(name)
             .map(|text| {
                 parse_bool(text).ok_or_else(|| {
-                    Error::bad_request("query.bool", format!("Unrecognized value '{text}' for {name}: use true or false."))
+                    Error::bad_request(
+                        "query.bool",
+                        format!("Unrecognized value '{text}' for {name}: use true or false."),
+                    )
                 })
             })
             .transpose()

@@ -96,7 +96,13 @@ pub struct Route {
 }
 
 impl Route {
-    pub fn new(service: Service, method: Method, path: &'static str, summary: &'static str, handler: Handler) -> Self {
+    pub fn new(
+        service: Service,
+        method: Method,
+        path: &'static str,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
         Self {
             service,
             method,

@@ -32,8 +32,8 @@ impl Compiled {
         let Some(error) = validator.iter_errors(body).next() else { return Ok(()) };
         let path = error.instance_path().to_string();
         let field = path.rsplit('/').next().unwrap_or_default();
-        let mut text = error.to_string();
-        // The message quotes the value: a long one would echo megabytes.
+        // Without the value: it may be a secret, or megabytes. Names of properties may be long too.
+        let mut text = error.masked().to_string();
         if text.len() > 300 {
             let cut = (0..=300).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
             text.truncate(cut);
@@ -41,7 +41,11 @@ impl Compiled {
         }
         Err(Error::bad_request(
             "request.schema",
-            if field.is_empty() { text } else { format!("Invalid input for field/attribute {field}. {text}") },
+            if field.is_empty() {
+                text
+            } else {
+                format!("Invalid input for field/attribute {field}. {text}")
+            },
         ))
     }
 }
@@ -83,7 +87,11 @@ mod tests {
         assert!(error.message.contains("Additional properties are not allowed"), "{}", error.message);
         for bad in ["", " a", "a\nb", "a\u{0}", &"x".repeat(256)] {
             let error = compiled.check(v(2, 1), &json!({"name": bad})).unwrap_err();
-            assert!(error.message.starts_with("Invalid input for field/attribute name."), "{}", error.message);
+            assert!(
+                error.message.starts_with("Invalid input for field/attribute name."),
+                "{}",
+                error.message
+            );
             assert!(error.message.len() < 400);
         }
     }

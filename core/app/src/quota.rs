@@ -57,7 +57,10 @@ where
             tokio::time::sleep(PAUSE * attempt).await;
         }
         let project = ask.project_id.clone();
-        let usage = app.store.read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await })).await?;
+        let usage = app
+            .store
+            .read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await }))
+            .await?;
         verdict(app, ask, &usage).await?;
         let (project, charges, revision, work) =
             (ask.project_id.clone(), ask.charges.clone(), usage.revision, work.clone());
@@ -78,7 +81,10 @@ where
             outcome => return outcome,
         }
     }
-    Err(Error::unavailable("quota.busy", "Quota is being changed by many requests at once. Try again in a second."))
+    Err(Error::unavailable(
+        "quota.busy",
+        "Quota is being changed by many requests at once. Try again in a second.",
+    ))
 }
 
 const STALE: &str = "quota.stale";
@@ -114,10 +120,5 @@ async fn verdict(app: &App, ask: &Ask, usage: &canopy_store::quota::Usage) -> Re
 
 /// The project's own limit, else the default; −1 is no limit.
 pub fn limit(app: &App, usage: &canopy_store::quota::Usage, resource: &str) -> i64 {
-    usage
-        .limits
-        .get(resource)
-        .or_else(|| app.settings.quota_defaults.get(resource))
-        .copied()
-        .unwrap_or(-1)
+    usage.limits.get(resource).or_else(|| app.settings.quota_defaults.get(resource)).copied().unwrap_or(-1)
 }

@@ -1,8 +1,8 @@
 //! What is put right in the background: level-triggered, argument-free, one function each.
 
 use crate::App;
-use canopy_types::time::SECOND;
 use canopy_types::Timestamp;
+use canopy_types::time::SECOND;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +36,8 @@ async fn round(app: &Arc<App>) {
 async fn purge_tombstones(app: &App) -> canopy_types::Result<()> {
     let before = Timestamp(app.now().0 - TOMBSTONE_SECONDS * SECOND);
     app.store
-        .write("server.purge", move |c| Box::pin(async move { canopy_store::servers::purge(c, before).await.map(|_| ()) }))
+        .write("server.purge", move |c| {
+            Box::pin(async move { canopy_store::servers::purge(c, before).await.map(|_| ()) })
+        })
         .await
 }

@@ -137,7 +137,9 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str| Err(Error::bad_request("config.invalid", what));
         if !self.listen.ip().is_loopback() {
-            return bad("listen: an address beyond loopback needs TLS, which is not offered yet; listen on 127.0.0.1 behind a TLS proxy and set public_url");
+            return bad(
+                "listen: an address beyond loopback needs TLS, which is not offered yet; listen on 127.0.0.1 behind a TLS proxy and set public_url",
+            );
         }
         if !(60..=86_400 * 30).contains(&self.token_seconds) {
             return bad("token_seconds: 60 to 2592000");

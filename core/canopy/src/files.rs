@@ -28,7 +28,9 @@ pub fn write_secret(path: &Path, text: &str) -> Result<()> {
 pub fn token(path: &Path) -> Result<String> {
     match fs::read_to_string(path) {
         Ok(text) if text.trim().len() >= 32 => Ok(text.trim().to_owned()),
-        Ok(_) => Err(Error::bad_request("config.token", format!("{}: too short for a token", path.display()))),
+        Ok(_) => {
+            Err(Error::bad_request("config.token", format!("{}: too short for a token", path.display())))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0; 32];
             getrandom::fill(&mut bytes).map_err(|e| Error::internal("random", e.to_string()))?;

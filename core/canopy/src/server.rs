@@ -46,9 +46,9 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     files::make_dir(&config.data_dir, 0o711)?;
     files::make_dir(&config.data_dir.join("keys"), 0o700)?;
     let metrics = telemetry::metrics();
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|e| Error::unavailable("server.listen", format!("Cannot listen on {}: {e}", config.listen)))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| {
+        Error::unavailable("server.listen", format!("Cannot listen on {}: {e}", config.listen))
+    })?;
     let address = listener.local_addr().map_err(|e| Error::internal("server.address", e))?;
     let plugins = wiring::plugins(config).await?;
     let app = Arc::new(app(config, &plugins, overrides.clock).await?);
@@ -74,7 +74,10 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
                 }
             }),
         )
-        .route("/metrics", get(move || async move { metrics.map(|handle| handle.render()).unwrap_or_default() }))
+        .route(
+            "/metrics",
+            get(move || async move { metrics.map(|handle| handle.render()).unwrap_or_default() }),
+        )
         .merge(canopy_api::router(app.clone(), address.to_string(), agent_token.clone()));
     let mut tasks = vec![tokio::spawn(serve(listener, router, stopped.clone()))];
     tasks.push(tokio::spawn(canopy_app::reconcilers::run(app.clone(), stopped.clone())));

@@ -100,7 +100,9 @@ pub fn agent_config(config: &Config, state_dir: PathBuf) -> Result<AgentConfig> 
             .ok()
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
-            .ok_or_else(|| Error::bad_request("config.name", "This machine has no host name: set agent.name."))?,
+            .ok_or_else(|| {
+                Error::bad_request("config.name", "This machine has no host name: set agent.name.")
+            })?,
     };
     let mut agent = AgentConfig::new(name, state_dir);
     agent.network_scope.clone_from(&config.agent.network_scope);

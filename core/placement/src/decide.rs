@@ -25,7 +25,8 @@ pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn
         let keep = *score > f32::NEG_INFINITY;
         if !keep {
             let name = &fleet.hosts[*index as usize].name;
-            refused.entry("veto".into()).or_insert((0, format!("{name} was vetoed by {}", plugin.name))).0 += 1;
+            refused.entry("veto".into()).or_insert((0, format!("{name} was vetoed by {}", plugin.name))).0 +=
+                1;
         }
         keep
     });
@@ -82,7 +83,10 @@ fn refusal(fleet: &Fleet, index: usize, request: &Request) -> Option<(String, St
             .find(|column| column.class == *class)
             .map_or(0, |column| column.capacity[index].saturating_sub(column.used[index]));
         if *want < 0 || *want > free {
-            return Some((format!("capacity:{class}"), format!("has {} of {want} {class} free", free.max(0))));
+            return Some((
+                format!("capacity:{class}"),
+                format!("has {} of {want} {class} free", free.max(0)),
+            ));
         }
     }
     None
@@ -147,9 +151,18 @@ mod tests {
         Fleet {
             revision: 7,
             hosts: (0..used.len())
-                .map(|i| Host { id: HostId::random(), name: format!("host-{i}"), zone: "nova".into(), closed: None })
+                .map(|i| Host {
+                    id: HostId::random(),
+                    name: format!("host-{i}"),
+                    zone: "nova".into(),
+                    closed: None,
+                })
                 .collect(),
-            resources: vec![ResourceColumn { class: "VCPU".into(), capacity: vec![8; used.len()], used: used.to_vec() }],
+            resources: vec![ResourceColumn {
+                class: "VCPU".into(),
+                capacity: vec![8; used.len()],
+                used: used.to_vec(),
+            }],
         }
     }
 
@@ -174,7 +187,9 @@ mod tests {
         assert_eq!(decision.refused[0].hosts, 2);
         assert_eq!(decision.refused[0].example, "host-0 has 4 of 5 VCPU free");
         assert_eq!(decision.nearest, [Smallest { class: "VCPU".into(), wanted: 5, most_free: 4 }]);
-        assert!(decision.refusal().starts_with("No valid host was found. 2 of 3 hosts refused by capacity:VCPU"));
+        assert!(
+            decision.refusal().starts_with("No valid host was found. 2 of 3 hosts refused by capacity:VCPU")
+        );
         assert!(decision.refusal().contains(&decision.id.to_string()));
     }
 
@@ -202,8 +217,12 @@ mod tests {
 
     #[test]
     fn vetoing_every_host_is_a_refusal_by_that_rule() {
-        let decision =
-            decide(DecisionId::random(), &fleet(&[4, 2]), &want(1), &mut Broken(Ok(vec![f32::NEG_INFINITY; 2])));
+        let decision = decide(
+            DecisionId::random(),
+            &fleet(&[4, 2]),
+            &want(1),
+            &mut Broken(Ok(vec![f32::NEG_INFINITY; 2])),
+        );
         assert_eq!(decision.winner, None);
         assert_eq!((decision.refused[0].rule.as_str(), decision.refused[0].hosts), ("veto", 2));
     }

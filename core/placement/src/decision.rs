@@ -66,7 +66,10 @@ impl Decision {
             text.push_str(" No host has registered yet.");
         }
         for rule in self.refused.iter().take(4) {
-            text.push_str(&format!(" {} of {} hosts refused by {}: {}.", rule.hosts, self.hosts_considered, rule.rule, rule.example));
+            text.push_str(&format!(
+                " {} of {} hosts refused by {}: {}.",
+                rule.hosts, self.hosts_considered, rule.rule, rule.example
+            ));
         }
         text.push_str(&format!(" Decision {}.", self.id));
         text

@@ -13,7 +13,8 @@ impl Spread {
                 for class in 0..columns.classes.len() {
                     let capacity = columns.capacity[class][row];
                     if columns.want[class] > 0.0 && capacity > 0.0 {
-                        least = least.min((capacity - columns.used[class][row] - columns.want[class]) / capacity);
+                        least =
+                            least.min((capacity - columns.used[class][row] - columns.want[class]) / capacity);
                     }
                 }
                 least as f32
@@ -24,7 +25,11 @@ impl Spread {
 
 impl Scorer for Spread {
     fn identity(&self) -> PluginUse {
-        PluginUse { name: "built-in".into(), version: env!("CARGO_PKG_VERSION").into(), ..PluginUse::default() }
+        PluginUse {
+            name: "built-in".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..PluginUse::default()
+        }
     }
 
     fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String> {

@@ -63,7 +63,8 @@ impl Writer {
         let (answer, outcome) = oneshot::channel();
         self.queue.try_send(Queued { job, answer }).map_err(|e| {
             let full = matches!(e, mpsc::error::TrySendError::Full(_));
-            let message = if full { "Too many writes are waiting. Try again in a second." } else { "Shutting down." };
+            let message =
+                if full { "Too many writes are waiting. Try again in a second." } else { "Shutting down." };
             Error::new(Kind::Unavailable, "store.overloaded", message)
         })?;
         let value = outcome.await.map_err(|e| Error::internal("store.writer_gone", e))??;
@@ -85,7 +86,11 @@ async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watc
             Ok(outcomes) => outcomes,
             Err(error) if batch.len() == 1 => vec![Err(error)],
             Err(error) => {
-                tracing::warn!(error = error.chain(), writes = batch.len(), "shared commit failed, running singly");
+                tracing::warn!(
+                    error = error.chain(),
+                    writes = batch.len(),
+                    "shared commit failed, running singly"
+                );
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for queued in batch.chunks(1) {
                     outcomes.push(together(&pool, queued).await.map_or_else(Err, |mut one| {

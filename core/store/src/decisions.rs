@@ -16,15 +16,17 @@ pub struct DecisionRow {
 }
 
 pub async fn insert(conn: &mut Conn, decision: &DecisionRow) -> Result<()> {
-    sqlx::query("INSERT INTO decisions (id, project_id, server_id, at, document) VALUES ($1, $2, $3, $4, $5)")
-        .bind(decision.id.to_string())
-        .bind(decision.project_id.as_str())
-        .bind(decision.server_id.to_string())
-        .bind(decision.at.0)
-        .bind(&decision.document)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+    sqlx::query(
+        "INSERT INTO decisions (id, project_id, server_id, at, document) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(decision.id.to_string())
+    .bind(decision.project_id.as_str())
+    .bind(decision.server_id.to_string())
+    .bind(decision.at.0)
+    .bind(&decision.document)
+    .execute(conn)
+    .await
+    .map_err(db)?;
     Ok(())
 }
 

@@ -5,10 +5,8 @@ use canopy_types::{Error, Kind};
 /// The one writer: durable at every commit.
 pub const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16000";
-pub const SQLITE_READ_PRAGMAS: &str =
-    "PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA case_sensitive_like = ON; PRAGMA cache_size = -16000";
-pub const POSTGRES_SETUP: &str =
-    "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '15s'; SET lock_timeout = '10s'";
+pub const SQLITE_READ_PRAGMAS: &str = "PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA case_sensitive_like = ON; PRAGMA cache_size = -16000";
+pub const POSTGRES_SETUP: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '15s'; SET lock_timeout = '10s'";
 
 /// What only PostgreSQL needs beside the common schema.
 pub const POSTGRES_SCHEMA: &str = "CREATE SEQUENCE IF NOT EXISTS event_revision";

@@ -100,19 +100,26 @@ pub async fn register(conn: &mut Conn, registration: &Registration<'_>, now: Tim
         .await
         .map_err(db)?;
     }
-    by_name(conn, registration.name)
-        .await?
-        .ok_or_else(|| canopy_types::Error::internal("store.host_lost", "a host registered a moment ago is gone"))
+    by_name(conn, registration.name).await?.ok_or_else(|| {
+        canopy_types::Error::internal("store.host_lost", "a host registered a moment ago is gone")
+    })
 }
 
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<HostRow>> {
-    let row = sqlx::query("SELECT * FROM hosts WHERE name = $1").bind(name).fetch_optional(conn).await.map_err(db)?;
+    let row = sqlx::query("SELECT * FROM hosts WHERE name = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+        .map_err(db)?;
     row.map(|row| host(&row)).transpose()
 }
 
 pub async fn get(conn: &mut Conn, id: HostId) -> Result<Option<HostRow>> {
-    let row =
-        sqlx::query("SELECT * FROM hosts WHERE id = $1").bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
+    let row = sqlx::query("SELECT * FROM hosts WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(conn)
+        .await
+        .map_err(db)?;
     row.map(|row| host(&row)).transpose()
 }
 

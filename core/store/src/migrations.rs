@@ -4,7 +4,7 @@ use crate::dialect::{self, Engine};
 use crate::store::db;
 use canopy_types::{Error, Result};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, SqlStr, SqlSafeStr};
+use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
 const FILES: [(i64, &str, &str); 1] =

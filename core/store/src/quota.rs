@@ -104,12 +104,6 @@ async fn add(conn: &mut Conn, project: &ProjectId, resource: &str, amount: i64) 
         // Below zero the CHECK refuses: a refund of what was never charged is a bug, not a credit.
         "UPDATE quota_usages SET used = used + $3 WHERE project_id = $1 AND resource = $2"
     };
-    sqlx::query(sql)
-        .bind(project.as_str())
-        .bind(resource)
-        .bind(amount)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+    sqlx::query(sql).bind(project.as_str()).bind(resource).bind(amount).execute(conn).await.map_err(db)?;
     Ok(())
 }

@@ -27,13 +27,15 @@ pub trait Columns {
     fn parsed_opt<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
         self.text_opt(name)?
             .map(|text| {
-                text.parse().map_err(|_| Error::internal("store.corrupt", format!("column {name} holds {text:?}")))
+                text.parse()
+                    .map_err(|_| Error::internal("store.corrupt", format!("column {name} holds {text:?}")))
             })
             .transpose()
     }
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let text = self.text(name)?;
-        serde_json::from_str(&text).map_err(|e| Error::internal("store.corrupt", format!("column {name}: {e}")))
+        serde_json::from_str(&text)
+            .map_err(|e| Error::internal("store.corrupt", format!("column {name}: {e}")))
     }
     fn json_opt<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         self.text_opt(name)?

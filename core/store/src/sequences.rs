@@ -1,7 +1,7 @@
 //! Small numbers handed out once: servers' and hosts' integers, networks' segments.
 
-use crate::store::db;
 use crate::Conn;
+use crate::store::db;
 use canopy_types::Result;
 use sqlx::Row;
 

@@ -9,11 +9,12 @@ use crate::rows::{Columns, to_json};
 use crate::store::db;
 use canopy_types::server::{Derived, Phase, PowerIntent, derive, wish};
 use canopy_types::{
-    DecisionId, Error, FlavorId, HostId, ImageId, Page, ProjectId, RequestId, Result, ServerId, Timestamp, UserId,
+    DecisionId, Error, FlavorId, HostId, ImageId, Page, ProjectId, RequestId, Result, ServerId, Timestamp,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
 use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 /// The flavor as it was when the server was made.
@@ -279,9 +280,15 @@ pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<S
             }
             query.bind(marker).fetch_optional(&mut *conn).await.map_err(db)?
         };
-        let at = at.ok_or_else(|| Error::bad_request("page.marker", format!("marker [{marker}] not found")))?;
+        let at =
+            at.ok_or_else(|| Error::bad_request("page.marker", format!("marker [{marker}] not found")))?;
         let created = at.int("created_at")?;
-        sql.push_str(&format!(" AND (created_at < ${} OR (created_at = ${} AND id < ${}))", next + 1, next + 1, next + 2));
+        sql.push_str(&format!(
+            " AND (created_at < ${} OR (created_at = ${} AND id < ${}))",
+            next + 1,
+            next + 1,
+            next + 2
+        ));
         ints.push((next + 1, created));
         marker_id = Some(marker.clone());
         next += 2;
@@ -349,8 +356,11 @@ pub async fn purge(conn: &mut Conn, before: Timestamp) -> Result<u64> {
     ] {
         sqlx::query(sql).bind(before.0).execute(&mut *conn).await.map_err(db)?;
     }
-    let gone =
-        sqlx::query("DELETE FROM servers WHERE deleted_at < $1").bind(before.0).execute(conn).await.map_err(db)?;
+    let gone = sqlx::query("DELETE FROM servers WHERE deleted_at < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .map_err(db)?;
     Ok(gone.rows_affected())
 }
 

@@ -133,7 +133,6 @@ async fn pool(url: &str, size: u32, setup: &'static str) -> Result<AnyPool> {
         .map_err(db)
 }
 
-
 const ATTEMPTS: u32 = 8;
 
 async fn write_postgres<T, F>(pool: &AnyPool, name: &'static str, work: &F) -> Result<T>

@@ -9,9 +9,11 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 pub async fn create_database(url: &str, name: &str) -> Result<String> {
     sqlx::any::install_default_drivers();
     let mut conn = AnyConnection::connect(url).await.map_err(db)?;
-    conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")))
-        .await
-        .map_err(db)?;
+    conn.execute(AssertSqlSafe(format!(
+        "CREATE DATABASE {name} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )))
+    .await
+    .map_err(db)?;
     conn.close().await.map_err(db)?;
     let (rest, query) = url.split_once('?').map_or((url, None), |(rest, query)| (rest, Some(query)));
     let server = rest.rsplit_once('/').map_or(rest, |(server, _)| server);

@@ -69,10 +69,7 @@ impl Error {
     }
 
     /// An error the client can do nothing about. The cause goes to the log, not to the client.
-    pub fn internal(
-        code: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn internal(code: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(
             Kind::Internal,
             code,
@@ -86,10 +83,7 @@ impl Error {
     }
 
     #[must_use]
-    pub fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
     }

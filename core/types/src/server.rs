@@ -89,8 +89,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    pub const ALL: [Self; 6] =
-        [Self::Build, Self::Keep, Self::Start, Self::Stop, Self::Delete, Self::Error];
+    pub const ALL: [Self; 6] = [Self::Build, Self::Keep, Self::Start, Self::Stop, Self::Delete, Self::Error];
 }
 
 /// The three fields OpenStack shows, and the one status word.

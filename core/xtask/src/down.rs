@@ -16,6 +16,7 @@ pub fn run(root: &Path, all: bool) -> Res<()> {
         return Ok(());
     }
     check_root()?;
+    let had_data = demo.data.exists();
     demo.create()?;
     let lock = demo.lock()?;
 
@@ -35,12 +36,13 @@ pub fn run(root: &Path, all: bool) -> Res<()> {
             println!("removed {parts} parts of networks");
         }
     }
+    sweep::logs(&demo.data)?;
     libvirt::stop(&demo.started())?;
-    if demo.data.exists() {
-        remove(&demo.data)?;
+    remove(&demo.data)?;
+    if had_data {
         println!("removed the cloud's data in {}", demo.data.display());
     }
-    for file in [demo.config(), demo.clouds(), demo.state.join("server.identity"), demo.started()] {
+    for file in [demo.config(), demo.clouds(), demo.state.join("server.identity")] {
         remove(&file)?;
     }
     if all {

@@ -49,7 +49,11 @@ pub fn start(notes: &Path) -> Res<()> {
             // Where nothing else does, its guests' processes must be reaped, or libvirt waits for a guest that
             // has ended long ago: a small init of their own, which ends with the daemon.
             let script = format!("{daemon} --daemon; while pidof -q {daemon}; do sleep 1; done");
-            quiet(as_root("setsid").args(["--fork", "tini", "-s", "--", "sh", "-c", &script]).stdin(Stdio::null()))?;
+            quiet(
+                as_root("setsid")
+                    .args(["--fork", "tini", "-s", "--", "sh", "-c", &script])
+                    .stdin(Stdio::null()),
+            )?;
         }
     }
     if until(START_PATIENCE, answers) {

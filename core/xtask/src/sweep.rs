@@ -14,8 +14,7 @@ use std::time::Duration;
 const METADATA: &str = "urn:canopy:instance:1";
 const DHCP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends and undefines the guests whose disks are under `data`, with what libvirt keeps about them.
-/// Returns how many there were.
+/// Ends and undefines the guests whose disks are under `data`. Returns how many there were.
 pub fn domains(data: &Path) -> Res<usize> {
     let mut removed = 0;
     for id in
@@ -26,19 +25,24 @@ pub fn domains(data: &Path) -> Res<usize> {
         if !is_ours(&xml, data) {
             continue;
         }
-        let name = text(&mut virsh(&["domname", id]))?.trim().to_owned();
         // Fails when it does not run, which is fine; what matters is that it is undefined below.
         let _ = quiet(&mut virsh(&["destroy", id]));
         let undefined = quiet(&mut virsh(&["undefine", id, "--managed-save", "--snapshots-metadata"]));
         if undefined.is_err() && text(&mut virsh(&["list", "--all", "--uuid"]))?.contains(id) {
             undefined?;
         }
-        if !name.is_empty() && !name.contains('/') {
-            remove(&Path::new("/var/log/libvirt/qemu").join(format!("{name}.log")))?;
-        }
         removed += 1;
     }
     Ok(removed)
+}
+
+/// Removes libvirt's logs of guests that had a file under `data`; it keeps them when a guest is undefined.
+pub fn logs(data: &Path) -> Res<()> {
+    let below = format!("{}/", data.display());
+    let found =
+        as_root("grep").args(["-rlsF", "--include=*.log", "-e", &below, "/var/log/libvirt/qemu"]).output();
+    let found = found.map_err(|e| format!("grep: {e}"))?;
+    String::from_utf8_lossy(&found.stdout).lines().try_for_each(|log| remove(Path::new(log)))
 }
 
 /// Whether libvirt keeps, or an emulator runs, anything with a disk under `data`. Works without libvirtd.
@@ -150,6 +154,7 @@ pub fn tests(under: &Path, prefix: &str) -> Res<()> {
     if has_domains(under) {
         domains(under)?;
     }
+    logs(under)?;
     let mut scopes = BTreeSet::new();
     let tag = format!("canopy:{prefix}");
     let inside = namespaces().into_iter().filter_map(|name| links(Some(&name)).ok()).flatten();

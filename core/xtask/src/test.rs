@@ -19,7 +19,14 @@ pub fn run(root: &Path, all: bool, filter: Option<&str>) -> Res<()> {
     let mut phases = Phases::new(PHASES);
     let early = build_early(root);
     phases.quiet("installing system packages", || {
-        let groups = [packages::HOST, packages::BUILD, packages::IMAGE, packages::PYTHON, packages::TESTS, packages::DATABASE];
+        let groups = [
+            packages::HOST,
+            packages::BUILD,
+            packages::IMAGE,
+            packages::PYTHON,
+            packages::TESTS,
+            packages::DATABASE,
+        ];
         packages::ensure(&groups.concat())
     })?;
     let (image, tools) = (beside_image(root), beside_client(root));

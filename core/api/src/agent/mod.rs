@@ -15,11 +15,13 @@ use std::time::Duration;
 const OBJECT: &[(Microversion, Schema)] = &[(v(0, 0), || serde_json::json!({"type": "object"}))];
 
 pub fn routes() -> Vec<Route> {
-    let route = |method, path, summary, handler| Route::new(Service::Agent, method, path, summary, handler).agent();
+    let route =
+        |method, path, summary, handler| Route::new(Service::Agent, method, path, summary, handler).agent();
     vec![
         route(Method::POST, "/register", "Register a host", handler!(register)).json(OBJECT),
         route(Method::GET, "/hosts/{host_id}/desired", "Desired state above a revision", handler!(desired)),
-        route(Method::PUT, "/hosts/{host_id}/observed", "Report observed state", handler!(observed)).json(OBJECT),
+        route(Method::PUT, "/hosts/{host_id}/observed", "Report observed state", handler!(observed))
+            .json(OBJECT),
         route(Method::GET, "/hosts/{host_id}/questions", "The next question", handler!(question))
             .answers(&[200, 204], &[]),
         route(Method::POST, "/hosts/{host_id}/answers", "Answer a question", handler!(answer))
@@ -34,7 +36,8 @@ fn controller(req: &Req) -> LocalController {
 }
 
 fn body<T: DeserializeOwned>(req: &mut Req) -> Result<T> {
-    serde_json::from_value(req.json.take()).map_err(|e| Error::bad_request("agent.body", format!("Malformed body: {e}")))
+    serde_json::from_value(req.json.take())
+        .map_err(|e| Error::bad_request("agent.body", format!("Malformed body: {e}")))
 }
 
 fn host(req: &Req) -> Result<HostId> {

@@ -8,7 +8,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 pub fn routes() -> Vec<Route> {
-    let get = |path, handler| Route::new(Service::Compute, Method::GET, path, "API versions", handler).public();
+    let get =
+        |path, handler| Route::new(Service::Compute, Method::GET, path, "API versions", handler).public();
     vec![get("", handler!(all)), get("/v2.1", handler!(one))]
 }
 

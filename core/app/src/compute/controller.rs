@@ -4,7 +4,8 @@ use crate::App;
 use crate::compute::servers;
 use async_trait::async_trait;
 use canopy_agent_api::{
-    Ack, Answer, Blob, Controller, Desired, FlavorSpec, Observed, Question, Registered, Registration, ServerSpec,
+    Ack, Answer, Blob, Controller, Desired, FlavorSpec, Observed, Question, Registered, Registration,
+    ServerSpec,
 };
 use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
@@ -35,8 +36,14 @@ impl Controller for LocalController {
             ));
         }
         let name = registration.name.clone();
-        if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            return Err(Error::bad_request("agent.name", "A host name holds letters, digits, '-', '_' and '.'."));
+        if name.is_empty()
+            || name.len() > 255
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            return Err(Error::bad_request(
+                "agent.name",
+                "A host name holds letters, digits, '-', '_' and '.'.",
+            ));
         }
         let (now, zone) = (self.0.now(), self.0.settings.zone.clone());
         let host = self
@@ -98,7 +105,9 @@ impl Controller for LocalController {
             .await
             .map_err(|e| Error::internal("image.copy", e))?
             .map(|_| ())
-            .map_err(|e| Error::unavailable("image.copy", "The image's bytes could not be read.").with_source(e))
+            .map_err(|e| {
+                Error::unavailable("image.copy", "The image's bytes could not be read.").with_source(e)
+            })
     }
 
     async fn next_question(&self, host: HostId, wait: Duration) -> Result<Option<Question>> {

@@ -48,7 +48,10 @@ async fn read(app: &App) -> Result<Fleet> {
                 hosts
                     .iter()
                     .map(|host| {
-                        inventories.iter().find(|row| row.host_id == host.id && row.class == class).map_or(0, value)
+                        inventories
+                            .iter()
+                            .find(|row| row.host_id == host.id && row.class == class)
+                            .map_or(0, value)
                     })
                     .collect()
             };

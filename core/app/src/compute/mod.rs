@@ -2,8 +2,8 @@
 
 pub mod controller;
 pub mod decisions;
-pub mod fleet;
 pub mod flavors;
+pub mod fleet;
 pub mod keypairs;
 pub mod questions;
 pub mod servers;

@@ -96,7 +96,10 @@ impl Questions {
 }
 
 fn silent() -> Error {
-    Error::unavailable("host.silent", "The server's host does not answer at the moment. Try again in a few seconds.")
+    Error::unavailable(
+        "host.silent",
+        "The server's host does not answer at the moment. Try again in a few seconds.",
+    )
 }
 
 #[cfg(test)]
@@ -110,7 +113,9 @@ mod tests {
         let (host, other, server) = (HostId::random(), HostId::random(), ServerId::random());
         let asker = {
             let questions = questions.clone();
-            tokio::spawn(async move { questions.ask(host, server, Ask::ConsoleOutput { lines: Some(3) }).await })
+            tokio::spawn(
+                async move { questions.ask(host, server, Ask::ConsoleOutput { lines: Some(3) }).await },
+            )
         };
         let question = questions.next(host, Duration::from_secs(5)).await.unwrap().unwrap();
         assert_eq!(question.server_id, server);

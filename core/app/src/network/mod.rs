@@ -37,8 +37,6 @@ use canopy_store::listing::Scope;
 use canopy_store::{BoxFuture, Conn, events};
 use canopy_types::resources::Amounts;
 use canopy_types::{Error, Kind, ProjectId, Result, Timestamp};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use tokio::sync::Mutex;
 
 /// Resources that one request may create.
 pub const MAX_BULK: usize = 200;
@@ -110,10 +108,6 @@ fn check_bulk(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Those who create in one project at the same time take turns: a verdict holds for one usage revision, and
-/// a crowd would outdate each other's until all but a few gave up.
-static TURNS: [Mutex<()>; 64] = [const { Mutex::const_new(()) }; 64];
-
 /// Runs `work` with `count` of `resource` charged to `project`.
 async fn charge<T, F>(
     app: &App,
@@ -136,9 +130,6 @@ where
         charges: Amounts::from([(plural.to_owned(), amount)]),
         attributes: Vec::new(),
     };
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(project.as_str());
-    let lane = usize::try_from(hash % TURNS.len() as u64).unwrap_or(0);
-    let _turn = TURNS[lane].lock().await;
     charged(app, &ask, name, work).await.map_err(|error| {
         if error.kind != Kind::OverQuota {
             return error;

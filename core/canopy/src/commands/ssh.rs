@@ -36,7 +36,14 @@ pub async fn ssh(args: &Ssh) -> Result<()> {
     let (network, ip) = find(&base, password.trim(), args).await?;
     let mut command = std::process::Command::new("ip");
     command.args(["netns", "exec", &format!("canopy-{network}"), "ssh"]);
-    command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
+    command.args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+    ]);
     if let Some(key) = &args.identity {
         command.arg("-i").arg(key);
     }
@@ -47,19 +54,23 @@ pub async fn ssh(args: &Ssh) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::bad_request("ssh.password", format!("{}: {e}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|e| Error::bad_request("ssh.password", format!("{}: {e}", path.display())))
 }
 
 /// The network and address of the server's first port.
 async fn find(base: &str, password: &str, args: &Ssh) -> Result<(String, String)> {
-    let failed = |e: reqwest::Error| Error::unavailable("ssh.api", format!("The API at {base} does not answer: {e}"));
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().map_err(failed)?;
+    let failed =
+        |e: reqwest::Error| Error::unavailable("ssh.api", format!("The API at {base} does not answer: {e}"));
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().map_err(failed)?;
     let auth = json!({"auth": {
         "identity": {"methods": ["password"], "password": {"user": {
             "name": "admin", "domain": {"id": "default"}, "password": password}}},
         "scope": {"project": {"name": args.project, "domain": {"id": "default"}}},
     }});
-    let reply = client.post(format!("{base}/identity/v3/auth/tokens")).json(&auth).send().await.map_err(failed)?;
+    let reply =
+        client.post(format!("{base}/identity/v3/auth/tokens")).json(&auth).send().await.map_err(failed)?;
     let token = reply
         .headers()
         .get("x-subject-token")
@@ -71,7 +82,8 @@ async fn find(base: &str, password: &str, args: &Ssh) -> Result<(String, String)
         request.send().await.map_err(failed)?.json().await.map_err(failed)
     };
     let servers = get("/compute/v2.1/servers?all_tenants=1".into()).await?;
-    let wanted = |server: &&Value| server["id"] == args.server.as_str() || server["name"] == args.server.as_str();
+    let wanted =
+        |server: &&Value| server["id"] == args.server.as_str() || server["name"] == args.server.as_str();
     let matches: Vec<&Value> = servers["servers"].as_array().into_iter().flatten().filter(wanted).collect();
     let [server] = matches.as_slice() else {
         let what = if matches.is_empty() { "No server" } else { "More than one server" };

@@ -33,8 +33,22 @@ pub fn routes() -> Vec<Route> {
             &[200],
             handler!(console_output),
         ),
-        action("os-start", "Start a stopped server", policy::SERVERS_START, schema::START, &[202], handler!(start)),
-        action("os-stop", "Stop a running server", policy::SERVERS_STOP, schema::STOP, &[202], handler!(stop)),
+        action(
+            "os-start",
+            "Start a stopped server",
+            policy::SERVERS_START,
+            schema::START,
+            &[202],
+            handler!(start),
+        ),
+        action(
+            "os-stop",
+            "Stop a running server",
+            policy::SERVERS_STOP,
+            schema::STOP,
+            &[202],
+            handler!(stop),
+        ),
     ]
 }
 
@@ -55,7 +69,10 @@ async fn console_output(req: Req) -> Result<Reply> {
     let lines = match length {
         None | Some(-1) => None,
         Some(n) => Some(u32::try_from(n).map_err(|_| {
-            Error::bad_request("server.console_length", "Invalid input for field/attribute length. It must be -1 or more.")
+            Error::bad_request(
+                "server.console_length",
+                "Invalid input for field/attribute length. It must be -1 or more.",
+            )
         })?),
     };
     let output = servers::console_output(&req.app, req.ctx()?, id, lines).await?;

@@ -61,12 +61,18 @@ fn parse(server: &Value) -> Result<Create> {
         if group["name"].as_str().is_some_and(|name| name != "default") {
             return Err(Error::bad_request(
                 "server.security_group",
-                format!("Security group {} not found for project.", group["name"].as_str().unwrap_or_default()),
+                format!(
+                    "Security group {} not found for project.",
+                    group["name"].as_str().unwrap_or_default()
+                ),
             ));
         }
     }
     if ["accessIPv4", "accessIPv6"].iter().any(|key| server[key].as_str().is_some_and(|ip| !ip.is_empty())) {
-        return Err(Error::bad_request("server.access_ip", "accessIPv4 and accessIPv6 are not offered; leave them out."));
+        return Err(Error::bad_request(
+            "server.access_ip",
+            "accessIPv4 and accessIPv6 are not offered; leave them out.",
+        ));
     }
     Ok(Create {
         name: text("name").unwrap_or_default(),
@@ -111,7 +117,10 @@ fn image(server: &Value) -> Result<Option<canopy_types::ImageId>> {
     let mapped = server["block_device_mapping_v2"][0]["uuid"].as_str().unwrap_or_default();
     let reference = reference(&server["imageRef"]);
     if !mapped.is_empty() && !reference.is_empty() && mapped != reference {
-        return Err(Error::bad_request("server.image", "imageRef and the block device mapping name different images."));
+        return Err(Error::bad_request(
+            "server.image",
+            "imageRef and the block device mapping name different images.",
+        ));
     }
     let chosen = if reference.is_empty() { mapped } else { reference.as_str() };
     if chosen.is_empty() {
@@ -144,7 +153,10 @@ fn networks(value: &Value) -> Result<Networks> {
                 Error::bad_request("server.fixed_ip", "Invalid fixed IP address: it is not an IP address.")
             })?;
             if port.is_none() && network.is_none() {
-                return Err(Error::bad_request("server.networks", "Bad networks format: network uuid or port is required."));
+                return Err(Error::bad_request(
+                    "server.networks",
+                    "Bad networks format: network uuid or port is required.",
+                ));
             }
             if port.is_some() && fixed_ip.is_some() {
                 return Err(Error::bad_request(
@@ -162,8 +174,8 @@ fn networks(value: &Value) -> Result<Networks> {
 fn user_data(text: Option<&str>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    base64::engine::general_purpose::STANDARD
-        .decode(&compact)
-        .map_err(|_| Error::bad_request("server.user_data", "Userdata content cannot be decoded: it must be base64."))?;
+    base64::engine::general_purpose::STANDARD.decode(&compact).map_err(|_| {
+        Error::bad_request("server.user_data", "Userdata content cannot be decoded: it must be base64.")
+    })?;
     Ok(Some(compact))
 }

@@ -18,7 +18,10 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         .get("changes-since")
         .map(|value| {
             Timestamp::parse(value).ok_or_else(|| {
-                Error::bad_request("query.changes_since", format!("Invalid changes-since '{value}': use ISO 8601."))
+                Error::bad_request(
+                    "query.changes_since",
+                    format!("Invalid changes-since '{value}': use ISO 8601."),
+                )
             })
         })
         .transpose()?;

@@ -1,9 +1,9 @@
 //! Reading servers.
 
+use super::filter::filter;
 use super::shape;
 use crate::request::{Reply, Req};
 use canopy_app::compute::servers;
-use super::filter::filter;
 use canopy_types::Result;
 use serde_json::{Value, json};
 
@@ -37,7 +37,11 @@ async fn list(req: Req, suffix: &str, shape: fn(&Req, &servers::Listed) -> Value
 fn escape(text: &str) -> String {
     text.bytes()
         .map(|b| {
-            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
         })
         .collect()
 }
@@ -64,7 +68,9 @@ pub async fn addresses_on(req: Req) -> Result<Reply> {
     let network = req.param("network");
     match all.get(network) {
         Some(list) => Reply::json(200, &json!({ network: list })),
-        None => Err(canopy_types::Error::not_found("server.network", "Instance does not have specified network")),
+        None => {
+            Err(canopy_types::Error::not_found("server.network", "Instance does not have specified network"))
+        }
     }
 }
 

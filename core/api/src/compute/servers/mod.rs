@@ -18,7 +18,8 @@ use http::Method;
 pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     let mut routes = vec![
-        route(Method::GET, "/v2.1/servers", "List servers", handler!(list::brief)).action(policy::SERVERS_LIST),
+        route(Method::GET, "/v2.1/servers", "List servers", handler!(list::brief))
+            .action(policy::SERVERS_LIST),
         route(Method::GET, "/v2.1/servers/detail", "List servers in detail", handler!(list::detail))
             .action(policy::SERVERS_LIST),
         route(Method::POST, "/v2.1/servers", "Create servers", handler!(create::create))
@@ -31,9 +32,14 @@ pub fn routes() -> Vec<Route> {
         route(Method::DELETE, "/v2.1/servers/{server_id}", "Delete a server", handler!(delete))
             .action(policy::SERVERS_DELETE)
             .answers(&[204], &[404, 409]),
-        route(Method::GET, "/v2.1/servers/{server_id}/ips", "Addresses of a server", handler!(list::addresses))
-            .action(policy::SERVERS_SHOW)
-            .answers(&[200], &[404]),
+        route(
+            Method::GET,
+            "/v2.1/servers/{server_id}/ips",
+            "Addresses of a server",
+            handler!(list::addresses),
+        )
+        .action(policy::SERVERS_SHOW)
+        .answers(&[200], &[404]),
         route(
             Method::GET,
             "/v2.1/servers/{server_id}/ips/{network}",

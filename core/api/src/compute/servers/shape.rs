@@ -43,7 +43,10 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     put("OS-DCF:diskConfig", json!("MANUAL"));
     put("key_name", json!(server.key_name));
     put("config_drive", json!(if server.config_drive { "True" } else { "" }));
-    put("OS-EXT-AZ:availability_zone", json!(if server.host_id.is_some() { &server.availability_zone } else { "" }));
+    put(
+        "OS-EXT-AZ:availability_zone",
+        json!(if server.host_id.is_some() { &server.availability_zone } else { "" }),
+    );
     put("OS-EXT-STS:task_state", json!(derived.task_state));
     put("OS-EXT-STS:vm_state", json!(derived.vm_state));
     put("OS-EXT-STS:power_state", json!(derived.power_state));
@@ -59,7 +62,10 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     if let Some(fault) = &server.fault
         && matches!(derived.status, "ERROR" | "DELETED")
     {
-        put("fault", json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}));
+        put(
+            "fault",
+            json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}),
+        );
     }
     if listed.shows_host {
         put("OS-EXT-SRV-ATTR:host", json!(listed.host_name));

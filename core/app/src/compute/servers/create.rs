@@ -20,9 +20,7 @@ use canopy_store::events::{self, NewEvent};
 use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
 use canopy_store::{Conn, hosts, sequences, servers};
 use canopy_types::server::{Phase, PowerIntent};
-use canopy_types::{
-    DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp,
-};
+use canopy_types::{DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,7 +86,12 @@ struct Placed {
 
 pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
     let project = access::project(ctx)?.clone();
-    access::require(app, ctx, actions::SERVERS_CREATE, &Target::in_project(&project).owner(&ctx.who.user_id))?;
+    access::require(
+        app,
+        ctx,
+        actions::SERVERS_CREATE,
+        &Target::in_project(&project).owner(&ctx.who.user_id),
+    )?;
     let plan = Arc::new(look_up(app, ctx, project, create).await?);
     let mut count = plan.create.max_count;
     loop {
@@ -228,7 +231,10 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
             Err(error) => return Err(error),
         }
     }
-    Err(Error::unavailable("placement.busy", "Hosts are filling up faster than this request can claim one. Try again."))
+    Err(Error::unavailable(
+        "placement.busy",
+        "Hosts are filling up faster than this request can claim one. Try again.",
+    ))
 }
 
 const RACED: &str = "placement.raced";
@@ -277,7 +283,10 @@ async fn insert_all(
     if let Some(image) = &plan.image
         && !canopy_store::images::pin(conn, image.id, &image.blob.digest).await?
     {
-        return Err(Error::bad_request("image.gone", format!("Image {} was deleted a moment ago.", image.id)));
+        return Err(Error::bad_request(
+            "image.gone",
+            format!("Image {} was deleted a moment ago.", image.id),
+        ));
     }
     // Hosts are claimed in id order, so that two requests cannot wait for each other.
     let mut claims: Vec<(HostId, &Placed)> =
@@ -304,7 +313,8 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed) -> Result<()>
     servers::insert(conn, &server).await?;
     let charged = plan.ports.iter().filter(|port| !port.is_given()).count() as i64;
     if server.host_id.is_some() {
-        network::create_server_ports(conn, server.id, server.host_id, &plan.project, &plan.ports, plan.now).await?;
+        network::create_server_ports(conn, server.id, server.host_id, &plan.project, &plan.ports, plan.now)
+            .await?;
     } else if charged > 0 {
         // A refused server holds no port, so it is not charged for one.
         let refund = [("ports".to_owned(), charged)].into();
@@ -334,8 +344,11 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed) -> Result<()>
 
 fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
     let create = &plan.create;
-    let name =
-        if create.max_count > 1 { format!("{}-{}", create.name, placed.index + 1) } else { create.name.clone() };
+    let name = if create.max_count > 1 {
+        format!("{}-{}", create.name, placed.index + 1)
+    } else {
+        create.name.clone()
+    };
     let json = |e: serde_json::Error| Error::internal("server.serialise", e);
     let refused = placed.decision.winner.is_none();
     Ok(ServerRow {

@@ -29,8 +29,15 @@ pub async fn delete(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
                 server.deleting = true;
                 server.request_id = ctx.request_id.clone();
                 server.updated_at = now;
-                canopy_store::servers::record_action(c, &server, "delete", &ctx.request_id, &ctx.who.user_id, now)
-                    .await?;
+                canopy_store::servers::record_action(
+                    c,
+                    &server,
+                    "delete",
+                    &ctx.request_id,
+                    &ctx.who.user_id,
+                    now,
+                )
+                .await?;
                 match server.host_id {
                     // No host has anything of it.
                     None => finish(c, server, now).await,

@@ -4,8 +4,8 @@ use crate::access;
 use crate::compute::fleet;
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
-use canopy_store::servers::{self as rows, ServerRow};
 use canopy_store::ports::ServerAddress;
+use canopy_store::servers::{self as rows, ServerRow};
 use canopy_types::{Error, HostId, Page, ProjectId, Result, ServerId, Timestamp};
 use std::collections::HashMap;
 
@@ -33,9 +33,14 @@ pub async fn find(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
         .await?
         .filter(|server| server.deleted_at.is_none())
         .ok_or_else(|| absent(&id.to_string()))?;
-    access::require_on(app, ctx, actions::SERVERS_SHOW, actions::SERVERS_SHOW, &super::target(&server), || {
-        absent(&id.to_string())
-    })?;
+    access::require_on(
+        app,
+        ctx,
+        actions::SERVERS_SHOW,
+        actions::SERVERS_SHOW,
+        &super::target(&server),
+        || absent(&id.to_string()),
+    )?;
     Ok(server)
 }
 
@@ -46,7 +51,13 @@ pub async fn show(app: &App, ctx: &Ctx, id: ServerId) -> Result<Listed> {
 }
 
 /// The caller's servers, or every project's for those allowed (`all_projects`).
-pub async fn list(app: &App, ctx: &Ctx, mut filter: Filter, all_projects: bool, page: Page) -> Result<Vec<Listed>> {
+pub async fn list(
+    app: &App,
+    ctx: &Ctx,
+    mut filter: Filter,
+    all_projects: bool,
+    page: Page,
+) -> Result<Vec<Listed>> {
     let project = access::project(ctx)?;
     access::require(app, ctx, actions::SERVERS_LIST, &Target::in_project(project))?;
     if all_projects {

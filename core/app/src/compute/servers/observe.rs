@@ -21,7 +21,9 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     if !concerns(&known, host, observed.generation, report) {
                         continue;
                     }
-                    let Some(server) = canopy_store::servers::get_for_update(c, report.id).await? else { continue };
+                    let Some(server) = canopy_store::servers::get_for_update(c, report.id).await? else {
+                        continue;
+                    };
                     if !concerns(&server, host, observed.generation, report) {
                         continue;
                     }
@@ -59,7 +61,8 @@ fn apply(mut server: ServerRow, generation: i64, report: &ServerObserved, now: T
     server.updated_at = now;
     match report.phase {
         Phase::Failed => {
-            let message = report.error.clone().unwrap_or_else(|| "The host could not build the server.".into());
+            let message =
+                report.error.clone().unwrap_or_else(|| "The host could not build the server.".into());
             server.fault = Some(Fault { v: 1, code: 500, message, created: now });
         }
         Phase::Running => {

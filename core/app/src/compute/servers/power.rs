@@ -46,11 +46,24 @@ async fn intend(
                 server.request_id = ctx.request_id.clone();
                 server.updated_at = now;
                 canopy_store::servers::update(c, &server).await?;
-                canopy_store::servers::record_action(c, &server, verb, &ctx.request_id, &ctx.who.user_id, now).await?;
+                canopy_store::servers::record_action(
+                    c,
+                    &server,
+                    verb,
+                    &ctx.request_id,
+                    &ctx.who.user_id,
+                    now,
+                )
+                .await?;
                 canopy_store::hosts::touch(c, host).await?;
                 let kind = if on { "server.start" } else { "server.stop" };
-                let event =
-                    NewEvent { at: now, kind, project_id: &server.project_id, subject: id.to_string(), host_id: Some(host) };
+                let event = NewEvent {
+                    at: now,
+                    kind,
+                    project_id: &server.project_id,
+                    subject: id.to_string(),
+                    host_id: Some(host),
+                };
                 events::append(c, &event).await?;
                 Ok(())
             })
