@@ -15,17 +15,21 @@ use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use canopy_app::{App, Ctx};
 use canopy_types::{Error, Kind, RequestId, Result};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 /// Largest JSON body, bytes.
 pub const MAX_JSON: usize = 1 << 20;
+/// Read of a body that is refused, before the connection is given up.
+const MAX_DRAINED: usize = 16 << 20;
+/// For a whole JSON body to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Requests in work at once.
 const IN_FLIGHT: usize = 512;
 
@@ -260,14 +264,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_json::Value> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let too_large = || {
-        Error::new(Kind::TooLarge, "request.too_large", format!("A body may hold at most {MAX_JSON} bytes."))
-    };
-    if declared.is_some_and(|length| length > MAX_JSON) {
-        return Err(too_large());
-    }
-    let bytes = axum::body::to_bytes(body, MAX_JSON).await.map_err(|_| too_large())?;
+    let bytes = collect(body).await?;
     if bytes.is_empty() {
         return Err(Error::bad_request("request.empty", "The request needs a JSON body."));
     }
@@ -290,6 +287,37 @@ async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_
     serde_json::from_slice(&bytes).map_err(|e| {
         Error::bad_request("request.malformed", format!("Malformed request body: it is not JSON ({e})."))
     })
+}
+
+/// At most [`MAX_JSON`] bytes. What is too large is still read, within bounds: a client that is cut off while
+/// it sends never sees the answer.
+async fn collect(body: axum::body::Body) -> Result<Vec<u8>> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut seen = 0_usize;
+    let reading = async {
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|e| {
+                Error::bad_request("request.cut_off", "The request's body ended too soon.").with_source(e)
+            })?;
+            seen = seen.saturating_add(chunk.len());
+            if seen <= MAX_JSON {
+                bytes.extend_from_slice(&chunk);
+            } else if seen > MAX_DRAINED {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let outcome = tokio::time::timeout(BODY_DEADLINE, reading).await;
+    if seen > MAX_JSON {
+        let message = format!("A body may hold at most {MAX_JSON} bytes.");
+        return Err(Error::new(Kind::TooLarge, "request.too_large", message));
+    }
+    match outcome {
+        Ok(read) => read.map(|()| bytes),
+        Err(_) => Err(Error::bad_request("request.too_slow", "The request's body took too long to arrive.")),
+    }
 }
 
 fn parse_query(text: &str) -> Result<Query> {

@@ -52,7 +52,9 @@ pub fn start(notes: &Path) -> Res<()> {
             quiet(
                 as_root("setsid")
                     .args(["--fork", "tini", "-s", "--", "sh", "-c", &script])
-                    .stdin(Stdio::null()),
+                    // It stays, and would keep our pipes open: we would wait for their end.
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null()),
             )?;
         }
     }
@@ -124,14 +126,8 @@ fn has_guests() -> bool {
         .any(|p| p.program().starts_with("qemu-system-") && p.arguments.contains(&"-name".into()))
 }
 
-/// The system's own daemon: not one in a container, nor a user's private one.
 fn running(daemon: &str) -> Option<Process> {
-    let root_of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let here = fs::read_link("/proc/self/ns/mnt").ok();
-    processes::all().into_iter().find(|process| {
-        let elsewhere = root_of(process.pid).is_some_and(|theirs| Some(theirs) != here);
-        process.program() == daemon && !elsewhere
-    })
+    processes::all().into_iter().find(|process| process.program() == daemon)
 }
 
 fn ours(note: &Path, process: &Process) -> bool {

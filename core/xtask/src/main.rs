@@ -59,7 +59,7 @@ enum Command {
     Plugins,
     /// Writes the OpenAPI documents and other generated files anew
     Openapi,
-    /// What `test` left behind when it was killed
+    /// Ends what a run of `test` started, also when it was killed
     #[command(hide = true)]
     Sweep {
         /// Folder under which the guests' disks are

@@ -15,10 +15,19 @@ pub struct Process {
     pub started: f64,
 }
 
-/// Every process of this machine (of this process namespace) that still runs.
+/// Every process of this machine that still runs; those in containers are none of our business.
 pub fn all() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+    let space = |of: &str| fs::read_link(format!("/proc/{of}/ns/pid")).ok();
+    let here = space("self");
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    numbers
+        .filter_map(|number| {
+            let process = read(number.parse().ok()?)?;
+            // Root sees where each belongs; another user sees it of the own ones only.
+            space(&number).is_none_or(|its| Some(its) == here).then_some(process)
+        })
+        .collect()
 }
 
 fn read(pid: u32) -> Option<Process> {

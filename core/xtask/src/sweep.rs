@@ -2,7 +2,7 @@
 //! be gone. Ours is what carries our mark: a domain our metadata and a disk under our folder, an interface,
 //! namespace or table the tag of our network scope. Nothing is taken for ours by its name alone.
 
-use crate::libvirt::virsh;
+use crate::libvirt::{self, virsh};
 use crate::processes;
 use crate::run::{Res, as_root, program, quiet, remove, text};
 use serde_json::Value;
@@ -149,7 +149,8 @@ fn unfinished(data: &Path) -> BTreeSet<String> {
     names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// What killed tests left: guests with disks under `under`, networks of scopes that begin with `prefix`.
+/// The end of a test run: removes guests with disks under `under` and networks of scopes that begin with
+/// `prefix`, which killed tests leave, and stops libvirt if the run started it.
 pub fn tests(under: &Path, prefix: &str) -> Res<()> {
     if has_domains(under) {
         domains(under)?;
@@ -163,7 +164,8 @@ pub fn tests(under: &Path, prefix: &str) -> Res<()> {
             scopes.insert(alias.trim_start_matches("canopy:").to_owned());
         }
     }
-    scopes.iter().try_for_each(|scope| networks(scope, under).map(drop))
+    let swept = scopes.iter().try_for_each(|scope| networks(scope, under).map(drop));
+    libvirt::stop(&under.join("started")).and(swept)
 }
 
 #[cfg(test)]
