@@ -36,13 +36,17 @@ pub fn domains(data: &Path) -> Res<usize> {
     Ok(removed)
 }
 
-/// Removes libvirt's logs of guests that had a file under `data`; it keeps them when a guest is undefined.
+/// Removes libvirt's logs of guests that had a file under `data`, which it keeps when a guest is undefined;
+/// and of the guests that Canopy starts for a moment to see what this machine can do.
 pub fn logs(data: &Path) -> Res<()> {
-    let below = format!("{}/", data.display());
-    let found =
-        as_root("grep").args(["-rlsF", "--include=*.log", "-e", &below, "/var/log/libvirt/qemu"]).output();
-    let found = found.map_err(|e| format!("grep: {e}"))?;
-    String::from_utf8_lossy(&found.stdout).lines().try_for_each(|log| remove(Path::new(log)))
+    let (below, probe) = (format!("{}/", data.display()), "/canopy-probe-[0-9a-f]*/boot[.]img");
+    for (kind, words) in [("-F", below.as_str()), ("-G", probe)] {
+        let mut grep = as_root("grep");
+        grep.args(["-rls", kind, "--include=*.log", "-e", words, "/var/log/libvirt/qemu"]);
+        let found = grep.output().map_err(|e| format!("grep: {e}"))?;
+        String::from_utf8_lossy(&found.stdout).lines().try_for_each(|log| remove(Path::new(log)))?;
+    }
+    Ok(())
 }
 
 /// Whether libvirt keeps, or an emulator runs, anything with a disk under `data`. Works without libvirtd.
