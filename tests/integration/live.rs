@@ -102,7 +102,8 @@ fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
-    let _libvirt = crate::libvirt::shared().await;
+    // Alone: two clouds on one libvirt would both want the domain name instance-00000001.
+    let _libvirt = crate::libvirt::exclusive().await;
     let mut process = Process::prepare("live");
     process.start_ready().await;
     let cloud = Openstack::new(&process);
