@@ -202,7 +202,8 @@ pub struct Filter {
     pub name_contains: Option<String>,
     pub image_id: Option<String>,
     pub flavor_id: Option<String>,
-    pub host_id: Option<HostId>,
+    /// Of the host, by its name.
+    pub host: Option<String>,
     pub reservation_id: Option<String>,
     pub uuid: Option<String>,
     pub changes_since: Option<Timestamp>,
@@ -237,8 +238,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<S
     if let Some(image) = &filter.image_id {
         text(&mut sql, " AND image_id = $?", image.clone());
     }
-    if let Some(host) = &filter.host_id {
-        text(&mut sql, " AND host_id = $?", host.to_string());
+    if let Some(host) = &filter.host {
+        text(&mut sql, " AND host_id = (SELECT id FROM hosts WHERE name = $?)", host.clone());
     }
     if let Some(reservation) = &filter.reservation_id {
         text(&mut sql, " AND reservation_id = $?", reservation.clone());

@@ -7,9 +7,10 @@ mod observe;
 mod power;
 
 pub use canopy_store::ports::ServerAddress;
+pub use canopy_store::servers::Filter;
 pub use create::{Create, Networks, create};
 pub use delete::delete;
-pub use list::{Filter, Listed, absent, addresses, list, show};
+pub use list::{Listed, absent, addresses, list, show};
 pub use observe::observe;
 pub use power::{console_output, start, stop};
 
