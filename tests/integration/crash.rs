@@ -25,14 +25,12 @@ const EFFECTS: &[&str] = &[
     "agent.state.save",
     "network.bridge.create",
     "network.bridge.delete",
-    "network.bridge.update",
     "network.dhcp.start",
     "network.dhcp.stop",
     "network.filter.apply",
     "network.metadata.listen",
     "network.namespace.create",
     "network.namespace.delete",
-    "network.namespace.update",
     "server.create",
     "server.delete",
     "server.observe",
@@ -40,6 +38,9 @@ const EFFECTS: &[&str] = &[
 
 /// Passed at any start, whether or not there is a server.
 const AT_START: &[&str] = &["host.register", "server.purge"];
+
+/// Passed when a new device does not already look as it should, which is up to the kernel's defaults.
+const SOMETIMES: &[&str] = &["network.bridge.update", "network.namespace.update"];
 
 struct Room {
     process: Process,
@@ -167,10 +168,12 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
         .filter(|name| !AT_START.contains(&name.as_str()))
         .collect();
     let listed: BTreeSet<String> = EFFECTS.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(passed, listed, "side effects passed (left) are not the list (right)");
+    let always: BTreeSet<String> =
+        passed.iter().filter(|name| !SOMETIMES.contains(&name.as_str())).cloned().collect();
+    assert_eq!(always, listed, "side effects passed (left) are not the list (right)");
     room.process.kill();
 
-    for name in EFFECTS {
+    for name in &passed {
         for side in ["before", "after"] {
             let point = format!("{side}:{name}");
             room.forget_image();
@@ -179,7 +182,8 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
             if up {
                 create_and_delete(&mut room).await;
             }
-            assert!(room.process.died(), "{point} was not reached");
+            let sometimes = SOMETIMES.contains(&name.as_str());
+            assert!(sometimes || room.process.died(), "{point} was not reached");
             room.process.kill();
 
             room.process.start_ready().await;

@@ -71,7 +71,8 @@ pub fn start(notes: &Path) -> Res<()> {
 /// emulator at each call and asks it again, which costs some 20 s.
 fn give_kvm_its_usual_owner(notes: &Path) -> Res<()> {
     let Ok(found) = fs::metadata(KVM) else { return Ok(()) };
-    if with_systemd() || found.mode() & 0o060 == 0o060 {
+    let group = kvm_group(&fs::read_to_string("/etc/group").unwrap_or_default());
+    if with_systemd() || group.is_none() || (Some(found.gid()) == group && found.mode() & 0o060 == 0o060) {
         return Ok(());
     }
     let note = notes.join("kvm");
@@ -79,6 +80,11 @@ fn give_kvm_its_usual_owner(notes: &Path) -> Res<()> {
         .map_err(|e| failed("write", &note, &e))?;
     quiet(as_root("chgrp").args(["kvm", KVM]))?;
     quiet(as_root("chmod").args(["660", KVM]))
+}
+
+/// The number of group `kvm`; the device may carry another system's.
+fn kvm_group(groups: &str) -> Option<u32> {
+    groups.lines().find_map(|line| line.strip_prefix("kvm:")?.split(':').nth(1)?.parse().ok())
 }
 
 fn give_kvm_back(notes: &Path) -> Res<()> {
@@ -145,6 +151,12 @@ fn with_systemd() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kvm_group_is_found_by_its_name() {
+        assert_eq!(kvm_group("root:x:0:\nkvm:x:104:libvirt-qemu\n"), Some(104));
+        assert_eq!(kvm_group("xkvm:x:1:\nkvmx:x:2:\n"), None);
+    }
 
     #[test]
     fn only_a_daemon_from_just_after_the_note_is_ours() {
