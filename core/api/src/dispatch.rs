@@ -151,11 +151,10 @@ async fn handle(
         Error::unavailable("api.overloaded", "Too many requests are being served. Try again in a second.")
     })?;
     let (parts, body) = request.into_parts();
-    if let Some(floor) = *version {
+    if version.is_some() {
         let standard: Vec<&str> =
             parts.headers.get_all("openstack-api-version").iter().filter_map(|h| h.to_str().ok()).collect();
         let legacy = parts.headers.get("x-openstack-nova-api-version").and_then(|h| h.to_str().ok());
-        *version = Some(floor);
         *version = Some(version::negotiate(version::COMPUTE, &standard, legacy)?);
     }
     let asked = version.unwrap_or(v(0, 0));

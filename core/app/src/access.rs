@@ -6,10 +6,13 @@ use canopy_types::{Error, ProjectId, Result};
 
 /// Refuses with 403 unless `action` on `target` is allowed. For collections and creation.
 pub fn require(app: &App, ctx: &Ctx, action: Action, target: &Target) -> Result<()> {
-    if app.authorizer.decide(&ctx.who, action, target).allowed {
+    let decision = app.authorizer.decide(&ctx.who, action, target);
+    if decision.allowed {
         return Ok(());
     }
-    tracing::info!(action = action.name, user = %ctx.who.user_id, target = target.id, "denied");
+    // No policy: nothing permits it. Otherwise these forbid it.
+    let policies = decision.policies.join(",");
+    tracing::info!(action = action.name, user = %ctx.who.user_id, target = target.id, policies, "denied");
     Err(Error::forbidden("policy.denied", format!("Policy doesn't allow {} to be performed.", action.name)))
 }
 

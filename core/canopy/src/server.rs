@@ -5,6 +5,7 @@ use crate::{files, telemetry, wiring};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use canopy_agent::Agent;
 use canopy_agent::network::NetworkExecutor;
 use canopy_agent_api::Controller;
 use canopy_app::compute::controller::LocalController;
@@ -86,7 +87,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
         let agent = match (overrides.hypervisor, overrides.network) {
             (Some(hypervisor), Some(network)) => {
                 let agent_config = wiring::agent_config(config, wiring::agent_dir(config)?)?;
-                wiring::with(agent_config, controller, hypervisor, plugins.network, network)
+                Agent::new(agent_config, controller, hypervisor, plugins.network, network)
             }
             _ => wiring::agent(config, controller, plugins.network).await?,
         };

@@ -2,11 +2,10 @@
 
 use crate::config::Config;
 use canopy_agent::metadata::server::MetadataServer;
-use canopy_agent::network::{LinuxNetwork, NetworkExecutor};
+use canopy_agent::network::LinuxNetwork;
 use canopy_agent::{Agent, AgentConfig};
 use canopy_agent_api::Controller;
 use canopy_authz::Authorizer;
-use canopy_hypervisor::Hypervisor;
 use canopy_libvirt::{Accel, Libvirt};
 use canopy_plugin_host::{NetworkPlugin, PluginHost, QuotaPlugin, SchedulerPlugin};
 use canopy_types::{Error, Result};
@@ -73,17 +72,7 @@ pub async fn agent(config: &Config, controller: Arc<dyn Controller>, plugin: Net
     let agent_config = agent_config(config, state_dir.clone())?;
     let metadata = Arc::new(MetadataServer::new(Arc::new(agent_config.metadata.clone())));
     let network = LinuxNetwork::new(state_dir, &config.agent.network_scope)?.with_metadata(metadata);
-    Ok(with(agent_config, controller, Arc::new(libvirt), plugin, Arc::new(network)))
-}
-
-pub fn with(
-    config: AgentConfig,
-    controller: Arc<dyn Controller>,
-    hypervisor: Arc<dyn Hypervisor>,
-    plugin: NetworkPlugin,
-    network: Arc<dyn NetworkExecutor>,
-) -> Agent {
-    Agent::new(config, controller, hypervisor, plugin, network)
+    Ok(Agent::new(agent_config, controller, Arc::new(libvirt), plugin, Arc::new(network)))
 }
 
 pub fn agent_dir(config: &Config) -> Result<PathBuf> {
