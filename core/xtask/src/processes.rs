@@ -113,7 +113,12 @@ mod tests {
     fn a_process_is_found_by_its_arguments_and_ended() {
         let odd = "86399.25";
         let mut child = Command::new("sleep").arg(odd).stdout(Stdio::null()).spawn().unwrap();
-        let found: Vec<_> = all().into_iter().filter(|p| p.pid == child.id()).collect();
+        // A spawned program shows no arguments for the moment in which the kernel still sets them up.
+        let mut found = Vec::new();
+        until(Duration::from_secs(10), || {
+            found = all().into_iter().filter(|p| p.pid == child.id() && p.program() == "sleep").collect();
+            !found.is_empty()
+        });
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].program(), found[0].arguments[1].as_str()), ("sleep", odd));
         assert!(found[0].started > 0.0 && found[0].started <= uptime().unwrap() + 1.0);
