@@ -3,7 +3,9 @@
 
 use canopy_agent::network::items::Plan;
 use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec, bridge_name, tap_name};
-use canopy_placement::{Columns, Decision, Fleet, Host, Request, ResourceColumn, Scorer, spread::Spread};
+use canopy_placement::{
+    Columns, Decision, Fleet, Host, Names, Request, ResourceColumn, Scorer, spread::Spread,
+};
 use canopy_plugin_host::{Charge, PluginHost, QuotaPlugin, QuotaQuestion, SchedulerPlugin, Usage};
 use canopy_types::{DecisionId, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId, UserId};
 use proptest::prelude::*;
@@ -62,21 +64,16 @@ fn fleets() -> impl Strategy<Value = (Fleet, Request)> {
     let column = (prop::collection::vec((-2_i64..200, 0_i64..200), 1..40), 0_i64..50);
     prop::collection::vec(column, 1..5).prop_map(|columns| {
         let rows = columns.iter().map(|(rows, _)| rows.len()).min().unwrap_or(0);
-        let host = |i: usize| Host {
-            id: HostId::random(),
-            name: format!("h{i}"),
-            zone: "nova".into(),
-            closed: None,
-        };
-        let column = |i: usize, cells: &[(i64, i64)]| ResourceColumn {
-            class: format!("CLASS_{i}"),
-            capacity: cells[..rows].iter().map(|cell| cell.0).collect(),
-            used: cells[..rows].iter().map(|cell| cell.1).collect(),
+        let host = |i: usize| Host::new(HostId::random(), format!("h{i}"), "nova");
+        let column = |i: usize, cells: &[(i64, i64)]| {
+            let (capacity, used) = cells[..rows].iter().copied().unzip();
+            ResourceColumn::new(format!("CLASS_{i}"), capacity, used)
         };
         let resources = columns.iter().enumerate().map(|(i, (cells, _))| column(i, cells)).collect();
         let amounts =
             columns.iter().enumerate().map(|(i, (_, want))| (format!("CLASS_{i}"), *want)).collect();
-        let fleet = Fleet { revision: 1, hosts: (0..rows).map(host).collect(), resources };
+        let hosts = (0..rows).map(host).collect();
+        let fleet = Fleet { revision: 1, hosts, resources, ..Fleet::default() };
         (fleet, Request { amounts, ..Request::default() })
     })
 }
@@ -110,11 +107,12 @@ fn scheduler_spread_explains_each_row_with_its_score() {
     let plugin = PluginHost::new().unwrap().load_scheduler(&built("scheduler-spread"), Value::Null).unwrap();
     let rows = 9000;
     let columns = Columns {
-        hosts: (0..rows).collect(),
-        classes: vec!["VCPU".into()],
-        capacity: vec![vec![64.0; rows as usize]],
-        used: vec![(0..rows).map(f64::from).map(|n| n % 60.0).collect()],
+        names: Arc::new(Names { resources: vec!["VCPU".into()], signals: Vec::new() }),
         want: vec![4.0],
+        hosts: (0..rows).collect(),
+        capacity: vec![64.0; rows as usize],
+        used: (0..rows).map(f64::from).map(|n| n % 60.0).collect(),
+        signals: Vec::new(),
     };
     let reasons = runtime().block_on(plugin.explain(columns.clone())).unwrap();
     assert_eq!(reasons, Spread.explain(&columns).unwrap());

@@ -1,23 +1,15 @@
-//! One decision: feasibility by rule, preference by the scorer, the lowest host on a tie.
+//! One decision on a snapshot: feasibility by rule, preference by the scorer, the first host on a tie.
 
-use crate::decision::{Decision, PluginUse, RuleCount, ScoredHost, Smallest};
-use crate::{Columns, Fleet, Request, Scorer, spread::Spread};
+use crate::decision::{Decision, PluginUse, ScoredHost, Smallest};
+use crate::scorer::{HOME_ZONE, Names, OWN_SIGNALS};
+use crate::{Columns, Fleet, GroupPolicy, Request, Scorer, rules, spread::Spread};
 use canopy_types::DecisionId;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Decides where `request` goes. Total: it always returns a decision, with a winner or with reasons.
+/// Decides where `request` goes. Total: it always returns a decision, with a winner or with reasons. Among
+/// equal scores the host that comes first in `fleet` wins.
 pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn Scorer) -> Decision {
-    let mut refused: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    let mut feasible: Vec<u32> = Vec::new();
-    for (index, host) in fleet.hosts.iter().enumerate() {
-        match refusal(fleet, index, request) {
-            None => feasible.push(u32::try_from(index).unwrap_or(u32::MAX)),
-            Some((rule, example)) => {
-                let entry = refused.entry(rule).or_insert((0, format!("{} {example}", host.name)));
-                entry.0 += 1;
-            }
-        }
-    }
+    let (mut tally, feasible) = rules::tally(fleet, request);
     let columns = columns(fleet, request, feasible);
     let (scores, plugin) = scores(&columns, scorer);
     let mut ranked: Vec<(u32, f32)> = columns.hosts.iter().copied().zip(scores).collect();
@@ -25,19 +17,16 @@ pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn
         let keep = *score > f32::NEG_INFINITY;
         if !keep {
             let name = &fleet.hosts[*index as usize].name;
-            refused.entry("veto".into()).or_insert((0, format!("{name} was vetoed by {}", plugin.name))).0 +=
-                1;
+            tally.add("veto".into(), || format!("{name} was vetoed by {}", plugin.name));
         }
         keep
     });
-    // Stable: equal scores keep the order of hosts, so the lowest wins.
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    // Stable: equal scores keep the order of hosts, so the first wins. No NaN is left.
+    ranked.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(std::cmp::Ordering::Equal));
     let winner = ranked.first().map(|(index, _)| &fleet.hosts[*index as usize]);
-    let mut refused: Vec<RuleCount> =
-        refused.into_iter().map(|(rule, (hosts, example))| RuleCount { rule, hosts, example }).collect();
-    refused.sort_by(|a, b| b.hosts.cmp(&a.hosts).then_with(|| a.rule.cmp(&b.rule)));
+    let best = ranked.first().map(|(_, score)| *score);
     Decision {
-        v: 1,
+        v: 2,
         id,
         revision: fleet.revision,
         request: request.clone(),
@@ -54,87 +43,97 @@ pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn
             })
             .collect(),
         nearest: if winner.is_some() { Vec::new() } else { nearest(fleet, request) },
-        refused,
+        refused: tally.counts(),
         plugin,
+        advice: Vec::new(),
+        seed: 0,
+        tied: ranked.iter().take_while(|(_, score)| Some(*score) == best).count() as u64,
     }
 }
 
-/// The first rule that keeps this host out, in a fixed order.
-fn refusal(fleet: &Fleet, index: usize, request: &Request) -> Option<(String, String)> {
-    let host = &fleet.hosts[index];
-    if let Some(why) = &host.closed {
-        return Some(("closed".into(), format!("takes no new servers: {why}")));
+/// The names of a fleet's columns.
+pub fn names(fleet: &Fleet) -> Names {
+    let own = OWN_SIGNALS.iter().map(|name| (*name).to_owned());
+    Names {
+        resources: fleet.resources.iter().map(|column| column.class.clone()).collect(),
+        signals: own.chain(fleet.signals.iter().map(|column| column.name.clone())).collect(),
     }
-    if let Some(zone) = &request.zone
-        && *zone != host.zone
-    {
-        return Some(("zone".into(), format!("is in zone {}, not {zone}", host.zone)));
-    }
-    if request.exclude.contains(&host.id) {
-        return Some(("raced".into(), "was filled by another request".into()));
-    }
-    for (class, want) in &request.amounts {
-        if *want == 0 {
-            continue;
-        }
-        let free = fleet
-            .resources
-            .iter()
-            .find(|column| column.class == *class)
-            .map_or(0, |column| column.capacity[index].saturating_sub(column.used[index]));
-        if *want < 0 || *want > free {
-            return Some((
-                format!("capacity:{class}"),
-                format!("has {} of {want} {class} free", free.max(0)),
-            ));
-        }
-    }
-    None
 }
 
-fn columns(fleet: &Fleet, request: &Request, hosts: Vec<u32>) -> Columns {
-    let mut columns = Columns { hosts, ..Columns::default() };
+/// What a scorer is told of these hosts.
+pub fn columns(fleet: &Fleet, request: &Request, hosts: Vec<u32>) -> Columns {
+    let mut columns = Columns { names: Arc::new(names(fleet)), hosts, ..Columns::default() };
     for resource in &fleet.resources {
-        let pick = |values: &[i64]| columns.hosts.iter().map(|i| values[*i as usize] as f64).collect();
+        let pick =
+            |values: &[i64]| columns.hosts.iter().map(|i| values[*i as usize] as f64).collect::<Vec<_>>();
         let (capacity, used) = (pick(&resource.capacity), pick(&resource.used));
-        columns.classes.push(resource.class.clone());
-        columns.capacity.push(capacity);
-        columns.used.push(used);
+        columns.capacity.extend(capacity);
+        columns.used.extend(used);
         columns.want.push(request.amounts.get(&resource.class).copied().unwrap_or(0) as f64);
     }
+    columns.signals = signals(fleet, request, &columns.hosts);
     columns
 }
 
+fn signals(fleet: &Fleet, request: &Request, hosts: &[u32]) -> Vec<f64> {
+    let mut signals: Vec<f64> = Vec::with_capacity((OWN_SIGNALS.len() + fleet.signals.len()) * hosts.len());
+    for policy in [GroupPolicy::SoftAffinity, GroupPolicy::SoftAntiAffinity] {
+        let group = request.group.as_ref().filter(|group| group.policy == policy);
+        signals.extend(hosts.iter().map(|index| {
+            group.map_or(0.0, |group| fleet.members(&group.id, fleet.hosts[*index as usize].id).into())
+        }));
+    }
+    debug_assert_eq!(OWN_SIGNALS[2], HOME_ZONE);
+    let home = request.home_zone.as_deref();
+    signals.extend(
+        hosts.iter().map(
+            |index| {
+                if home == Some(fleet.hosts[*index as usize].zone.as_str()) { 1.0 } else { 0.0 }
+            },
+        ),
+    );
+    for column in &fleet.signals {
+        signals.extend(hosts.iter().map(|index| column.values[*index as usize]));
+    }
+    if signals.iter().all(|value| *value == 0.0) { Vec::new() } else { signals }
+}
+
 /// The scorer's answer, checked; the built-in's when it is no answer.
-fn scores(columns: &Columns, scorer: &mut dyn Scorer) -> (Vec<f32>, PluginUse) {
+pub(crate) fn scores(columns: &Columns, scorer: &mut dyn Scorer) -> (Vec<f32>, PluginUse) {
     let mut plugin = scorer.identity();
     if columns.hosts.is_empty() {
         return (Vec::new(), plugin);
     }
-    let fault = match scorer.score(columns) {
-        Ok(scores) if scores.len() != columns.hosts.len() => {
-            format!("{} scores for {} hosts", scores.len(), columns.hosts.len())
+    match checked(columns, scorer) {
+        Ok(scores) => (scores, plugin),
+        Err(fault) => {
+            plugin.fault = Some(fault);
+            (Spread.rank(columns), plugin)
         }
-        Ok(scores) if scores.iter().any(|s| s.is_nan()) => "a score is not a number".to_owned(),
-        Ok(scores) => return (scores, plugin),
-        Err(fault) => fault,
-    };
-    plugin.fault = Some(fault);
-    (Spread.rank(columns), plugin)
+    }
 }
 
-fn nearest(fleet: &Fleet, request: &Request) -> Vec<Smallest> {
+/// The scorer's answer, or why it is none.
+pub(crate) fn checked(columns: &Columns, scorer: &mut dyn Scorer) -> Result<Vec<f32>, String> {
+    let scores = scorer.score(columns)?;
+    if scores.len() != columns.rows() {
+        return Err(format!("{} scores for {} hosts", scores.len(), columns.rows()));
+    }
+    if scores.iter().any(|score| score.is_nan()) {
+        return Err("a score is not a number".to_owned());
+    }
+    Ok(scores)
+}
+
+/// Per class asked for, the most that any one open host could give.
+pub(crate) fn nearest(fleet: &Fleet, request: &Request) -> Vec<Smallest> {
     request
         .amounts
         .iter()
         .map(|(class, wanted)| {
-            let column = fleet.resources.iter().find(|column| column.class == *class);
-            let most_free = column.map_or(0, |column| {
-                (0..fleet.hosts.len())
-                    .filter(|i| fleet.hosts[*i].closed.is_none())
-                    .map(|i| column.capacity[i].saturating_sub(column.used[i]))
-                    .max()
-                    .unwrap_or(0)
+            let most_free = fleet.column(class).map_or(0, |column| {
+                let open = (0..fleet.hosts.len()).filter(|i| fleet.hosts[*i].closed.is_none());
+                open.map(|i| column.free(i)).max().unwrap_or(0)
             });
             Smallest { class: class.clone(), wanted: *wanted, most_free: most_free.max(0) }
         })
@@ -151,18 +150,10 @@ mod tests {
         Fleet {
             revision: 7,
             hosts: (0..used.len())
-                .map(|i| Host {
-                    id: HostId::random(),
-                    name: format!("host-{i}"),
-                    zone: "nova".into(),
-                    closed: None,
-                })
+                .map(|i| Host::new(HostId::random(), format!("host-{i}"), "nova"))
                 .collect(),
-            resources: vec![ResourceColumn {
-                class: "VCPU".into(),
-                capacity: vec![8; used.len()],
-                used: used.to_vec(),
-            }],
+            resources: vec![ResourceColumn::new("VCPU", vec![8; used.len()], used.to_vec())],
+            ..Fleet::default()
         }
     }
 

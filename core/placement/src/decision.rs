@@ -1,12 +1,12 @@
 //! A decision and why it came out so: stored with the server, readable at `/canopy/v1/decisions/{id}`.
 
-use crate::Request;
+use crate::{Advice, Request};
 use canopy_types::{DecisionId, HostId};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Version of this document.
+    /// Version of this document: 2; what 1 did not have is empty.
     pub v: u32,
     pub id: DecisionId,
     pub revision: i64,
@@ -14,14 +14,24 @@ pub struct Decision {
     pub winner: Option<HostId>,
     pub winner_name: Option<String>,
     pub hosts_considered: u64,
+    /// Hosts that every rule of the core leaves, before the plugin's vetoes.
     pub hosts_feasible: u64,
-    /// Hosts refused, per rule, most first.
+    /// Hosts refused, per rule, most first. Empty when not counted: see [`Self::counted`].
     pub refused: Vec<RuleCount>,
     /// The three best, winner first.
     pub top: Vec<ScoredHost>,
     pub plugin: PluginUse,
     /// For a refusal: the nearest capacity per resource class.
     pub nearest: Vec<Smallest>,
+    /// For a refusal: the smallest changes of the request that would fit, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
+    /// What chose among equal scores: 0 the first host by (name, id), else a hash of it, the class and the host.
+    #[serde(default)]
+    pub seed: u64,
+    /// Hosts with the winner's score, the winner among them.
+    #[serde(default)]
+    pub tied: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +56,9 @@ pub struct PluginUse {
     pub version: String,
     /// sha256 of the component; empty for the built-in.
     pub digest: String,
+    /// sha256 of the configuration that the component got; empty for the built-in.
+    #[serde(default)]
+    pub config: String,
     /// What went wrong in the plugin, when the built-in decided in its place.
     pub fault: Option<String>,
 }
@@ -59,6 +72,12 @@ pub struct Smallest {
 }
 
 impl Decision {
+    /// Whether [`Self::refused`] accounts for every host that is not in the choice. A successful decision over
+    /// a large fleet leaves the counting to whoever reads it.
+    pub fn counted(&self) -> bool {
+        !self.refused.is_empty() || self.hosts_feasible == self.hosts_considered
+    }
+
     /// The sentence in a refused server's fault.
     pub fn refusal(&self) -> String {
         let mut text = String::from("No valid host was found.");
@@ -70,6 +89,9 @@ impl Decision {
                 " {} of {} hosts refused by {}: {}.",
                 rule.hosts, self.hosts_considered, rule.rule, rule.example
             ));
+        }
+        if let Some(advice) = self.advice.first() {
+            text.push_str(&format!(" It would fit with {}.", advice.words()));
         }
         text.push_str(&format!(" Decision {}.", self.id));
         text

@@ -88,7 +88,7 @@ impl PluginHost {
         }
         let config = manifest.configure(config)?;
         let bytes = read(&dir.join(&manifest.component), MAX_COMPONENT)?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256(&bytes);
         if manifest.sha256.as_ref().is_some_and(|said| *said != digest) {
             return Err(refused(
                 "plugin.digest",
@@ -120,6 +120,11 @@ impl PluginHost {
             refused("plugin.kind", manifest, &format!("its exports are not those of a {kind} plugin: {e:#}"))
         })
     }
+}
+
+/// In lower-case hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Advances the epoch for as long as anything uses the engine.

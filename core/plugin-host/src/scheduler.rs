@@ -74,8 +74,13 @@ impl SchedulerPlugin {
     pub(crate) fn load(loaded: Loaded<World>) -> Result<Self, Error> {
         let Loaded { manifest, digest, config, engine, pre } = loaded;
         let meter = Meter::new(&manifest.name, PluginKind::Scheduler);
-        let identity =
-            PluginUse { name: manifest.name.clone(), version: manifest.version.clone(), digest, fault: None };
+        let identity = PluginUse {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            digest,
+            config: crate::host::sha256(config.as_bytes()),
+            fault: None,
+        };
         // What every fleet has; another set of names replaces it with the first question.
         let classes = [resources::VCPU, resources::MEMORY_MB, resources::DISK_GB].map(str::to_owned).to_vec();
         let config: Arc<str> = config.into();
@@ -141,8 +146,8 @@ fn init(
 
 impl WasmScorer {
     fn tell_names(&mut self, columns: &Columns) {
-        if self.classes != columns.classes {
-            self.classes.clone_from(&columns.classes);
+        if self.classes != columns.names.resources {
+            self.classes.clone_from(&columns.names.resources);
             self.sandbox.restart(init(Arc::clone(&self.config), self.classes.clone()));
         }
     }
@@ -218,34 +223,36 @@ fn check_scores(scores: Vec<f32>, rows: u32) -> Result<Vec<f32>, String> {
 
 /// Rows `from..to`, as they cross: column after column in one list.
 fn wire(columns: &Columns, from: usize, to: usize) -> Result<Wire, Fault> {
-    let flat = |list: &[Vec<f64>]| -> Result<Vec<f64>, Fault> {
-        let mut flat = Vec::with_capacity(list.len() * (to - from));
-        for column in list {
-            let rows = column.get(from..to).filter(|_| list.len() == columns.classes.len());
-            flat.extend_from_slice(rows.ok_or_else(|| Fault::Host("columns of unequal length".to_owned()))?);
+    let (rows, taken) = (columns.rows(), to - from);
+    let cut = |values: &[f64]| -> Result<Vec<f64>, Fault> {
+        if values.len() != rows * columns.names.resources.len() {
+            return Err(Fault::Host("columns of unequal length".to_owned()));
         }
-        Ok(flat)
+        Ok(values.chunks_exact(rows.max(1)).flat_map(|column| &column[from..to]).copied().collect())
     };
-    let rows = u32::try_from(to - from).map_err(|e| Fault::Host(e.to_string()))?;
-    Ok(Wire { rows, capacity: flat(&columns.capacity)?, used: flat(&columns.used)?, traits: Vec::new() })
+    let rows = u32::try_from(taken).map_err(|e| Fault::Host(e.to_string()))?;
+    Ok(Wire { rows, capacity: cut(&columns.capacity)?, used: cut(&columns.used)?, traits: Vec::new() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use canopy_placement::Names;
 
     #[test]
     fn columns_cross_one_after_the_other_and_ragged_ones_not_at_all() {
+        let resources = vec!["VCPU".into(), "MEMORY_MB".into()];
         let mut columns = Columns {
-            hosts: vec![4, 7, 9],
-            classes: vec!["VCPU".into(), "MEMORY_MB".into()],
-            capacity: vec![vec![1.0, 2.0, 3.0], vec![4.0, 5.0, 6.0]],
-            used: vec![vec![0.0; 3]; 2],
+            names: Arc::new(Names { resources, signals: Vec::new() }),
             want: vec![1.0, 1.0],
+            hosts: vec![4, 7, 9],
+            capacity: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            used: vec![0.0; 6],
+            signals: Vec::new(),
         };
         let rows = wire(&columns, 1, 3).unwrap();
         assert_eq!((rows.rows, rows.capacity, rows.used), (2, vec![2.0, 3.0, 5.0, 6.0], vec![0.0; 4]));
-        columns.used[1].pop();
+        columns.used.pop();
         assert_eq!(wire(&columns, 0, 3).unwrap_err().label(), "host");
     }
 

@@ -55,11 +55,7 @@ async fn read(app: &App) -> Result<Fleet> {
                     })
                     .collect()
             };
-            ResourceColumn {
-                class: class.to_owned(),
-                capacity: of(canopy_store::hosts::InventoryRow::capacity),
-                used: of(|row| row.used),
-            }
+            ResourceColumn::new(class, of(canopy_store::hosts::InventoryRow::capacity), of(|row| row.used))
         })
         .collect();
     let revision = hosts.iter().map(|host| host.revision).sum();
@@ -70,8 +66,8 @@ async fn read(app: &App) -> Result<Fleet> {
             let closed = host.closed.or_else(|| {
                 (silent > SILENT_AFTER_SECONDS).then(|| format!("its agent has been silent for {silent} s"))
             });
-            Host { id: host.id, name: host.name, zone: host.zone, closed }
+            Host { closed, ..Host::new(host.id, host.name, host.zone) }
         })
         .collect();
-    Ok(Fleet { revision, hosts, resources })
+    Ok(Fleet { revision, hosts, resources, ..Fleet::default() })
 }

@@ -2,24 +2,19 @@
 
 use super::guests::{install, scorer};
 use crate::{PluginHost, SchedulerPlugin};
-use canopy_placement::{Columns, Decision, Fleet, Host, Request, ResourceColumn};
+use canopy_placement::{Columns, Decision, Fleet, Host, Names, Request, ResourceColumn};
 use canopy_types::{DecisionId, HostId};
 use serde_json::Value;
 use std::sync::Arc;
 
 fn fleet(classes: &[&str]) -> Arc<Fleet> {
-    let host = |i: usize| Host {
-        id: HostId::random(),
-        name: format!("host-{i}"),
-        zone: "nova".into(),
-        closed: None,
-    };
-    let column =
-        |class: &&str| ResourceColumn { class: (*class).into(), capacity: vec![64; 3], used: vec![0; 3] };
+    let host = |i: usize| Host::new(HostId::random(), format!("host-{i}"), "nova");
+    let column = |class: &&str| ResourceColumn::new(*class, vec![64; 3], vec![0; 3]);
     Arc::new(Fleet {
         revision: 1,
         hosts: (0..3).map(host).collect(),
         resources: classes.iter().map(column).collect(),
+        ..Fleet::default()
     })
 }
 
@@ -126,11 +121,12 @@ async fn an_explanation_that_would_fill_the_hosts_memory_is_cut_off() {
         (i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (local.get $rows))"#;
     let plugin = load(&scorer("", "", explain));
     let columns = Columns {
-        hosts: vec![0, 1, 2],
-        classes: vec!["VCPU".into()],
-        capacity: vec![vec![8.0; 3]],
-        used: vec![vec![0.0; 3]],
+        names: Arc::new(Names { resources: vec!["VCPU".into()], signals: Vec::new() }),
         want: vec![1.0],
+        hosts: vec![0, 1, 2],
+        capacity: vec![8.0; 3],
+        used: vec![0.0; 3],
+        signals: Vec::new(),
     };
     let error = plugin.explain(columns).await.unwrap_err();
     assert!(error.message.contains("answer: ") && error.message.contains("fuel"), "{}", error.message);
@@ -141,20 +137,12 @@ async fn an_explanation_that_would_fill_the_hosts_memory_is_cut_off() {
 async fn a_fleet_larger_than_one_call_is_scored_in_full() {
     let plugin = load(&scorer("", "", ""));
     let hosts = 20_000;
-    let host = |i: usize| Host {
-        id: HostId::random(),
-        name: format!("host-{i}"),
-        zone: "nova".into(),
-        closed: None,
-    };
+    let host = |i: usize| Host::new(HostId::random(), format!("host-{i}"), "nova");
     let fleet = Fleet {
         revision: 1,
         hosts: (0..hosts).map(host).collect(),
-        resources: vec![ResourceColumn {
-            class: "VCPU".into(),
-            capacity: vec![8; hosts],
-            used: vec![0; hosts],
-        }],
+        resources: vec![ResourceColumn::new("VCPU", vec![8; hosts], vec![0; hosts])],
+        ..Fleet::default()
     };
     let request = Request { amounts: [("VCPU".to_owned(), 1)].into(), ..Request::default() };
     let decision = plugin.decide(DecisionId::random(), Arc::new(fleet), request).await;

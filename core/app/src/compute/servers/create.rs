@@ -247,6 +247,7 @@ async fn place(app: &App, plan: &Plan, count: u32, exclude: &[HostId]) -> Result
         amounts,
         zone: plan.create.availability_zone.is_some().then(|| plan.zone.clone()),
         exclude: exclude.to_vec(),
+        ..Request::default()
     };
     let mut fleet = snapshot;
     let mut placed = Vec::with_capacity(count as usize);

@@ -1,0 +1,90 @@
+//! What a preference over hosts is asked, and how.
+
+use crate::PluginUse;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Signals that every request has; their columns come first. The rest are [`crate::Fleet::signals`].
+pub const SOFT_AFFINITY: &str = "soft-affinity";
+pub const SOFT_ANTI_AFFINITY: &str = "soft-anti-affinity";
+pub const HOME_ZONE: &str = "home-zone";
+pub const OWN_SIGNALS: [&str; 3] = [SOFT_AFFINITY, SOFT_ANTI_AFFINITY, HOME_ZONE];
+
+/// The names that columns refer to by position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Resource classes, e.g. `VCPU`, `MEMORY_MB`, `DISK_GB`.
+    pub resources: Vec<String>,
+    /// [`OWN_SIGNALS`], then the fleet's.
+    pub signals: Vec<String>,
+}
+
+/// The rows of feasible hosts, column by column: what crosses to a plugin. The value of column c for row r is
+/// at `c * rows + r`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    pub names: Arc<Names>,
+    /// What is asked, per resource class.
+    pub want: Vec<f64>,
+    /// Index of each row's host in the fleet.
+    pub hosts: Vec<u32>,
+    /// Per resource class: (total − reserved) × allocation ratio.
+    pub capacity: Vec<f64>,
+    /// Per resource class, without this request.
+    pub used: Vec<f64>,
+    /// Per signal; empty when all are 0.
+    pub signals: Vec<f64>,
+}
+
+impl Columns {
+    pub fn rows(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Capacity of one class, a value per row; empty when there is no such class.
+    pub fn capacity_of(&self, class: usize) -> &[f64] {
+        self.column(&self.capacity, class)
+    }
+
+    /// Usage of one class, a value per row; empty when there is no such class.
+    pub fn used_of(&self, class: usize) -> &[f64] {
+        self.column(&self.used, class)
+    }
+
+    fn column<'a>(&self, values: &'a [f64], index: usize) -> &'a [f64] {
+        let range =
+            index.checked_mul(self.rows()).and_then(|from| Some(from..from.checked_add(self.rows())?));
+        range.and_then(|range| values.get(range)).unwrap_or(&[])
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    pub code: String,
+    pub value: f64,
+}
+
+/// A preference over feasible hosts: higher wins, −∞ is a veto, NaN or a wrong length is a fault.
+///
+/// The score of a row may depend on the names, on what is asked and on that row only; the engine asks about
+/// any subset of hosts and keeps the answers.
+pub trait Scorer {
+    fn identity(&self) -> PluginUse;
+    fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String>;
+    /// Off the hot path: why each row got its score.
+    fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String>;
+}
+
+impl<S: Scorer + ?Sized> Scorer for &mut S {
+    fn identity(&self) -> PluginUse {
+        (**self).identity()
+    }
+
+    fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String> {
+        (**self).score(columns)
+    }
+
+    fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String> {
+        (**self).explain(columns)
+    }
+}
