@@ -90,10 +90,11 @@ impl Fleet {
             Change::Remove { host } => place(*host).map_or(Touched::Nothing, |at| self.remove(at, *host)),
             Change::Capacity { host, class, capacity, units } => {
                 let Some(at) = place(*host) else { return Touched::Nothing };
-                let (column, touched) = self.column_or_new(class);
+                let (column, mut touched) = self.column_or_new(class);
                 column.capacity[at] = *capacity;
                 if *units != Units::ANY && column.units.is_empty() {
                     column.units = vec![Units::ANY; column.capacity.len()];
+                    touched = Some(Touched::Shape);
                 }
                 if let Some(known) = column.units.get_mut(at) {
                     *known = *units;

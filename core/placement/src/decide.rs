@@ -2,29 +2,26 @@
 
 use crate::decision::{Decision, PluginUse, ScoredHost, Smallest};
 use crate::scorer::{HOME_ZONE, Names, OWN_SIGNALS};
-use crate::{Columns, Fleet, GroupPolicy, Request, Scorer, rules, spread::Spread};
+use crate::{Columns, Fleet, GroupPolicy, Request, Scorer, rules::Ruler, spread::Spread};
 use canopy_types::DecisionId;
 use std::sync::Arc;
 
 /// Decides where `request` goes. Total: it always returns a decision, with a winner or with reasons. Among
 /// equal scores the host that comes first in `fleet` wins.
 pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn Scorer) -> Decision {
-    let (mut tally, feasible) = rules::tally(fleet, request);
+    let (mut tally, feasible) = Ruler::new(fleet, request).tally();
     let columns = columns(fleet, request, feasible);
     let (scores, plugin) = scores(&columns, scorer);
     let mut ranked: Vec<(u32, f32)> = columns.hosts.iter().copied().zip(scores).collect();
-    ranked.retain(|(index, score)| {
-        let keep = *score > f32::NEG_INFINITY;
-        if !keep {
-            let name = &fleet.hosts[*index as usize].name;
-            tally.add("veto".into(), || format!("{name} was vetoed by {}", plugin.name));
-        }
-        keep
-    });
+    let vetoed = ranked.iter().filter(|(_, score)| *score == f32::NEG_INFINITY).count();
+    if let Some((index, _)) = ranked.iter().find(|(_, score)| *score == f32::NEG_INFINITY) {
+        let name = &fleet.hosts[*index as usize].name;
+        tally.vetoed(vetoed as u64, format!("{name} was vetoed by {}", plugin.name));
+    }
+    ranked.retain(|(_, score)| *score > f32::NEG_INFINITY);
     // Stable: equal scores keep the order of hosts, so the first wins. No NaN is left.
     ranked.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(std::cmp::Ordering::Equal));
     let winner = ranked.first().map(|(index, _)| &fleet.hosts[*index as usize]);
-    let best = ranked.first().map(|(_, score)| *score);
     Decision {
         v: 2,
         id,
@@ -47,7 +44,6 @@ pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn
         plugin,
         advice: Vec::new(),
         seed: 0,
-        tied: ranked.iter().take_while(|(_, score)| Some(*score) == best).count() as u64,
     }
 }
 

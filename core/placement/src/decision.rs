@@ -29,9 +29,6 @@ pub struct Decision {
     /// What chose among equal scores: 0 the first host by (name, id), else a hash of it, the class and the host.
     #[serde(default)]
     pub seed: u64,
-    /// Hosts with the winner's score, the winner among them.
-    #[serde(default)]
-    pub tied: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

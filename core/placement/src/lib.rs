@@ -23,6 +23,7 @@ mod names;
 pub mod request;
 pub mod rules;
 pub mod scorer;
+pub mod seeded;
 pub mod spread;
 
 pub use advice::{Advice, Relax};

@@ -1,0 +1,300 @@
+//! Requests that ask the same of a host's lasting facts, and what such a class knows about every host.
+//!
+//! Lists of hosts and server groups are not part of a class: they concern few hosts and are laid over its
+//! scores when a request is answered.
+
+use super::cells::{Cells, index};
+use super::part::{NO, Part, VETO};
+use super::rows::Rows;
+use crate::decide::checked;
+use crate::scorer::{Columns, Names, OWN_SIGNALS, Scorer};
+use crate::seeded::StableHash;
+use crate::{Fleet, NameSet, Request};
+use canopy_types::resources::Amounts;
+use std::sync::Arc;
+
+/// What requests of one class have in common.
+#[derive(PartialEq, Eq)]
+pub(super) struct Shape {
+    amounts: Amounts,
+    zone: Option<String>,
+    required_traits: NameSet,
+    forbidden_traits: NameSet,
+    member_of: Vec<NameSet>,
+    forbidden_aggregates: NameSet,
+    home_zone: Option<String>,
+}
+
+impl Shape {
+    fn of(request: &Request) -> Self {
+        Self {
+            amounts: request.amounts.clone(),
+            zone: request.zone.clone(),
+            required_traits: request.required_traits.clone(),
+            forbidden_traits: request.forbidden_traits.clone(),
+            member_of: request.member_of.clone(),
+            forbidden_aggregates: request.forbidden_aggregates.clone(),
+            home_zone: request.home_zone.clone(),
+        }
+    }
+
+    pub(super) fn is(&self, request: &Request) -> bool {
+        self.amounts == request.amounts
+            && self.zone == request.zone
+            && self.required_traits == request.required_traits
+            && self.forbidden_traits == request.forbidden_traits
+            && self.member_of == request.member_of
+            && self.forbidden_aggregates == request.forbidden_aggregates
+            && self.home_zone == request.home_zone
+    }
+}
+
+/// The same for all requests of a class, on every machine.
+pub fn class_hash(request: &Request) -> u64 {
+    let mut hash = StableHash::default();
+    let names = |hash: &mut StableHash, names: &NameSet| {
+        hash.number(names.len() as u64);
+        names.iter().for_each(|name| hash.bytes(name.as_bytes()));
+    };
+    for (class, amount) in &request.amounts {
+        hash.bytes(class.as_bytes());
+        hash.number(*amount as u64);
+    }
+    hash.bytes(request.zone.as_deref().unwrap_or("\0").as_bytes());
+    names(&mut hash, &request.required_traits);
+    names(&mut hash, &request.forbidden_traits);
+    hash.number(request.member_of.len() as u64);
+    request.member_of.iter().for_each(|any| names(&mut hash, any));
+    names(&mut hash, &request.forbidden_aggregates);
+    hash.bytes(request.home_zone.as_deref().unwrap_or("\0").as_bytes());
+    hash.finish()
+}
+
+pub(super) struct Class {
+    pub(super) shape: Shape,
+    pub(super) hash: u64,
+    /// When it was last asked about.
+    pub(super) used: u64,
+    /// Per class asked for, with an amount above 0; `None` when no host can ever fit.
+    wants: Option<Vec<(usize, i64)>>,
+    /// Whether some inventory asked for is given out in units.
+    units: bool,
+    want: Vec<f64>,
+    pub(super) parts: Vec<Part>,
+    /// Per cell, its part; `u32::MAX` for none.
+    part_of: Vec<u32>,
+    /// Per place, when the cells alone do not tell who may be chosen.
+    may: Option<Vec<bool>>,
+}
+
+impl Class {
+    pub(super) fn new(request: &Request, hash: u64, fleet: &Fleet, cells: &Cells) -> Self {
+        let wants = wants(request, fleet);
+        let shape = Shape::of(request);
+        let may: Vec<bool> = fleet
+            .hosts
+            .iter()
+            .map(|host| {
+                shape.zone.as_ref().is_none_or(|zone| *zone == host.zone)
+                    && shape.required_traits.is_subset(&host.traits)
+                    && shape.forbidden_traits.is_disjoint(&host.traits)
+                    && !shape.member_of.iter().any(|any| any.is_disjoint(&host.aggregates))
+                    && shape.forbidden_aggregates.is_disjoint(&host.aggregates)
+            })
+            .collect();
+        let (mut parts, mut part_of, mut whole) = (Vec::new(), Vec::with_capacity(cells.cells.len()), true);
+        for (number, cell) in cells.cells.iter().enumerate() {
+            let allowed = cell.rows.iter().filter(|place| may[**place as usize]).count();
+            if wants.is_none() || allowed == 0 {
+                part_of.push(u32::MAX);
+                continue;
+            }
+            whole &= allowed == cell.rows.len();
+            part_of.push(index(parts.len()));
+            parts.push(Part::new(index(number), cell.rows.len()));
+        }
+        let units = |(class, _): &(usize, i64)| !fleet.resources[*class].units.is_empty();
+        Self {
+            hash,
+            used: 0,
+            units: wants.iter().flatten().any(units),
+            wants,
+            want: fleet
+                .resources
+                .iter()
+                .map(|column| shape.amounts.get(&column.class).copied().unwrap_or(0) as f64)
+                .collect(),
+            shape,
+            parts,
+            part_of,
+            may: (!whole).then_some(may),
+        }
+    }
+
+    /// The part and position of a host, when the class looks at it at all.
+    pub(super) fn at(&self, cells: &Cells, place: usize) -> Option<(usize, u32)> {
+        let (cell, position) = cells.at(place);
+        let part = self.part_of[cell as usize];
+        (part != u32::MAX).then_some((part as usize, position))
+    }
+
+    fn fits(&self, fleet: &Fleet, rows: &Rows, place: usize) -> bool {
+        let Some(wants) = &self.wants else { return false };
+        rows.fits(place, wants)
+            && self.may.as_ref().is_none_or(|may| may[place])
+            && !(self.units
+                && wants.iter().any(|(class, want)| !fleet.resources[*class].units_of(place).allow(*want)))
+    }
+
+    /// Brings every score up to date, asking the scorer about the rows that changed. On a fault nothing is
+    /// kept, and the same rows are asked about again next time.
+    pub(super) fn refresh(
+        &mut self,
+        fleet: &Fleet,
+        rows: &Rows,
+        cells: &mut Cells,
+        names: &Arc<Names>,
+        scratch: &mut Scratch,
+        scorer: &mut dyn Scorer,
+    ) -> Result<(), String> {
+        scratch.clear();
+        for number in 0..self.parts.len() {
+            self.stale(number, fleet, rows, cells, scratch);
+        }
+        if scratch.touched.is_empty() {
+            return Ok(());
+        }
+        self.ask(fleet, rows, names, scratch, scorer)?;
+        let mut asked = scratch.asked.iter().zip(&scratch.scores).peekable();
+        for (number, until) in &scratch.touched {
+            let part = &mut self.parts[*number];
+            let mine = std::iter::from_fn(|| asked.next_if(|((part, _, _), _)| part == number));
+            let mine =
+                mine.map(|((_, position, _), score)| (*position, if *score == NO { VETO } else { *score }));
+            if part.seen.is_none() {
+                part.fill(mine);
+            } else {
+                mine.for_each(|(position, score)| _ = part.set(position, score));
+            }
+            part.seen = Some(*until);
+        }
+        for (number, position) in &scratch.gone {
+            self.parts[*number].set(*position, NO);
+        }
+        Ok(())
+    }
+
+    /// Finds the rows of a part that may have another score than it knows.
+    fn stale(&mut self, number: usize, fleet: &Fleet, rows: &Rows, cells: &mut Cells, scratch: &mut Scratch) {
+        let stamp = cells.stamp();
+        let cell = &mut cells.cells[self.parts[number].cell as usize];
+        let next = cell.log.next();
+        if self.parts[number].seen == Some(next) {
+            return;
+        }
+        let since = self.parts[number].seen.and_then(|seen| cell.log.since(seen));
+        if since.is_none() {
+            self.parts[number].seen = None;
+        }
+        let whole = since.is_none();
+        let this = &*self;
+        let mut visit = |position: u32| {
+            let place = cell.rows[position as usize];
+            if this.fits(fleet, rows, place as usize) {
+                scratch.asked.push((number, position, place));
+            } else if !whole {
+                scratch.gone.push((number, position));
+            }
+        };
+        match since {
+            None => (0..index(cell.rows.len())).for_each(visit),
+            Some(since) => {
+                for position in since {
+                    if std::mem::replace(&mut cell.stamps[position as usize], stamp) != stamp {
+                        visit(position);
+                    }
+                }
+            }
+        }
+        scratch.touched.push((number, next));
+    }
+
+    fn ask(
+        &self,
+        fleet: &Fleet,
+        rows: &Rows,
+        names: &Arc<Names>,
+        scratch: &mut Scratch,
+        scorer: &mut dyn Scorer,
+    ) -> Result<(), String> {
+        scratch.scores.clear();
+        if scratch.asked.is_empty() {
+            return Ok(());
+        }
+        let count = scratch.asked.len();
+        let columns = &mut scratch.columns;
+        if !Arc::ptr_eq(&columns.names, names) {
+            columns.names = Arc::clone(names);
+        }
+        columns.want.clone_from(&self.want);
+        columns.hosts.clear();
+        columns.hosts.extend(scratch.asked.iter().map(|(_, _, place)| *place));
+        columns.capacity.resize(names.resources.len() * count, 0.0);
+        columns.used.resize(names.resources.len() * count, 0.0);
+        for (row, (_, _, place)) in scratch.asked.iter().enumerate() {
+            rows.gather(*place as usize, row, count, &mut columns.capacity, &mut columns.used);
+        }
+        self.signals(fleet, columns);
+        scratch.scores = checked(columns, scorer)?;
+        Ok(())
+    }
+
+    /// What a class knows of signals: those of groups are laid over later.
+    fn signals(&self, fleet: &Fleet, columns: &mut Columns) {
+        columns.signals.clear();
+        if self.shape.home_zone.is_none() && fleet.signals.is_empty() {
+            return;
+        }
+        let rows = columns.hosts.len();
+        columns.signals.resize((OWN_SIGNALS.len() - 1) * rows, 0.0);
+        let home = self.shape.home_zone.as_deref();
+        let zone = |place: &u32| fleet.hosts[*place as usize].zone.as_str();
+        columns.signals.extend(columns.hosts.iter().map(|p| if home == Some(zone(p)) { 1.0 } else { 0.0 }));
+        for column in &fleet.signals {
+            columns.signals.extend(columns.hosts.iter().map(|place| column.values[*place as usize]));
+        }
+        if columns.signals.iter().all(|value| *value == 0.0) {
+            columns.signals.clear();
+        }
+    }
+}
+
+/// Buffers that decisions share.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Part, position, place.
+    asked: Vec<(usize, u32, u32)>,
+    gone: Vec<(usize, u32)>,
+    touched: Vec<(usize, u64)>,
+    columns: Columns,
+    scores: Vec<f32>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.asked.clear();
+        self.gone.clear();
+        self.touched.clear();
+        self.scores.clear();
+    }
+}
+
+fn wants(request: &Request, fleet: &Fleet) -> Option<Vec<(usize, i64)>> {
+    let asked = request.amounts.iter().filter(|(_, want)| **want != 0);
+    asked
+        .map(|(name, want)| {
+            let class = fleet.resources.iter().position(|column| column.class == *name)?;
+            (*want > 0).then_some((class, *want))
+        })
+        .collect()
+}
