@@ -586,9 +586,29 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
     assert_eq!(boot.spec.properties["os_command_line"], "quiet");
     assert!(cloud.app().blobs.path(&boot.spec.blob.digest).is_file());
 
+    // Whatever of it is deleted before the server is written, the server is not.
+    let contents = boot.contents.clone();
+    assert_eq!(contents.len(), 2, "disk and kernel");
+    let pin = async || {
+        let contents = contents.clone();
+        let pinned = cloud.app().store.write("test.pin", move |c| {
+            let contents = contents.clone();
+            Box::pin(async move { canopy_app::image::pin(c, &contents).await })
+        });
+        pinned.await
+    };
+    pin().await.unwrap();
+    let second = create(&tenant, json!({"disk_format": "aki", "container_format": "aki"})).await;
+    assert_eq!(upload(&tenant, &second, "kernel").await.status, 204);
+    assert_eq!(tenant.delete(&format!("/image/v2/images/{kernel}")).await.status, 204);
+    assert_eq!(pin().await.unwrap_err().code, "image.gone", "the kernel's bytes may be collected");
+    let change = json!([{"op": "replace", "path": "/kernel_id", "value": second}]);
+    assert_eq!(patch(&tenant, &disk, change).await.status, 200);
+    resolve(&tenant, &disk).await.unwrap();
+
     let absent = resolve(&other, "5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11").await.unwrap_err();
     assert_eq!(resolve(&other, &disk).await.unwrap_err().message, absent.message);
-    assert!(resolve(&tenant, &kernel).await.unwrap_err().message.contains("cannot boot"));
+    assert!(resolve(&tenant, &second).await.unwrap_err().message.contains("cannot boot"));
     let stolen = patch(&tenant, &disk, json!([{"op": "add", "path": "/ramdisk_id", "value": foreign}])).await;
     assert_eq!(stolen.status, 200);
     assert_eq!(

@@ -673,6 +673,12 @@ async fn a_server_brings_its_ports_and_takes_them() {
             shown["addresses"]["net"].as_array().unwrap().iter().filter_map(|a| a["addr"].as_str()).collect();
         ips.sort_unstable();
         assert_eq!(ips, ["10.0.0.40", "10.0.0.41"]);
+        let own_ips = format!("/compute/v2.1/servers/{server}/ips");
+        let all = one.get(&own_ips).await;
+        let on_net = all.json["addresses"]["net"].clone();
+        assert!(on_net.as_array().unwrap().contains(&json!({"addr": "10.0.0.40", "version": 4})), "{all:?}");
+        assert_eq!(one.get(&format!("{own_ips}/net")).await.json, json!({ "net": on_net }));
+        assert_eq!(one.get(&format!("{own_ips}/other")).await.status, 404);
 
         let ports = one.get(&format!("{V2}/ports?device_id={server}")).await;
         let ports = ports.json["ports"].as_array().unwrap().clone();

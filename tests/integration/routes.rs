@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 const NO_ACTION: &[(&str, &str)] = &[
     ("POST /identity/v3/auth/tokens", "logging in: there is nobody yet to ask a policy about"),
     ("GET /identity/v3/auth/catalog", "shows the same to every token"),
+    ("GET /identity/v3/regions", "shows the same to every token"),
+    ("GET /identity/v3/regions/{region_id}", "shows the same to every token"),
     ("GET /identity/v3/auth/projects", "shows the caller's own projects"),
     ("GET /identity/v3/auth/domains", "shows the caller's own domains"),
     ("GET /identity/v3/auth/system", "shows the caller's own reach"),
@@ -158,6 +160,8 @@ async fn discovery_is_anonymous_and_links_follow_the_host_header() {
         ("/identity/v3/", 200),
         ("/compute", 200),
         ("/compute/", 200),
+        ("/compute/v2", 200),
+        ("/compute/v2/", 200),
         ("/compute/v2.1", 200),
         ("/compute/v2.1/", 200),
         ("/image", 300),

@@ -283,6 +283,9 @@ async fn bad_bodies_are_refused_with_novas_shape_and_leave_nothing() {
         with(&|s| s["availability_zone"] = json!("nowhere")),
         with(&|s| s["security_groups"] = json!([{"name": "web"}])),
         with(&|s| s["description"] = json!("x".repeat(256))),
+        with(&|s| s["accessIPv4"] = json!("fd00::1")),
+        with(&|s| s["accessIPv6"] = json!("10.0.0.1")),
+        with(&|s| s["accessIPv4"] = json!("10.0.0.256")),
     ];
     for body in bad {
         let answer = compute.post("/compute/v2.1/servers", &body).await;
@@ -310,6 +313,51 @@ async fn bad_bodies_are_refused_with_novas_shape_and_leave_nothing() {
     assert_eq!(compute.send(form).await.status, 415);
     assert_eq!(tenant.get("/compute/v2.1/servers").await.json["servers"], json!([]));
     assert!(counted(&cloud).await.0.iter().all(|(_, used)| *used == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_addresses_are_kept_as_given_and_shown() {
+    for engine in engines() {
+        let cloud = Cloud::start_on(engine).await;
+        let (tenant, flavor, image) = ready(&cloud).await;
+        let mut body = server("web", &flavor, &image);
+        body["server"]["accessIPv4"] = json!("1.1.1.1");
+        body["server"]["accessIPv6"] = json!("0000:0000:0000:0000:0000:babe:220.12.22.2");
+        let id = boot(&tenant, &body).await;
+        let shown = until_status(&tenant, &id, "ACTIVE").await;
+        assert_eq!(
+            (&shown["accessIPv4"], &shown["accessIPv6"]),
+            (&json!("1.1.1.1"), &json!("::babe:dc0c:1602"))
+        );
+        let plain = boot(&tenant, &server("plain", &flavor, &image)).await;
+        let shown = show(&tenant, &plain).await;
+        assert_eq!((&shown["accessIPv4"], &shown["accessIPv6"]), (&json!(""), &json!("")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_version_has_no_microversions_and_ignores_what_it_does_not_know() {
+    let cloud = Cloud::start().await;
+    let (tenant, flavor, image) = ready(&cloud).await;
+    let versions = cloud.anonymous().get("/compute/").await.json["versions"].clone();
+    assert_eq!((&versions[0]["id"], &versions[1]["id"]), (&json!("v2.0"), &json!("v2.1")));
+    let mut body = server("old", &flavor, &image);
+    body["server"]["networks"] = json!([]);
+    body["server"]["no_such_thing"] = json!({"a": 1});
+    assert_eq!(tenant.post("/compute/v2.1/servers", &body).await.status, 400);
+    let client = tenant.at("2.37");
+    let made = client.post("/compute/v2/servers", &body).await;
+    assert_eq!(made.status, 202, "{made:?}");
+    let id = made.text_at("/server/id").to_owned();
+    let shown = client.get(&format!("/compute/v2/servers/{id}")).await;
+    assert!(shown.json["server"].get("description").is_none(), "{shown:?}");
+    for name in ["openstack-api-version", "x-openstack-nova-api-version"] {
+        assert_eq!(shown.header(name), None, "{shown:?}");
+    }
+    body["server"]["name"] = json!(7);
+    assert_eq!(client.post("/compute/v2/servers", &body).await.status, 400, "wrong is still wrong");
+    assert_eq!(client.get("/compute/v2/no-such-thing").await.status, 404);
+    assert_eq!(cloud.anonymous().get("/compute/v2/servers").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,9 @@ pub const MAX_JSON: usize = 1 << 20;
 const MAX_DRAINED: usize = 16 << 20;
 /// For a whole JSON body to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Compute's first version: the same resources, without microversions, and with what a body does not need
+/// to hold ignored instead of refused.
+const LEGACY: &str = "/compute/v2/";
 /// Requests in work at once.
 const IN_FLIGHT: usize = 512;
 
@@ -83,6 +86,9 @@ pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
         if !path.ends_with('/') && !path.ends_with('}') {
             router = router.route(&format!("{path}/"), handler.clone());
         }
+        if let Some(rest) = path.strip_prefix("/compute/v2.1/") {
+            router = router.route(&format!("{LEGACY}{rest}"), handler.clone());
+        }
         router = router.route(&path, handler);
     }
     router.fallback(move |request: Request| {
@@ -117,7 +123,7 @@ async fn serve(
         method = %method,
         path = path,
     );
-    let mut version = version_floor(service);
+    let mut version = version_floor(service).filter(|_| !path.starts_with(LEGACY));
     let outcome = {
         let work = handle(&shared, entries.as_deref(), params, request, &request_id, &mut version);
         AssertUnwindSafe(work.instrument(span.clone()))
@@ -157,7 +163,8 @@ async fn handle(
         let legacy = parts.headers.get("x-openstack-nova-api-version").and_then(|h| h.to_str().ok());
         *version = Some(version::negotiate(version::COMPUTE, &standard, legacy)?);
     }
-    let asked = version.unwrap_or(v(0, 0));
+    let legacy = parts.uri.path().starts_with(LEGACY);
+    let asked = version.unwrap_or(if legacy { version::COMPUTE.min } else { v(0, 0) });
     let entries =
         entries.ok_or_else(|| Error::not_found("api.no_route", "The resource could not be found."))?;
     let method = if parts.method == Method::HEAD
@@ -185,7 +192,7 @@ async fn handle(
     }
     // Every route of one path and method agrees on who may call.
     let ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
-    let (json, stream) = match candidates[0].route.body {
+    let (mut json, stream) = match candidates[0].route.body {
         Body::None => (serde_json::Value::Null, None),
         Body::Stream => (serde_json::Value::Null, Some(body)),
         Body::Json(_) => (read_json(&parts.headers, body).await?, None),
@@ -194,6 +201,9 @@ async fn handle(
         candidates = vec![by_key(&candidates, &json)?];
     }
     let entry = candidates[0];
+    if legacy {
+        entry.schemas.relax(asked, &mut json);
+    }
     entry.schemas.check(asked, &json)?;
     let query = parse_query(parts.uri.query().unwrap_or_default())?;
     let req = Req {

@@ -6,7 +6,11 @@ use crate::route::Schema;
 use crate::version::Microversion;
 use canopy_types::{Error, Result};
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Value, json};
+
+/// Depth of objects with unknown properties that are taken out rather than refused.
+const MAX_RELAXED: usize = 8;
 
 /// The compiled schemas of one route, oldest first.
 pub struct Compiled(Vec<(Microversion, Validator)>);
@@ -22,6 +26,31 @@ impl Compiled {
                 })
                 .collect(),
         )
+    }
+
+    /// Takes out of `body` what `version` does not know, as nova does for clients of its first version.
+    pub fn relax(&self, version: Microversion, body: &mut Value) {
+        let Some((_, validator)) = self.0.iter().rev().find(|(from, _)| *from <= version) else { return };
+        // Each round takes something out of at least one object.
+        for _ in 0..MAX_RELAXED {
+            let unknown: Vec<(String, Vec<String>)> = validator
+                .iter_errors(body)
+                .filter_map(|error| match error.kind() {
+                    ValidationErrorKind::AdditionalProperties { unexpected } => {
+                        Some((error.instance_path().to_string(), unexpected.clone()))
+                    }
+                    _ => None,
+                })
+                .collect();
+            if unknown.is_empty() {
+                return;
+            }
+            for (path, names) in unknown {
+                if let Some(object) = body.pointer_mut(&path).and_then(Value::as_object_mut) {
+                    object.retain(|name, _| !names.contains(name));
+                }
+            }
+        }
     }
 
     /// Checks `body` as `version` wants it.
@@ -94,6 +123,17 @@ mod tests {
             );
             assert!(error.message.len() < 400);
         }
+    }
+
+    #[test]
+    fn what_is_unknown_can_be_taken_out_and_what_is_wrong_stays_wrong() {
+        let compiled = Compiled::new(&[(v(2, 1), || {
+            object(json!({"server": schema(), "n": {"type": "integer"}}), &[])
+        })]);
+        let mut body = json!({"server": {"name": "a", "x": {"deep": 1}}, "y": 1, "n": "wrong"});
+        compiled.relax(v(2, 1), &mut body);
+        assert_eq!(body, json!({"server": {"name": "a"}, "n": "wrong"}));
+        assert!(compiled.check(v(2, 1), &body).is_err());
     }
 
     #[test]

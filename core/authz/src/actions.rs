@@ -17,6 +17,9 @@ pub mod identity {
         TOKENS_REVOKE = "identity:tokens:revoke" on "Token";
         DOMAINS_LIST = "identity:domains:list" on "Domain";
         DOMAINS_SHOW = "identity:domains:show" on "Domain";
+        DOMAINS_CREATE = "identity:domains:create" on "Domain";
+        DOMAINS_UPDATE = "identity:domains:update" on "Domain";
+        DOMAINS_DELETE = "identity:domains:delete" on "Domain";
         PROJECTS_LIST = "identity:projects:list" on "Project";
         PROJECTS_SHOW = "identity:projects:show" on "Project";
         PROJECTS_CREATE = "identity:projects:create" on "Project";
@@ -31,6 +34,13 @@ pub mod identity {
         USERS_LIST_PROJECTS = "identity:users:list_projects" on "Account";
         ROLES_LIST = "identity:roles:list" on "Role";
         ROLES_SHOW = "identity:roles:show" on "Role";
+        ROLES_CREATE = "identity:roles:create" on "Role";
+        ROLES_UPDATE = "identity:roles:update" on "Role";
+        ROLES_DELETE = "identity:roles:delete" on "Role";
+        SERVICES_LIST = "identity:services:list" on "Cloud";
+        SERVICES_SHOW = "identity:services:show" on "Cloud";
+        ENDPOINTS_LIST = "identity:endpoints:list" on "Cloud";
+        ENDPOINTS_SHOW = "identity:endpoints:show" on "Cloud";
         GRANTS_LIST = "identity:grants:list" on "Project";
         GRANTS_ADD = "identity:grants:add" on "Project";
         GRANTS_REMOVE = "identity:grants:remove" on "Project";

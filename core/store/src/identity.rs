@@ -5,8 +5,10 @@
 //! that one row to know when their in-memory view is old.
 
 pub mod directory;
+pub mod domains;
 pub mod grants;
 pub mod projects;
+pub mod roles;
 pub mod tokens;
 pub mod users;
 

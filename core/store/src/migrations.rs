@@ -7,8 +7,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 1] =
-    [(1, "first light", include_str!("../migrations/0001_first_light.sql"))];
+const FILES: [(i64, &str, &str); 2] = [
+    (1, "first light", include_str!("../migrations/0001_first_light.sql")),
+    (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
+];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.
 pub async fn migrate(pool: &AnyPool) -> Result<()> {

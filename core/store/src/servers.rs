@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The flavor as it was when the server was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub struct ServerRow {
     pub user_data: Option<String>,
     pub config_drive: bool,
     pub metadata: BTreeMap<String, String>,
+    /// Where the client says the server can be reached.
+    pub access_ip_v4: Option<Ipv4Addr>,
+    pub access_ip_v6: Option<Ipv6Addr>,
     pub availability_zone: String,
     pub reservation_id: String,
     pub launch_index: i64,
@@ -96,9 +100,9 @@ pub async fn insert(conn: &mut Conn, server: &ServerRow) -> Result<()> {
         "INSERT INTO servers (id, number, project_id, user_id, name, hostname, description, flavor, image_id, image, \
          key_name, keys, user_data, config_drive, metadata, availability_zone, reservation_id, launch_index, \
          request_id, decision_id, host_id, power_on, power_n, deleting, refused, phase, observed_n, \
-         observed_generation, fault, status, created_at, updated_at, launched_at, deleted_at) \
+         observed_generation, fault, status, created_at, updated_at, launched_at, deleted_at, access_ip_v4, access_ip_v6) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-         $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)",
+         $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)",
     )
     .bind(server.id.to_string())
     .bind(server.number)
@@ -134,6 +138,8 @@ pub async fn insert(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     .bind(server.updated_at.0)
     .bind(server.launched_at.map(|t| t.0))
     .bind(server.deleted_at.map(|t| t.0))
+    .bind(server.access_ip_v4.map(|ip| ip.to_string()))
+    .bind(server.access_ip_v6.map(|ip| ip.to_string()))
     .execute(conn)
     .await
     .map_err(db)?;
@@ -383,6 +389,8 @@ fn server(row: &AnyRow) -> Result<ServerRow> {
         user_data: row.text_opt("user_data")?,
         config_drive: row.flag("config_drive")?,
         metadata: row.json("metadata")?,
+        access_ip_v4: row.parsed_opt("access_ip_v4")?,
+        access_ip_v6: row.parsed_opt("access_ip_v6")?,
         availability_zone: row.text("availability_zone")?,
         reservation_id: row.text("reservation_id")?,
         launch_index: row.int("launch_index")?,

@@ -10,10 +10,22 @@ use serde_json::{Value, json};
 pub fn routes() -> Vec<Route> {
     let get =
         |path, handler| Route::new(Service::Compute, Method::GET, path, "API versions", handler).public();
-    vec![get("", handler!(all)), get("/v2.1", handler!(one))]
+    vec![get("", handler!(all)), get("/v2", handler!(legacy)), get("/v2.1", handler!(current))]
 }
 
-fn entry(req: &Req) -> Value {
+/// The first version, which has no microversions.
+fn legacy_entry(req: &Req) -> Value {
+    json!({
+        "id": "v2.0",
+        "status": "SUPPORTED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": format!("{}/compute/v2/", req.base)}],
+    })
+}
+
+fn current_entry(req: &Req) -> Value {
     json!({
         "id": "v2.1",
         "status": "CURRENT",
@@ -25,15 +37,22 @@ fn entry(req: &Req) -> Value {
 }
 
 async fn all(req: Req) -> Result<Reply> {
-    Reply::json(200, &json!({"versions": [entry(&req)]}))
+    Reply::json(200, &json!({"versions": [legacy_entry(&req), current_entry(&req)]}))
 }
 
-async fn one(req: Req) -> Result<Reply> {
-    let mut version = entry(&req);
-    version["media-types"] =
-        json!([{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]);
-    if let Some(links) = version["links"].as_array_mut() {
+async fn legacy(req: Req) -> Result<Reply> {
+    Reply::json(200, &json!({"version": detailed(legacy_entry(&req), "2")}))
+}
+
+async fn current(req: Req) -> Result<Reply> {
+    Reply::json(200, &json!({"version": detailed(current_entry(&req), "2.1")}))
+}
+
+fn detailed(mut entry: Value, number: &str) -> Value {
+    let media = format!("application/vnd.openstack.compute+json;version={number}");
+    entry["media-types"] = json!([{"base": "application/json", "type": media}]);
+    if let Some(links) = entry["links"].as_array_mut() {
         links.push(json!({"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/"}));
     }
-    Reply::json(200, &json!({ "version": version }))
+    entry
 }

@@ -4,10 +4,12 @@ mod assignments;
 mod auth;
 mod body;
 mod discovery;
+mod domains;
 mod projects;
 mod render;
 mod roles;
 mod schemas;
+mod services;
 mod users;
 
 use crate::handler;
@@ -40,7 +42,10 @@ fn delete(path: &'static str, summary: &'static str, handler: crate::route::Hand
 }
 
 pub fn routes() -> Vec<Route> {
-    [token_routes(), resource_routes(), grant_routes()].into_iter().flatten().collect()
+    [token_routes(), catalog_routes(), domain_routes(), resource_routes(), grant_routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn token_routes() -> Vec<Route> {
@@ -64,12 +69,45 @@ fn token_routes() -> Vec<Route> {
     ]
 }
 
-fn resource_routes() -> Vec<Route> {
+fn catalog_routes() -> Vec<Route> {
     vec![
-        get("/v3/domains", "List domains", handler!(roles::domains)).action(act::DOMAINS_LIST),
-        get("/v3/domains/{domain_id}", "Show a domain", handler!(roles::domain))
+        get("/v3/services", "List the services of the catalog", handler!(services::list))
+            .action(act::SERVICES_LIST),
+        get("/v3/services/{service_id}", "Show a service of the catalog", handler!(services::show))
+            .action(act::SERVICES_SHOW)
+            .answers(&[200], &[404]),
+        get("/v3/endpoints", "List the endpoints of the catalog", handler!(services::endpoints))
+            .action(act::ENDPOINTS_LIST),
+        get("/v3/endpoints/{endpoint_id}", "Show an endpoint of the catalog", handler!(services::endpoint))
+            .action(act::ENDPOINTS_SHOW)
+            .answers(&[200], &[404]),
+        get("/v3/regions", "List regions", handler!(services::regions)),
+        get("/v3/regions/{region_id}", "Show a region", handler!(services::region)).answers(&[200], &[404]),
+    ]
+}
+
+fn domain_routes() -> Vec<Route> {
+    vec![
+        get("/v3/domains", "List domains", handler!(domains::list)).action(act::DOMAINS_LIST),
+        post("/v3/domains", "Create a domain", handler!(domains::create))
+            .action(act::DOMAINS_CREATE)
+            .json(&[(ANY, schemas::domain_create)])
+            .answers(&[201], &[409]),
+        get("/v3/domains/{domain_id}", "Show a domain", handler!(domains::show))
             .action(act::DOMAINS_SHOW)
             .answers(&[200], &[404]),
+        patch("/v3/domains/{domain_id}", "Change a domain", handler!(domains::update))
+            .action(act::DOMAINS_UPDATE)
+            .json(&[(ANY, schemas::domain_update)])
+            .answers(&[200], &[404, 409]),
+        delete("/v3/domains/{domain_id}", "Delete a disabled domain", handler!(domains::delete))
+            .action(act::DOMAINS_DELETE)
+            .answers(&[204], &[404, 409]),
+    ]
+}
+
+fn resource_routes() -> Vec<Route> {
+    vec![
         get("/v3/projects", "List projects", handler!(projects::list)).action(act::PROJECTS_LIST),
         post("/v3/projects", "Create a project", handler!(projects::create))
             .action(act::PROJECTS_CREATE)
@@ -109,6 +147,15 @@ fn resource_routes() -> Vec<Route> {
         get("/v3/roles/{role_id}", "Show a role", handler!(roles::role))
             .action(act::ROLES_SHOW)
             .answers(&[200], &[404]),
+        post("/v3/roles", "Create a role", handler!(roles::create))
+            .action(act::ROLES_CREATE)
+            .json(&[(ANY, schemas::role_create)])
+            .answers(&[201], &[409]),
+        patch("/v3/roles/{role_id}", "Change a role", handler!(roles::update))
+            .action(act::ROLES_UPDATE)
+            .json(&[(ANY, schemas::role_update)])
+            .answers(&[200], &[404, 409]),
+        delete("/v3/roles/{role_id}", "Delete a role", handler!(roles::delete)).action(act::ROLES_DELETE),
         get("/v3/role_assignments", "List role assignments", handler!(assignments::list))
             .action(act::ROLE_ASSIGNMENTS_LIST),
     ]

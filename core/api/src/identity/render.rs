@@ -5,7 +5,7 @@ use canopy_app::identity::catalog::Service;
 use canopy_app::identity::{Domain, Granted, Place, Project, Role, Token, User};
 use serde_json::{Map, Value, json};
 
-fn link(base: &str, path: &str) -> String {
+pub fn link(base: &str, path: &str) -> String {
     format!("{base}/identity/v3/{path}")
 }
 
@@ -46,9 +46,10 @@ pub fn user(base: &str, user: &User) -> Value {
 
 pub fn role(base: &str, role: &Role) -> Value {
     let description = (!role.description.is_empty()).then_some(&role.description);
+    let options = if canopy_app::identity::immutable(role) { json!({"immutable": true}) } else { json!({}) };
     json!({
-        "id": role.id, "name": role.name, "domain_id": null, "description": description, "options": {},
-        "links": {"self": link(base, &format!("roles/{}", role.id))},
+        "id": role.id, "name": role.name, "domain_id": null, "description": description,
+        "options": options, "links": {"self": link(base, &format!("roles/{}", role.id))},
     })
 }
 

@@ -1,26 +1,10 @@
-//! Domains, roles, and who holds which role where.
+//! Roles, and who holds which role where.
 
-use super::render;
+use super::{body, render};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, Assignment, Reach};
+use canopy_app::identity::{self, Assignment, Reach, RoleChange};
 use canopy_types::Result;
 use serde_json::json;
-
-pub async fn domains(req: Req) -> Result<Reply> {
-    let mut domains = identity::domains(&req.app, req.ctx()?).await?;
-    let enabled = req.query.flag("enabled")?;
-    domains.retain(|domain| {
-        req.query.get("name").is_none_or(|name| name == domain.name)
-            && enabled.is_none_or(|on| on == domain.enabled)
-    });
-    let items = domains.iter().map(|domain| render::domain(&req.base, domain)).collect();
-    Reply::json(200, &render::list(&req, "domains", items, None))
-}
-
-pub async fn domain(req: Req) -> Result<Reply> {
-    let domain = identity::domain(&req.app, req.ctx()?, req.param("domain_id")).await?;
-    Reply::json(200, &json!({"domain": render::domain(&req.base, &domain)}))
-}
 
 pub async fn roles(req: Req) -> Result<Reply> {
     let mut roles = identity::roles(&req.app, req.ctx()?).await?;
@@ -34,6 +18,28 @@ pub async fn roles(req: Req) -> Result<Reply> {
 pub async fn role(req: Req) -> Result<Reply> {
     let role = identity::role(&req.app, req.ctx()?, req.param("role_id")).await?;
     Reply::json(200, &json!({"role": render::role(&req.base, &role)}))
+}
+
+pub async fn create(req: Req) -> Result<Reply> {
+    let asked = &req.json["role"];
+    let text = |name: &str| body::text(asked, name).unwrap_or_default();
+    let role = identity::create_role(&req.app, req.ctx()?, text("name"), text("description")).await?;
+    Reply::json(201, &json!({"role": render::role(&req.base, &role)}))
+}
+
+pub async fn update(req: Req) -> Result<Reply> {
+    let asked = &req.json["role"];
+    let change = RoleChange {
+        name: body::text(asked, "name"),
+        description: asked.get("description").map(|text| text.as_str().unwrap_or_default().to_owned()),
+    };
+    let role = identity::update_role(&req.app, req.ctx()?, req.param("role_id"), change).await?;
+    Reply::json(200, &json!({"role": render::role(&req.base, &role)}))
+}
+
+pub async fn delete(req: Req) -> Result<Reply> {
+    identity::delete_role(&req.app, req.ctx()?, req.param("role_id")).await?;
+    Ok(Reply::empty(204))
 }
 
 /// Where the path says.

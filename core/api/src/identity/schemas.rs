@@ -82,9 +82,49 @@ pub fn project_create() -> Value {
 }
 
 pub fn project_update() -> Value {
-    let mut project = object(project_fields(), &[]);
-    project["minProperties"] = json!(1);
-    object(json!({"project": project}), &["project"])
+    update_of("project", object(project_fields(), &[]))
+}
+
+/// `body`, of which one field at least is given.
+fn update_of(name: &str, mut body: Value) -> Value {
+    body["minProperties"] = json!(1);
+    object(json!({ name: body }), &[name])
+}
+
+fn domain_fields() -> Value {
+    json!({
+        "name": name(64),
+        "description": nullable(text(65_535)),
+        "enabled": {"type": "boolean"},
+        "tags": {"type": "array", "maxItems": 0},
+        "options": options(),
+    })
+}
+
+pub fn domain_create() -> Value {
+    object(json!({"domain": object(domain_fields(), &["name"])}), &["domain"])
+}
+
+pub fn domain_update() -> Value {
+    update_of("domain", object(domain_fields(), &[]))
+}
+
+fn role_fields() -> Value {
+    json!({
+        "name": name(255),
+        "description": nullable(text(65_535)),
+        // All roles are global.
+        "domain_id": {"type": "null"},
+        "options": options(),
+    })
+}
+
+pub fn role_create() -> Value {
+    object(json!({"role": object(role_fields(), &["name"])}), &["role"])
+}
+
+pub fn role_update() -> Value {
+    update_of("role", object(role_fields(), &[]))
 }
 
 fn user_fields() -> Value {
@@ -105,9 +145,7 @@ pub fn user_create() -> Value {
 }
 
 pub fn user_update() -> Value {
-    let mut user = object(user_fields(), &[]);
-    user["minProperties"] = json!(1);
-    object(json!({"user": user}), &["user"])
+    update_of("user", object(user_fields(), &[]))
 }
 
 pub fn password_change() -> Value {

@@ -1,6 +1,9 @@
 //! The service catalog: what works, and where. Ids are digests, so they are the same on every server and
 //! after every restart without being stored.
 
+use crate::{App, Ctx, access};
+use canopy_authz::{Target, actions::identity as actions};
+use canopy_types::{Error, Result};
 use sha2::{Digest, Sha256};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,42 @@ pub fn catalog(region: &str, base: &str) -> Vec<Service> {
                 .collect(),
         })
         .collect()
+}
+
+/// The same, for who may look at it piece by piece.
+pub fn services(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<Service>> {
+    access::require(app, ctx, actions::SERVICES_LIST, &Target::default())?;
+    Ok(catalog(&app.settings.region, base))
+}
+
+pub fn service(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<Service> {
+    access::require(app, ctx, actions::SERVICES_SHOW, &Target::default().id(id))?;
+    let mut services = catalog(&app.settings.region, base).into_iter();
+    services.find(|service| service.id == id).ok_or_else(|| absent("service", id))
+}
+
+/// Each endpoint with its service.
+pub fn endpoints(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<(Service, Endpoint)>> {
+    access::require(app, ctx, actions::ENDPOINTS_LIST, &Target::default())?;
+    Ok(pairs(app, base))
+}
+
+pub fn endpoint(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<(Service, Endpoint)> {
+    access::require(app, ctx, actions::ENDPOINTS_SHOW, &Target::default().id(id))?;
+    pairs(app, base).into_iter().find(|(_, e)| e.id == id).ok_or_else(|| absent("endpoint", id))
+}
+
+fn pairs(app: &App, base: &str) -> Vec<(Service, Endpoint)> {
+    let of = |service: Service| {
+        let endpoints = service.endpoints.clone();
+        endpoints.into_iter().map(move |endpoint| (service.clone(), endpoint))
+    };
+    catalog(&app.settings.region, base).into_iter().flat_map(of).collect()
+}
+
+fn absent(what: &str, id: &str) -> Error {
+    let shown: String = id.chars().take(255).collect();
+    Error::not_found("identity.catalog_not_found", format!("Could not find {what}: {shown}."))
 }
 
 /// 32 hex digits.

@@ -1,43 +1,12 @@
-//! Domains and roles, and who holds which role where.
+//! Who holds which role where.
 
 use super::view::Place;
-use super::{lookup, projects, rows, users};
+use super::{domains, lookup, projects, roles, rows, users};
 use crate::{App, Ctx, access};
 use canopy_authz::{Action, Target, actions, roles as implied};
 use canopy_store::Conn;
 use canopy_store::identity::{Assignment, Domain, Reach, Role, User};
 use canopy_types::{Error, Result};
-
-pub(super) fn absent_domain(id: &str) -> Error {
-    Error::not_found("identity.domain_not_found", format!("Could not find domain: {id}."))
-}
-
-fn absent_role(id: &str) -> Error {
-    Error::not_found("identity.role_not_found", format!("Could not find role: {id}."))
-}
-
-pub async fn domains(app: &App, ctx: &Ctx) -> Result<Vec<Domain>> {
-    access::require(app, ctx, actions::identity::DOMAINS_LIST, &Target::default())?;
-    app.store.read(|c| Box::pin(rows::domains(c))).await
-}
-
-pub async fn domain(app: &App, ctx: &Ctx, id: &str) -> Result<Domain> {
-    let target = Target { domain_id: id.to_owned(), ..Target::default() }.id(id);
-    access::require(app, ctx, actions::identity::DOMAINS_SHOW, &target)?;
-    let domains = app.store.read(|c| Box::pin(rows::domains(c))).await?;
-    domains.into_iter().find(|domain| domain.id.as_str() == id).ok_or_else(|| absent_domain(id))
-}
-
-pub async fn roles(app: &App, ctx: &Ctx) -> Result<Vec<Role>> {
-    access::require(app, ctx, actions::identity::ROLES_LIST, &Target::default())?;
-    app.store.read(|c| Box::pin(rows::roles(c))).await
-}
-
-pub async fn role(app: &App, ctx: &Ctx, id: &str) -> Result<Role> {
-    access::require(app, ctx, actions::identity::ROLES_SHOW, &Target::default().id(id))?;
-    let roles = app.store.read(|c| Box::pin(rows::roles(c))).await?;
-    roles.into_iter().find(|role| role.id.as_str() == id).ok_or_else(|| absent_role(id))
-}
 
 /// Asks for `action` on where a grant is.
 async fn permit(app: &App, ctx: &Ctx, action: Action, reach: &Reach) -> Result<()> {
@@ -63,7 +32,7 @@ async fn check(conn: &mut Conn, user_id: &str, reach: &Reach) -> Result<()> {
         }
         Reach::Domain(id) => {
             if !projects::domain_exists(conn, id.as_str()).await? {
-                return Err(absent_domain(id.as_str()));
+                return Err(domains::absent(id.as_str()));
             }
         }
         Reach::System => {}
@@ -71,11 +40,6 @@ async fn check(conn: &mut Conn, user_id: &str, reach: &Reach) -> Result<()> {
     let missing = || users::absent(user_id);
     rows::users::get(conn, lookup(user_id).ok_or_else(missing)?).await?.ok_or_else(missing)?;
     Ok(())
-}
-
-async fn find_role(conn: &mut Conn, id: &str) -> Result<Role> {
-    let roles = rows::roles(conn).await?;
-    roles.into_iter().find(|role| role.id.as_str() == id).ok_or_else(|| absent_role(id))
 }
 
 /// Gives a role. Giving it again changes nothing.
@@ -89,7 +53,7 @@ pub async fn grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
             Box::pin(async move {
                 rows::touch(c, now, "identity.grant.add", wanted.user_id.as_str()).await?;
                 check(c, wanted.user_id.as_str(), &wanted.reach).await?;
-                find_role(c, wanted.role_id.as_str()).await?;
+                roles::find(c, wanted.role_id.as_str()).await?;
                 rows::grants::insert(c, &wanted).await
             })
         })
@@ -109,7 +73,7 @@ pub async fn revoke_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Resul
             Box::pin(async move {
                 rows::touch(c, now, "identity.grant.remove", held.user_id.as_str()).await?;
                 check(c, held.user_id.as_str(), &held.reach).await?;
-                find_role(c, held.role_id.as_str()).await?;
+                roles::find(c, held.role_id.as_str()).await?;
                 if rows::grants::delete(c, &held).await? { Ok(()) } else { Err(not_held(&held)) }
             })
         })

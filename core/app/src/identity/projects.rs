@@ -44,6 +44,16 @@ pub(super) fn taken(what: &str, name: &str, domain: &str) -> impl Fn(Error) -> E
     }
 }
 
+/// The same where a name counts in the whole cloud.
+pub(super) fn taken_everywhere(what: &str, name: &str) -> impl Fn(Error) -> Error {
+    let text =
+        format!("Conflict occurred attempting to store {what} - Duplicate entry found with name {name}.");
+    move |error| match error.code {
+        "store.duplicate" => Error::conflict("identity.duplicate", text.clone()).with_source(error),
+        _ => error,
+    }
+}
+
 /// The domain a caller's new things go to.
 pub(super) fn home(ctx: &Ctx) -> DomainId {
     match &ctx.who.scope {
@@ -139,7 +149,7 @@ async fn place(conn: &mut Conn, id: ProjectId, new: NewProject, home: DomainId) 
         _ => home,
     };
     if !domain_exists(conn, domain_id.as_str()).await? {
-        return Err(super::grants::absent_domain(domain_id.as_str()));
+        return Err(super::domains::absent(domain_id.as_str()));
     }
     let mismatch = match (&parent, &new.parent_id) {
         (Some(parent), _) => parent.domain_id != domain_id,

@@ -108,7 +108,7 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
             Box::pin(async move {
                 rows::touch(c, now, "identity.user.create", user.id.as_str()).await?;
                 if !domain_exists(c, user.domain_id.as_str()).await? {
-                    return Err(super::grants::absent_domain(user.domain_id.as_str()));
+                    return Err(super::domains::absent(user.domain_id.as_str()));
                 }
                 rows::users::insert(c, &user, hash.as_deref(), now).await.map_err(taken(
                     "user",

@@ -19,7 +19,7 @@ mod upload;
 
 pub use attributes::{CONTAINER_FORMATS, MAX_PROPERTY};
 pub use blobs::{Blobs, Found, Placed};
-pub use boot::{BootImage, resolve_for_boot};
+pub use boot::{BootImage, pin, resolve_for_boot};
 pub use collect::{Collected, GRACE_SECONDS, collect_garbage, recover};
 pub use create::create;
 pub use delete::delete;

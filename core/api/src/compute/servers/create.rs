@@ -68,12 +68,6 @@ fn parse(server: &Value) -> Result<Create> {
             ));
         }
     }
-    if ["accessIPv4", "accessIPv6"].iter().any(|key| server[key].as_str().is_some_and(|ip| !ip.is_empty())) {
-        return Err(Error::bad_request(
-            "server.access_ip",
-            "accessIPv4 and accessIPv6 are not offered; leave them out.",
-        ));
-    }
     Ok(Create {
         name: text("name").unwrap_or_default(),
         description: text("description"),
@@ -89,11 +83,27 @@ fn parse(server: &Value) -> Result<Create> {
             .flatten()
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
             .collect(),
+        access_ip_v4: address(server, "accessIPv4")?,
+        access_ip_v6: address(server, "accessIPv6")?,
         availability_zone: text("availability_zone"),
         min_count: min,
         max_count: max,
         return_reservation_id: flag(&server["return_reservation_id"]),
     })
+}
+
+/// An address of one family; absent and empty are none.
+fn address<T: std::str::FromStr>(server: &Value, key: &'static str) -> Result<Option<T>> {
+    match server[key].as_str() {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            let family = key.trim_start_matches("accessIP");
+            Error::bad_request(
+                "server.access_ip",
+                format!("Invalid input for field/attribute {key}. It is not an IP{family} address."),
+            )
+        }),
+    }
 }
 
 fn count(value: &Value) -> Option<u32> {

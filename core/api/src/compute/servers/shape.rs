@@ -37,8 +37,8 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     put("created", json!(server.created_at.seconds_z()));
     put("updated", json!(server.updated_at.seconds_z()));
     put("addresses", addresses(&listed.addresses));
-    put("accessIPv4", json!(""));
-    put("accessIPv6", json!(""));
+    put("accessIPv4", address(server.access_ip_v4));
+    put("accessIPv6", address(server.access_ip_v6));
     put("links", links(req, listed));
     put("OS-DCF:diskConfig", json!("MANUAL"));
     put("key_name", json!(server.key_name));
@@ -94,6 +94,10 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         put("tags", json!([]));
     }
     Value::Object(out)
+}
+
+fn address(ip: Option<impl ToString>) -> Value {
+    json!(ip.map(|ip| ip.to_string()).unwrap_or_default())
 }
 
 fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {

@@ -22,6 +22,7 @@ use canopy_store::{Conn, hosts, sequences, servers};
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// How often a decision is made again because its host filled up.
@@ -49,6 +50,8 @@ pub struct Create {
     pub user_data: Option<String>,
     pub config_drive: bool,
     pub metadata: BTreeMap<String, String>,
+    pub access_ip_v4: Option<Ipv4Addr>,
+    pub access_ip_v6: Option<Ipv6Addr>,
     pub availability_zone: Option<String>,
     pub min_count: u32,
     pub max_count: u32,
@@ -70,6 +73,8 @@ struct Plan {
     /// What the host is asked for.
     disk_gib: i64,
     image: Option<ImageSpec>,
+    /// The images that the guest is made from, and what was in them.
+    contents: Vec<(ImageId, String)>,
     keys: Vec<KeySpec>,
     ports: Vec<PortPlan>,
     reservation_id: String,
@@ -136,6 +141,7 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
         zone,
         project,
         disk_gib: disk_gib(&flavor, bootable.as_ref()),
+        contents: bootable.as_ref().map(|bootable| bootable.contents.clone()).unwrap_or_default(),
         image: bootable.map(|bootable| bootable.spec),
         flavor,
         keys,
@@ -280,15 +286,8 @@ async fn insert_all(
     placed: &[Placed],
     raced: &std::sync::Mutex<Option<HostId>>,
 ) -> Result<()> {
-    // The image may have been deleted since it was looked up.
-    if let Some(image) = &plan.image
-        && !canopy_store::images::pin(conn, image.id, &image.blob.digest).await?
-    {
-        return Err(Error::bad_request(
-            "image.gone",
-            format!("Image {} was deleted a moment ago.", image.id),
-        ));
-    }
+    // An image may have been deleted since it was looked up.
+    image::pin(conn, &plan.contents).await?;
     // Hosts are claimed in id order, so that two requests cannot wait for each other.
     let mut claims: Vec<(HostId, &Placed)> =
         placed.iter().filter_map(|placed| placed.decision.winner.map(|host| (host, placed))).collect();
@@ -368,6 +367,8 @@ fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
         user_data: create.user_data.clone(),
         config_drive: create.config_drive,
         metadata: create.metadata.clone(),
+        access_ip_v4: create.access_ip_v4,
+        access_ip_v6: create.access_ip_v6,
         availability_zone: plan.zone.clone(),
         reservation_id: plan.reservation_id.clone(),
         launch_index: i64::from(placed.index),

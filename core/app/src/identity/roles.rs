@@ -1,0 +1,113 @@
+//! Roles. The built-in ones are what the shipped policies name, so they stay as they are; others are for
+//! an operator's own policies.
+
+use super::{lookup, projects, rows};
+use crate::{App, Ctx, access};
+use canopy_authz::{Target, actions, roles as built_in};
+use canopy_store::Conn;
+use canopy_store::identity::Role;
+use canopy_types::{Error, Result, RoleId};
+
+/// `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleChange {
+    pub name: Option<String>,
+    pub description: Option<String>,
+}
+
+fn absent(id: &str) -> Error {
+    Error::not_found("identity.role_not_found", format!("Could not find role: {id}."))
+}
+
+/// Whether a role can be neither changed nor deleted.
+pub fn immutable(role: &Role) -> bool {
+    built_in::BUILT_IN.contains(&role.name.as_str())
+}
+
+pub async fn roles(app: &App, ctx: &Ctx) -> Result<Vec<Role>> {
+    access::require(app, ctx, actions::identity::ROLES_LIST, &Target::default())?;
+    app.store.read(|c| Box::pin(rows::roles(c))).await
+}
+
+pub async fn role(app: &App, ctx: &Ctx, id: &str) -> Result<Role> {
+    access::require(app, ctx, actions::identity::ROLES_SHOW, &Target::default().id(id))?;
+    let roles = app.store.read(|c| Box::pin(rows::roles(c))).await?;
+    roles.into_iter().find(|role| role.id.as_str() == id).ok_or_else(|| absent(id))
+}
+
+pub(super) async fn find(conn: &mut Conn, id: &str) -> Result<Role> {
+    let roles = rows::roles(conn).await?;
+    roles.into_iter().find(|role| role.id.as_str() == id).ok_or_else(|| absent(id))
+}
+
+/// A role that `verb` may be done to, in keystone's words otherwise.
+async fn find_mutable(conn: &mut Conn, id: &str, verb: &str) -> Result<Role> {
+    let role = find(conn, id).await?;
+    if immutable(&role) {
+        return Err(Error::forbidden(
+            "identity.role_immutable",
+            format!("Unable to {verb} immutable role resource: `{id}`. It is one that every cloud has."),
+        ));
+    }
+    Ok(role)
+}
+
+pub async fn create_role(app: &App, ctx: &Ctx, name: String, description: String) -> Result<Role> {
+    access::require(app, ctx, actions::identity::ROLES_CREATE, &Target::default())?;
+    let role = Role { id: RoleId::random(), name, description };
+    let now = app.now();
+    let created = app
+        .store
+        .write("identity.role.create", move |c| {
+            let role = role.clone();
+            Box::pin(async move {
+                rows::touch(c, now, "identity.role.create", role.id.as_str()).await?;
+                rows::insert_role(c, &role).await.map_err(projects::taken_everywhere("role", &role.name))?;
+                Ok(role)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(created)
+}
+
+pub async fn update_role(app: &App, ctx: &Ctx, id: &str, change: RoleChange) -> Result<Role> {
+    access::require(app, ctx, actions::identity::ROLES_UPDATE, &Target::default().id(id))?;
+    let (id, now) = (lookup(id).ok_or_else(|| absent(id))?.to_owned(), app.now());
+    let updated = app
+        .store
+        .write("identity.role.update", move |c| {
+            let (id, change) = (id.clone(), change.clone());
+            Box::pin(async move {
+                rows::touch(c, now, "identity.role.update", &id).await?;
+                let mut role = find_mutable(c, &id, "update").await?;
+                role.name = change.name.unwrap_or(role.name);
+                role.description = change.description.unwrap_or(role.description);
+                rows::roles::update(c, &role)
+                    .await
+                    .map_err(projects::taken_everywhere("role", &role.name))?;
+                Ok(role)
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(updated)
+}
+
+/// Removes a role and takes it from everybody.
+pub async fn delete_role(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
+    access::require(app, ctx, actions::identity::ROLES_DELETE, &Target::default().id(id))?;
+    let (id, now) = (lookup(id).ok_or_else(|| absent(id))?.to_owned(), app.now());
+    app.store
+        .write("identity.role.delete", move |c| {
+            let id = id.clone();
+            Box::pin(async move {
+                rows::touch(c, now, "identity.role.delete", &id).await?;
+                let role = find_mutable(c, &id, "delete").await?;
+                rows::roles::delete(c, &role.id).await
+            })
+        })
+        .await?;
+    app.identity.written(&app.store).await;
+    Ok(())
+}
