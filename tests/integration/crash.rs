@@ -1,19 +1,22 @@
-//! Kills the server at every named point of a create and a delete, on real libvirt and a real network.
+//! Kills the server, and apart from it the agent, at every named point of a create and a delete, on real
+//! libvirt and a real network.
 //!
-//! A dry run records which side effects a create and a delete pass; the list must be exactly [`EFFECTS`],
-//! so a side effect without a crash point, or a forgotten name, fails the test. Then for each effect and
-//! each side of it: the process aborts there, is started again, and the guest must end ACTIVE, in ERROR or
-//! gone, once; after a delete nothing may be left.
+//! A dry run records which side effects a create and a delete pass; the list must be exactly [`HOST`] (and
+//! [`CONTROLLER`], where both are one process), so a side effect without a crash point, or a forgotten name,
+//! fails the test. Then for each effect and each side of it: the process aborts there, is started again, and
+//! the guest must end ACTIVE, in ERROR or gone, once; after a delete nothing may be left. With the agent apart
+//! the controller goes on meanwhile.
 
 use canopy_tests::Client;
 use canopy_tests::fixtures::{flavor, image};
 use canopy_tests::process::{Process, until_died};
+use canopy_tests::until;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Every side effect of creating and deleting one server with one port and a config drive.
-const EFFECTS: &[&str] = &[
+/// Every side effect on the host of creating and deleting one server with one port and a config drive.
+const HOST: &[&str] = &[
     "agent.config_drive.write",
     "agent.disk.create",
     "agent.domain.define",
@@ -27,14 +30,15 @@ const EFFECTS: &[&str] = &[
     "network.bridge.delete",
     "network.dhcp.start",
     "network.dhcp.stop",
+    "network.dhcp.write",
     "network.filter.apply",
     "network.metadata.listen",
     "network.namespace.create",
     "network.namespace.delete",
-    "server.create",
-    "server.delete",
-    "server.observe",
 ];
+
+/// Every commit of the same.
+const CONTROLLER: &[&str] = &["server.create", "server.delete", "server.observe"];
 
 /// Passed at any start, whether or not there is a server.
 const AT_START: &[&str] = &["host.register", "server.purge"];
@@ -42,31 +46,35 @@ const AT_START: &[&str] = &["host.register", "server.purge"];
 /// Passed when a new device does not already look as it should, which is up to the kernel's defaults.
 const SOMETIMES: &[&str] = &["network.bridge.update", "network.namespace.update"];
 
-struct Room {
-    process: Process,
+/// A cloud with what a server needs.
+pub struct Room {
+    pub process: Process,
     flavor: String,
     image: String,
     network: String,
 }
 
 impl Room {
-    async fn new() -> Self {
-        let mut process = Process::prepare("crash");
+    /// Starts the cloud, which must not run yet.
+    pub async fn new(mut process: Process) -> Self {
         process.start_ready().await;
         let admin = process.admin().await;
         let network = admin.post("/network/v2.0/networks", &json!({"network": {"name": "n"}})).await;
         let network = network.text_at("/network/id").to_owned();
         let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.99.0.0/24"}});
         assert_eq!(admin.post("/network/v2.0/subnets", &subnet).await.status, 201);
-        Self {
+        let room = Self {
             flavor: flavor(&admin, "tiny", 1, 64, 1).await,
             image: image(&admin, "tiny").await,
             network,
             process,
-        }
+        };
+        until("the host has registered", async || room.hosts_and_usage().await.0 == 1).await;
+        room
     }
 
-    fn body(&self) -> Value {
+    /// Asks for a server with a port and a config drive.
+    pub fn body(&self) -> Value {
         json!({"server": {
             "name": "crash", "flavorRef": self.flavor, "imageRef": self.image, "config_drive": true,
             "networks": [{"uuid": self.network}],
@@ -150,7 +158,11 @@ async fn nothing_left(room: &Room, point: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
     let _libvirt = crate::libvirt::exclusive().await;
-    let mut room = Room::new().await;
+    every_point(Process::prepare("crash"), &[HOST, CONTROLLER].concat()).await;
+}
+
+async fn every_point(process: Process, effects: &[&str]) {
+    let mut room = Room::new(process).await;
     room.process.kill();
 
     let trace = room.process.data().join("crash-points");
@@ -167,7 +179,7 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
         .filter_map(|line| line.strip_prefix("before:").map(str::to_owned))
         .filter(|name| !AT_START.contains(&name.as_str()))
         .collect();
-    let listed: BTreeSet<String> = EFFECTS.iter().map(|name| (*name).to_owned()).collect();
+    let listed: BTreeSet<String> = effects.iter().map(|name| (*name).to_owned()).collect();
     let always: BTreeSet<String> =
         passed.iter().filter(|name| !SOMETIMES.contains(&name.as_str())).cloned().collect();
     assert_eq!(always, listed, "side effects passed (left) are not the list (right)");
@@ -176,6 +188,7 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
     for name in &passed {
         for side in ["before", "after"] {
             let point = format!("{side}:{name}");
+            let begun = Instant::now();
             room.forget_image();
             room.process.start(&[("CANOPY_CRASH_AT", &point)]);
             let up = wait_up(&mut room.process).await;
@@ -199,9 +212,10 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
             }
             settle(&mut room.process, &client, <[Value]>::is_empty).await;
             nothing_left(&room, &point).await;
-            let usage = room.usage(&client).await;
+            let (_, usage) = room.hosts_and_usage().await;
             assert_eq!(usage, 0, "{point}: something is still counted");
             room.process.kill();
+            println!("{point}: {:.1} s", begun.elapsed().as_secs_f32());
         }
     }
 }
@@ -222,21 +236,21 @@ async fn wait_up(process: &mut Process) -> bool {
 
 impl Room {
     /// What is on the host of this cloud.
-    fn left(&self) -> Vec<String> {
+    pub fn left(&self) -> Vec<String> {
         let mut left = self.process.domains();
         left.extend(self.process.server_dirs().iter().map(|path| path.display().to_string()));
         left.extend(self.process.links());
         left
     }
 
-    /// What the project's servers are still charged for, read from the database itself.
-    async fn usage(&self, _client: &Client) -> i64 {
+    /// How many hosts there are, and what servers are still charged for, read from the database itself.
+    pub async fn hosts_and_usage(&self) -> (usize, i64) {
         let options = canopy_store::Options::sqlite(&self.process.data().join("canopy.db"));
         let store = canopy_store::Store::open(&options).await.unwrap();
-        let (servers, used) = store
+        let counted = store
             .read(|c| {
                 Box::pin(async move {
-                    let (_, inventories) = canopy_store::hosts::all(c).await?;
+                    let (hosts, inventories) = canopy_store::hosts::all(c).await?;
                     let project = canopy_store::servers::list(
                         c,
                         &canopy_store::servers::Filter { deleted: true, ..Default::default() },
@@ -249,12 +263,12 @@ impl Room {
                         counted =
                             ["instances", "cores", "ram"].iter().filter_map(|r| usage.used.get(*r)).sum();
                     }
-                    Ok((counted, inventories.iter().map(|row| row.used).sum::<i64>()))
+                    Ok((hosts.len(), counted + inventories.iter().map(|row| row.used).sum::<i64>()))
                 })
             })
             .await
             .unwrap();
         store.close().await;
-        servers + used
+        counted
     }
 }

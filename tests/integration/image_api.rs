@@ -1,5 +1,6 @@
 //! Images through the API: uploads of every kind of bad bytes, isolation, lists, and the space they take.
 
+use canopy_tests::mounted::Mounted;
 use canopy_tests::{Answer, Client, Cloud, engines, until};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -618,29 +619,12 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
     );
 }
 
-/// Unmounts when the test ends, however it ends.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 /// Needs root, for a file system of 2 MiB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_said_and_the_space_given_back() {
     let mut mounted = None;
     let small = |config: &mut canopy::Config| {
-        let dir = config.data_dir.join("images");
-        std::fs::create_dir_all(&dir).expect("a folder");
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(&dir)
-            .output();
-        if mount.is_ok_and(|output| output.status.success()) {
-            mounted = Some(Mounted(dir));
-        }
+        mounted = Mounted::tmpfs(&config.data_dir.join("images"), "2m");
     };
     let cloud = Cloud::start_with(canopy_tests::Engine::Sqlite, small, None).await;
     let Some(mounted) = mounted else {
@@ -653,7 +637,7 @@ async fn a_full_disk_is_said_and_the_space_given_back() {
     assert_eq!(full.status, 413, "{full:?}");
     assert!(full.text().contains("not enough disk space"), "{}", full.text());
     assert_eq!(show(&tenant, &id).await["status"], "queued");
-    assert_eq!(files(&mounted.0), 0);
+    assert_eq!(files(mounted.path()), 0);
     assert_eq!(upload(&tenant, &id, vec![7_u8; 1 << 20]).await.status, 204);
 }
 

@@ -135,7 +135,7 @@ impl Guest {
 
     /// The pid of its QEMU.
     fn pid(&self) -> String {
-        std::fs::read_to_string(format!("/run/libvirt/qemu/{}.pid", self.spec.name)).unwrap()
+        qemu_pid(&self.spec.name)
     }
 }
 
@@ -402,12 +402,24 @@ fn daemon_pid() -> String {
 }
 
 /// Starts libvirtd again when dropped, unless it runs.
-struct Restart;
+pub struct Restart;
 
 impl Restart {
-    fn start() {
+    /// As a crash of the daemon would. The caller holds it [`exclusive`]ly.
+    pub async fn kill(&self) {
+        let pid = daemon_pid();
+        kill("-9", &pid);
+        until("libvirtd is gone", || async { !Path::new(&format!("/proc/{pid}")).exists() }).await;
+    }
+
+    pub fn start(&self) {
         assert!(Command::new("libvirtd").arg("-d").status().expect("libvirtd").success());
     }
+}
+
+/// The pid of this guest's QEMU.
+pub fn qemu_pid(domain: &str) -> String {
+    std::fs::read_to_string(format!("/run/libvirt/qemu/{domain}.pid")).unwrap()
 }
 
 impl Drop for Restart {
@@ -415,7 +427,7 @@ impl Drop for Restart {
         let alive = std::fs::read_to_string(PID_FILE)
             .is_ok_and(|pid| Path::new(&format!("/proc/{}", pid.trim())).exists());
         if !alive {
-            Self::start();
+            self.start();
         }
     }
 }
@@ -423,7 +435,7 @@ impl Drop for Restart {
 #[tokio::test]
 async fn a_restart_of_libvirtd_costs_no_guest_and_no_event() {
     let _daemon = exclusive().await;
-    let _restart = Restart;
+    let daemon = Restart;
     let hypervisor = connect().await;
     let guest = Guest::new(HALTS);
     hypervisor.define(&guest.spec).await.unwrap();
@@ -432,14 +444,12 @@ async fn a_restart_of_libvirtd_costs_no_guest_and_no_event() {
     let qemu = guest.pid();
     let mut events = hypervisor.events();
 
-    let pid = daemon_pid();
-    kill("-9", &pid);
-    until("libvirtd is gone", || async { !Path::new(&format!("/proc/{pid}")).exists() }).await;
+    daemon.kill().await;
     until("the driver has noticed", || async { !hypervisor.health().connected }).await;
     let error = hypervisor.list().await.expect_err("nobody is there");
     assert_eq!(error.code, "libvirt.unavailable");
 
-    Restart::start();
+    daemon.start();
     expect(&mut events, Event::Resync).await;
     assert!(hypervisor.health().connected);
     assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Running));

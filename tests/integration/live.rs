@@ -102,8 +102,9 @@ fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
-    // Alone: two clouds on one libvirt would both want the domain name instance-00000001.
+    // Alone: it restarts libvirtd.
     let _libvirt = crate::libvirt::exclusive().await;
+    let daemon = crate::libvirt::Restart;
     let mut process = Process::prepare("live");
     process.start_ready().await;
     let cloud = Openstack::new(&process);
@@ -173,14 +174,30 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     process.start_ready().await;
     assert_eq!(ssh(&network, &address, &key, "hostname").as_deref(), Some("web"), "the guest lives on");
 
-    // The guest powers itself off: SHUTOFF, and it stays so.
+    // libvirtd dies and comes back: the guest lives on, and events come again.
+    let domain = process.domains().pop().expect("its domain");
+    let (changed, resync) = (
+        "canopy_agent_domain_events_total{kind=\"changed\"}",
+        "canopy_agent_domain_events_total{kind=\"resync\"}",
+    );
+    let (qemu, resyncs) = (crate::libvirt::qemu_pid(&domain), process.metric(resync).await);
+    daemon.kill().await;
+    assert_eq!(ssh(&network, &address, &key, "hostname").as_deref(), Some("web"), "without libvirtd too");
+    daemon.start();
+    // The second one: by then the new libvirtd has taken the guest over.
+    until("the agent is connected again", async || process.metric(resync).await >= resyncs + 2.0).await;
+    assert_eq!(crate::libvirt::qemu_pid(&domain), qemu, "the same process runs on");
+    assert_eq!(cloud.json(&["server", "show", "web"])["status"], "ACTIVE");
+    let events = process.metric(changed).await;
+
+    // The guest powers itself off: SHUTOFF by an event, not only by the next look; and it stays so.
     let _ = ssh(&network, &address, &key, "poweroff");
+    until("an event came", async || process.metric(changed).await > events).await;
     cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "SHUTOFF");
     cloud.run(&["server", "start", "web"]);
     cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "ACTIVE");
     // Killed behind our back.
-    let domain = process.domains().pop().expect("its domain");
-    output("pkill", &["-9", "-f", &format!("guest={domain},")]);
+    output("kill", &["-9", crate::libvirt::qemu_pid(&domain).trim()]);
     cloud.until_says(&["server", "show", "web", "-f", "value", "-c", "status"], "SHUTOFF");
 
     cloud.run(&["server", "delete", "--wait", "web"]);

@@ -136,6 +136,12 @@ fn item(kind: &str, key: &str, body: &Value) -> Item {
     Item { kind: kind.to_owned(), key: key.to_owned(), body: body.to_string() }
 }
 
+/// One failure of the whole or of any part.
+async fn wholly(network: &LinuxNetwork, items: &[Item]) -> Result<(), Error> {
+    let applied = network.apply(items).await?;
+    applied.failure().cloned().map_or(Ok(()), Err)
+}
+
 /// An executor of its own scope, and everything that must be gone afterwards, whatever happens.
 struct Lab {
     scope: String,
@@ -169,8 +175,9 @@ impl Lab {
         self.nets.iter().flat_map(Net::items).collect()
     }
 
+    /// One failure, if any.
     async fn apply(&self) -> Result<(), Error> {
-        self.network.apply(&self.items()).await
+        wholly(&self.network, &self.items()).await
     }
 
     async fn applied(&self) {
@@ -435,7 +442,7 @@ async fn spoofed_frames_are_dropped() {
     let mut lab = Lab::new(vec![Net::new().with_port(5).with_port(6)]);
     lab.nets[0].ports[0].2.push("10.0.0.77".to_owned());
     let unfiltered: Vec<_> = lab.items().into_iter().filter(|i| i.kind != "antispoof@1").collect();
-    lab.network.apply(&unfiltered).await.unwrap();
+    wholly(&lab.network, &unfiltered).await.unwrap();
     let (a, b) = (lab.guest(0, 0), lab.guest(0, 1));
     a.settle();
     b.settle();
@@ -594,7 +601,7 @@ async fn a_small_mtu_that_grows_leaves_the_host_without_ipv6() {
     };
     for mtu in [1000, 1500, 68, 65_535] {
         let items = with(mtu);
-        lab.network.apply(&items).await.unwrap_or_else(|e| panic!("{mtu}: {}", e.chain()));
+        wholly(&lab.network, &items).await.unwrap_or_else(|e| panic!("{mtu}: {}", e.chain()));
         for device in [net.bridge(), format!("cnv{}", net.segment)] {
             let shown = sh(&format!("ip -o address show dev {device}"));
             assert!(!shown.contains("inet"), "{mtu}: {shown}");
@@ -604,7 +611,7 @@ async fn a_small_mtu_that_grows_leaves_the_host_without_ipv6() {
         assert!(inside.contains("10.0.0.2/24"), "{mtu}: {inside}");
         assert_eq!(inside.contains("fd00::2/64"), mtu >= 1280, "{mtu}: {inside}");
         let before = lab.fingerprint();
-        lab.network.apply(&items).await.unwrap();
+        wholly(&lab.network, &items).await.unwrap();
         assert_eq!(lab.fingerprint(), before);
     }
 }
@@ -662,7 +669,9 @@ async fn what_is_ours_goes_and_what_is_not_stays() {
     let pid = lab.dhcp_pid(1);
     sh(&format!("kill -9 {pid}"));
     until("dnsmasq is dead", || std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |c| c.is_empty()));
-    assert_eq!(lab.apply().await.unwrap_err().code, "network.name_taken");
+    let applied = lab.network.apply(&lab.items()).await.unwrap();
+    let failed: Vec<_> = applied.failed.iter().map(|(network, error)| (*network, error.code)).collect();
+    assert_eq!(failed, [(lab.nets[0].id, "network.name_taken")], "told of this network alone");
     assert_ne!(lab.dhcp_pid(1), pid, "the other network was repaired");
     assert_eq!(strangers(), before);
     lab.nets[0].segment = segment;
@@ -672,17 +681,17 @@ async fn what_is_ours_goes_and_what_is_not_stays() {
     let mut bad = lab.items();
     bad.truncate(1);
     bad.push(item("bridge@1", "x", &json!({"name": "eth0", "mtu": 1500})));
-    assert_eq!(lab.network.apply(&bad).await.unwrap_err().code, "network.plan_invalid");
+    assert_eq!(wholly(&lab.network, &bad).await.unwrap_err().code, "network.plan_invalid");
     assert_eq!(lab.network.observed().await.unwrap(), expected);
 
     // Another instance without any network of its own removes nothing of ours.
     let other_dir = tempfile::tempdir().unwrap();
     let other = LinuxNetwork::new(other_dir.path(), &format!("{}y", lab.scope)).unwrap();
-    other.apply(&[]).await.unwrap();
+    wholly(&other, &[]).await.unwrap();
     assert_eq!(lab.network.observed().await.unwrap(), expected);
 
     let pids = [lab.dhcp_pid(0), lab.dhcp_pid(1)];
-    lab.network.apply(&[]).await.unwrap();
+    wholly(&lab.network, &[]).await.unwrap();
     assert_eq!(lab.network.observed().await.unwrap(), Vec::<String>::new());
     assert_eq!(strangers(), before);
     for net in &lab.nets {
@@ -695,7 +704,7 @@ async fn what_is_ours_goes_and_what_is_not_stays() {
         assert!(std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |c| c.is_empty()), "{pid} lives");
     }
     assert!(try_sh(&format!("nft list table bridge {}", lab.table())).is_none());
-    lab.network.apply(&[]).await.unwrap();
+    wholly(&lab.network, &[]).await.unwrap();
 }
 
 /// What each step of a creation leaves behind when the process is killed right after it.
@@ -724,7 +733,7 @@ async fn a_creation_that_was_cut_short_is_finished_or_removed() {
                 lab.applied().await;
                 assert_eq!(lab.network.observed().await.unwrap().len(), 5, "{cut}");
             }
-            lab.network.apply(&[]).await.unwrap_or_else(|e| panic!("{cut}: {}", e.chain()));
+            wholly(&lab.network, &[]).await.unwrap_or_else(|e| panic!("{cut}: {}", e.chain()));
             assert!(try_sh(&format!("ip link show {bridge}")).is_none(), "{cut}");
             assert!(try_sh(&format!("ip link show {veth}")).is_none(), "{cut}");
             assert!(!netns::path(&namespace).exists(), "{cut}");
@@ -741,8 +750,8 @@ async fn crash_child() {
     let Ok(text) = std::env::var("CANOPY_TEST_NETWORK") else { return };
     let (dir, scope, items): (PathBuf, String, Vec<Item>) = serde_json::from_str(&text).unwrap();
     let network = Lab::executor(&dir, &scope, &Arc::default());
-    network.apply(&items).await.unwrap();
-    network.apply(&[]).await.unwrap();
+    wholly(&network, &items).await.unwrap();
+    wholly(&network, &[]).await.unwrap();
 }
 
 /// Kills the process before and after each effect of a whole life; the next one must cope.
@@ -791,7 +800,7 @@ async fn every_crash_point_is_survived() {
         let again = child("CANOPY_CRASH_AT", &point);
         let (passed, aborted) = (again.status.success(), again.status.signal() == Some(SIGABRT));
         assert!(passed || aborted, "{point}: {again:?}");
-        lab.network.apply(&[]).await.unwrap_or_else(|e| panic!("after a crash at {point}: {}", e.chain()));
+        wholly(&lab.network, &[]).await.unwrap_or_else(|e| panic!("after a crash at {point}: {}", e.chain()));
         assert_eq!(lab.network.observed().await.unwrap(), Vec::<String>::new(), "after a crash at {point}");
     }
 }

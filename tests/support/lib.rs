@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod fixtures;
+pub mod mounted;
 pub mod process;
 
 pub use client::{Answer, Client};

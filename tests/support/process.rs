@@ -1,5 +1,6 @@
 //! `canopy serve` as a process of its own, on real libvirt and the kernel's network: it can be killed,
-//! crashed at a named point and started again on the same data.
+//! crashed at a named point and started again on the same data. With the agent apart (`canopy agent`) it is
+//! the agent that is killed and started again, and the controller goes on.
 
 use crate::{Client, login_body, until};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,65 @@ use std::time::{Duration, Instant};
 pub struct Process {
     dir: PathBuf,
     port: u16,
-    child: Option<Child>,
+    server: Program,
+    /// Only where it is a process of its own.
+    agent: Option<Program>,
     pub scope: String,
+}
+
+/// One `canopy` process, running or not.
+struct Program {
+    command: &'static str,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Program {
+    fn new(dir: &Path, command: &'static str, config: &str) -> Self {
+        let path = dir.join(format!("{command}.toml"));
+        std::fs::write(&path, config).expect("a configuration file");
+        Self { command, config: path, log: dir.join(format!("{command}.log")), child: None }
+    }
+
+    fn start(&mut self, env: &[(&str, &str)]) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
+        let child = Command::new(binary())
+            .arg(self.command)
+            .arg("--config")
+            .arg(&self.config)
+            .envs(env.iter().copied())
+            .env("RUST_LOG", "info,sqlx=warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("`canopy` starts: build it with `cargo build -p canopy`");
+        self.child = Some(child);
+    }
+
+    /// It was started and has ended by itself.
+    fn ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().ok().flatten().is_some())
+    }
+
+    /// It does not run.
+    fn died(&mut self) -> bool {
+        self.child.is_none() || self.ended()
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
 }
 
 /// The binary that `cargo xtask test` built, or the one beside this test's own.
@@ -31,69 +89,82 @@ pub fn plugins() -> PathBuf {
 impl Process {
     /// Prepares a configuration; starts nothing. QEMU's user can reach the folder.
     pub fn prepare(name: &str) -> Self {
+        Self::prepare_with(name, false)
+    }
+
+    /// The same with the agent as a process of its own, which then is the one that is killed and started.
+    pub fn prepare_apart(name: &str) -> Self {
+        Self::prepare_with(name, true)
+    }
+
+    fn prepare_with(name: &str, apart: bool) -> Self {
         // `cargo xtask test` sweeps what carries such a scope, should this process be killed.
         let scope = format!("test_{name}_{}", std::process::id());
         let dir = std::env::temp_dir().join(format!("canopy-{scope}"));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let port = free_port();
         let plugin = |name: &str| plugins().join(name).display().to_string();
+        let data = dir.join("data");
         let config = format!(
             "listen = \"127.0.0.1:{port}\"\ndata_dir = \"{}\"\n\
              [plugins]\nscheduler = \"{}\"\nquota = \"{}\"\nnetwork = \"{}\"\n\
              [agent]\nname = \"{scope}\"\nnetwork_scope = \"{scope}\"\nacceleration = \"tcg\"\nshutdown_seconds = 5\n",
-            dir.join("data").display(),
+            data.display(),
             plugin("scheduler-spread"),
             plugin("quota-limits"),
             plugin("network-bridge"),
         );
-        std::fs::write(dir.join("canopy.toml"), config).expect("a configuration file");
-        Self { dir, port, child: None, scope }
+        let mut server = config.clone();
+        let mut agent = None;
+        if apart {
+            server.push_str("enabled = false\n");
+            // The same data folder: the agent keeps its own things below `agent` in either case.
+            let of_its_own = format!(
+                "{config}controller = \"http://127.0.0.1:{port}\"\ntoken_file = \"{}\"\n",
+                data.join("keys/agent.token").display()
+            );
+            agent = Some(Program::new(&dir, "agent", &of_its_own));
+        }
+        let server = Program::new(&dir, "serve", &server);
+        Self { dir, port, server, agent, scope }
     }
 
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
-    pub fn config(&self) -> PathBuf {
-        self.dir.join("canopy.toml")
-    }
-
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it; does not wait.
+    /// The process that is killed and started: the agent where it is apart.
+    fn victim(&mut self) -> &mut Program {
+        self.agent.as_mut().unwrap_or(&mut self.server)
+    }
+
+    /// Starts it; does not wait. Where the agent is apart, the controller must run already.
     pub fn start(&mut self, env: &[(&str, &str)]) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
-        let child = Command::new(binary())
-            .arg("serve")
-            .arg("--config")
-            .arg(self.config())
-            .envs(env.iter().copied())
-            .env("RUST_LOG", "info,sqlx=warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("`canopy serve` starts: build it with `cargo build -p canopy`");
-        self.child = Some(child);
+        self.victim().start(env);
     }
 
-    fn log(&self) -> PathBuf {
-        self.dir.join("canopy.log")
-    }
-
-    /// Starts it and waits until it is ready.
+    /// Starts it, after the controller where that does not run yet, and waits until the API is ready.
     pub async fn start_ready(&mut self) {
+        if self.agent.is_some() && self.server.died() {
+            self.server.start(&[]);
+            // It makes the token that the agent needs.
+            self.ready().await;
+        }
         self.start(&[]);
         self.ready().await;
     }
 
+    /// Waits until the API is ready.
     pub async fn ready(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let client = Client::new(&self.url(), "");
         loop {
-            assert!(!self.died(), "the server ended while starting:\n{}", self.tail());
+            let ended = self.server.ended() || self.agent.as_mut().is_some_and(Program::ended);
+            assert!(!ended, "ended while starting:\n{}", self.tail());
             if client.try_get("/readyz").await.is_some_and(|answer| answer.status == 200) {
                 return;
             }
@@ -104,25 +175,18 @@ impl Process {
 
     /// Whether the process has ended by itself.
     pub fn died(&mut self) -> bool {
-        match &mut self.child {
-            Some(child) => child.try_wait().ok().flatten().is_some(),
-            None => true,
-        }
+        self.victim().died()
     }
 
     /// As a power failure would.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.victim().kill();
     }
 
-    /// The end of its log.
+    /// The ends of the logs.
     pub fn tail(&self) -> String {
-        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        let logs = std::iter::once(&self.server).chain(&self.agent);
+        logs.map(|program| format!("--- {}\n{}\n", program.command, program.tail())).collect()
     }
 
     pub async fn admin(&self) -> Client {
@@ -138,6 +202,13 @@ impl Process {
         let answer = anonymous.try_send(request).await?;
         assert_eq!(answer.status, 201, "{answer:?}");
         Some(Client::new(&self.url(), answer.header("x-subject-token").expect("a token")))
+    }
+
+    /// The sum of these samples (`name` or `name{label="value"}`) at `/metrics`.
+    pub async fn metric(&self, sample: &str) -> f64 {
+        let text = Client::new(&self.url(), "").get("/metrics").await.text();
+        let values = text.lines().filter_map(|line| line.strip_prefix(sample)?.trim().parse::<f64>().ok());
+        values.sum()
     }
 
     /// Names of Canopy's domains that keep their disks under this server's data.
@@ -175,9 +246,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        if let Some(agent) = &mut self.agent {
+            agent.kill();
+        }
+        self.server.kill();
         if std::thread::panicking() {
-            eprintln!("--- the end of the server's log ---\n{}", self.tail());
+            eprintln!("The ends of the logs:\n{}", self.tail());
         }
         for domain in self.domains() {
             output("virsh", &["-c", "qemu:///system", "destroy", &domain]);

@@ -11,7 +11,7 @@ pub struct AgentConfig {
     pub name: String,
     /// Everything the agent keeps. QEMU's user must be able to pass through its parents.
     pub state_dir: PathBuf,
-    /// Tells the networks of two agents on one machine apart; empty for the usual single one. Whoever
+    /// Tells guests and networks of two agents on one machine apart; empty for the usual single one. Whoever
     /// makes the network executor gives it this.
     pub network_scope: String,
     /// Instead of the size of the file system that holds `state_dir`.

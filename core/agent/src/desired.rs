@@ -5,7 +5,7 @@
 //! remove anything: only a state received in this run is *fresh*.
 
 use crate::config::AgentConfig;
-use crate::files;
+use crate::{files, scope};
 use canopy_agent_api::{Controller, Desired};
 use canopy_types::effect::effect;
 use canopy_types::{Error, HostId};
@@ -114,6 +114,7 @@ pub async fn poll(
                     if let Err(error) = save(&config.state_dir, Arc::clone(&desired)).await {
                         tracing::error!(error = %error.chain(), "the desired state could not be kept");
                     }
+                    let desired = scope::on_host(desired, &config.network_scope);
                     publish(Known { desired, fresh: true });
                 } else {
                     tokio::time::sleep_until(begun + LEAST).await;

@@ -2,6 +2,7 @@
 
 use crate::images::{Images, hex};
 use crate::record::ServerDir;
+use crate::scope::domain_name;
 use canopy_agent_api::{Blob, NetworkSpec, ServerSpec, bridge_name, tap_name};
 use canopy_hypervisor::{Boot, Disk, DomainSpec, Nic};
 use canopy_types::Error;
@@ -24,6 +25,7 @@ pub fn build(
     networks: &[NetworkSpec],
     dir: &ServerDir,
     images: &Images,
+    scope: &str,
 ) -> Result<DomainSpec, Error> {
     let nics = spec
         .ports
@@ -53,7 +55,7 @@ pub fn build(
     };
     Ok(DomainSpec {
         id: spec.id,
-        name: spec.domain_name.clone(),
+        name: domain_name(scope, &spec.domain_name),
         title: spec.name.clone(),
         project_id: spec.project_id.to_string(),
         vcpus: spec.flavor.vcpus,
@@ -84,7 +86,7 @@ mod tests {
         let images = Images::new(Path::new("/state"), Arc::new(FakeController::default()), 1);
         let (mut spec, networks) = testing::spec_with_network();
         let dir = ServerDir::new(Path::new("/state"), spec.id);
-        let domain = build(&spec, &networks, &dir, &images).unwrap();
+        let domain = build(&spec, &networks, &dir, &images, "").unwrap();
         assert_eq!(domain.boot, Boot::Disk);
         assert_eq!(domain.nics[0].bridge, format!("cnb{}", networks[0].segment));
         assert_eq!(domain.nics[0].mtu, networks[0].mtu);
@@ -93,15 +95,15 @@ mod tests {
 
         let image = spec.image.as_mut().unwrap();
         image.kernel = Some(testing::blob_of(b"kernel"));
-        let direct = build(&spec, &networks, &dir, &images).unwrap();
+        let direct = build(&spec, &networks, &dir, &images, "").unwrap();
         let Boot::Kernel { cmdline, initrd, .. } = &direct.boot else { panic!("direct boot") };
         assert_eq!((cmdline.as_str(), initrd), (COMMAND_LINE, &None));
         assert_ne!(hash(&direct).unwrap(), first);
         assert_eq!(blobs(&spec).len(), 2);
 
         spec.image.as_mut().unwrap().properties.insert("os_command_line".into(), "quiet".into());
-        let custom = build(&spec, &networks, &dir, &images).unwrap();
+        let custom = build(&spec, &networks, &dir, &images, "").unwrap();
         assert!(matches!(custom.boot, Boot::Kernel { cmdline, .. } if cmdline == "quiet"));
-        assert_eq!(build(&spec, &[], &dir, &images).unwrap_err().code, "agent.network_unknown");
+        assert_eq!(build(&spec, &[], &dir, &images, "").unwrap_err().code, "agent.network_unknown");
     }
 }

@@ -26,6 +26,17 @@ impl Listing {
     }
 }
 
+/// Shows an operator whether events come, or only the clock notices what happens.
+fn count(event: &Result<Event, broadcast::error::RecvError>) {
+    let kind = match event {
+        Ok(Event::Changed(_)) => "changed",
+        Ok(Event::Resync) => "resync",
+        Err(broadcast::error::RecvError::Lagged(_)) => "lagged",
+        Err(broadcast::error::RecvError::Closed) => "closed",
+    };
+    metrics::counter!("canopy_agent_domain_events_total", "kind" => kind).increment(1);
+}
+
 pub struct Domains {
     hypervisor: Arc<dyn Hypervisor>,
     asked: AtomicU64,
@@ -69,12 +80,15 @@ impl Domains {
             self.publish(asked, result);
             tokio::select! {
                 () = self.wanted.notified() => {}
-                event = events.recv(), if open => match event {
+                event = events.recv(), if open => {
+                    count(&event);
+                    match event {
                     // Whatever else came meanwhile is seen by the same listing.
                     Ok(Event::Changed(_) | Event::Resync) | Err(broadcast::error::RecvError::Lagged(_)) => {
                         while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = events.try_recv() {}
                     }
                     Err(broadcast::error::RecvError::Closed) => open = false,
+                    }
                 },
                 () = tokio::time::sleep(resync) => {
                     events = self.hypervisor.events();

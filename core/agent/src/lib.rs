@@ -30,6 +30,7 @@ mod observed;
 mod qcow2;
 mod record;
 mod remote;
+mod scope;
 mod servers;
 mod shared;
 mod space;
@@ -112,7 +113,8 @@ impl Agent {
         let state_dir = shared.config.state_dir.clone();
         let saved = files::blocking(move || Ok(desired::load(&state_dir))).await.ok().flatten();
         if let Some(desired) = saved {
-            publish(shared, &known, Known { desired: Arc::new(desired), fresh: false });
+            let desired = scope::on_host(Arc::new(desired), &shared.config.network_scope);
+            publish(shared, &known, Known { desired, fresh: false });
         }
 
         let host = Arc::new(watch::Sender::new(None));

@@ -30,7 +30,7 @@ pub async fn act(
         }
         (Step::PrepareNetwork, Some(target)) => {
             let deadline = worker.shared.config.network_deadline;
-            worker.shared.wiring.wait(target.revision, deadline).await
+            worker.shared.wiring.wait(target.revision, &target.network_ids(), deadline).await
         }
         (Step::FetchImages, Some(target)) => {
             for blob in domain::blobs(&target.spec) {
@@ -58,7 +58,8 @@ async fn permit(worker: &Worker) -> Result<SemaphorePermit<'_>, Error> {
 }
 
 async fn define(worker: &mut Worker, target: &Target) -> Result<(), Error> {
-    let spec = domain::build(&target.spec, &target.networks, &worker.dir, &worker.shared.images)?;
+    let (images, scope) = (&worker.shared.images, &worker.shared.config.network_scope);
+    let spec = domain::build(&target.spec, &target.networks, &worker.dir, images, scope)?;
     let definition = domain::hash(&spec)?;
     {
         let _permit = permit(worker).await?;

@@ -1,6 +1,6 @@
 //! A whole agent against a controller and a hypervisor in memory, with real files.
 
-use crate::network::{NetworkExecutor, NoNetwork};
+use crate::network::{Applied, NetworkExecutor, NoNetwork};
 use crate::testing::{self, FakeController};
 use crate::{Agent, AgentConfig, qcow2, record};
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use canopy_hypervisor::fake::{FakeHypervisor, Op};
 use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor};
 use canopy_plugin_host::Item;
 use canopy_types::server::{Phase, PowerIntent};
-use canopy_types::{Error, ServerId};
+use canopy_types::{Error, NetworkId, ServerId};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +27,7 @@ struct Host {
     /// Domains are never listed either.
     blind: bool,
     boot_id: &'static str,
+    scope: &'static str,
     network: Arc<dyn NetworkExecutor>,
     running: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
@@ -40,6 +41,7 @@ impl Host {
             deaf: false,
             blind: false,
             boot_id: "boot-1",
+            scope: "",
             network: Arc::new(NoNetwork),
             running: None,
         }
@@ -54,6 +56,7 @@ impl Host {
             shutdown_deadline: Duration::from_millis(150),
             network_deadline: Duration::from_millis(300),
             boot_id: Some(self.boot_id.into()),
+            network_scope: self.scope.into(),
             ..AgentConfig::new("host-1", self.state.path())
         };
         let hypervisor: Arc<dyn Hypervisor> = if self.deaf {
@@ -435,10 +438,10 @@ struct Flaky(AtomicU32);
 
 #[async_trait]
 impl NetworkExecutor for Flaky {
-    async fn apply(&self, _: &[Item]) -> Result<(), Error> {
+    async fn apply(&self, _: &[Item]) -> Result<Applied, Error> {
         match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
             Ok(_) => Err(Error::unavailable("test.network", "Not now.")),
-            Err(_) => Ok(()),
+            Err(_) => Ok(Applied::default()),
         }
     }
 
@@ -460,9 +463,65 @@ async fn no_guest_starts_before_its_network_is_in_force() {
     host.controller.want(vec![spec.clone()], vec![]);
     host.start();
     let observed = host.reaches(spec.id, Phase::Failed).await;
-    assert_eq!(observed.error.as_deref(), Some("The host could not prepare the server's network."));
+    assert_eq!(observed.error.as_deref(), Some("The host could not prepare the server's network: Not now."));
     assert_eq!(host.count(Op::Define), 0);
     assert_eq!(host.controller.fetches(), 0);
+    host.stop().await;
+}
+
+/// One network never works.
+struct Broken(watch::Receiver<Option<NetworkId>>);
+
+#[async_trait]
+impl NetworkExecutor for Broken {
+    async fn apply(&self, _: &[Item]) -> Result<Applied, Error> {
+        let why = Error::conflict("test.taken", "Its bridge is somebody else's.");
+        let failed = self.0.borrow().iter().map(|network| (*network, why.clone())).collect();
+        Ok(Applied { failed, leftover: Some(Error::unavailable("test.leftover", "A device stays.")) })
+    }
+
+    async fn observed(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_cannot_be_made_holds_back_only_its_own_servers() {
+    let mut host = Host::new();
+    let (broken, nobody) = watch::channel(None);
+    host.network = Arc::new(Broken(nobody));
+    let image = testing::image(host.controller.image(&qcow2::header(1 << 20)));
+    let mut servers = Vec::new();
+    let mut networks = Vec::new();
+    for _ in 0..3 {
+        let (mut spec, network) = testing::spec_with_network();
+        spec.image = Some(image.clone());
+        servers.push(spec);
+        networks.extend(network);
+    }
+    // One on a good network, one on the bad one, one on both.
+    let both = networks[1].ports.first().cloned().unwrap();
+    servers[2].ports.push(both);
+    broken.send_replace(Some(networks[1].id));
+    host.controller.want(servers.clone(), networks.clone());
+    host.start();
+    host.reaches(servers[0].id, Phase::Running).await;
+    let why =
+        format!("The host could not prepare network {}: Its bridge is somebody else's.", networks[1].id);
+    for server in &servers[1..] {
+        assert_eq!(host.reaches(server.id, Phase::Failed).await.error.as_deref(), Some(why.as_str()));
+        assert!(host.hypervisor.state(server.id).is_none(), "nothing was made");
+    }
+    // Newer servers on good networks are not held back either, and the bad one may come to work.
+    let (mut late, network) = testing::spec_with_network();
+    late.image = Some(image);
+    let mut again = servers[1].clone();
+    again.power = PowerIntent { on: true, n: 2 };
+    networks.extend(network);
+    broken.send_replace(None);
+    host.controller.want(vec![servers[0].clone(), again.clone(), late.clone()], networks);
+    host.reaches(late.id, Phase::Running).await;
+    host.reaches(again.id, Phase::Running).await;
     host.stop().await;
 }
 
@@ -511,6 +570,24 @@ async fn cut_anywhere_it_ends_with_one_guest_and_then_with_none() {
     host.reaches(spec.id, Phase::Gone).await;
     assert!(host.hypervisor.list().await.unwrap().is_empty());
     assert_eq!(std::fs::read_dir(record::all(host.state.path())).unwrap().count(), 0);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_of_another_cloud_is_an_error_and_a_scope_avoids_it() {
+    let mut host = Host::new();
+    let spec = host.spec();
+    host.hypervisor.add_foreign(spec.domain_name.clone());
+    host.controller.want(vec![spec.clone()], vec![]);
+    host.start();
+    let error = host.reaches(spec.id, Phase::Failed).await.error.unwrap();
+    assert!(error.contains("name"), "{error}");
+    host.stop().await;
+    host.scope = "second";
+    host.start();
+    host.controller.change(|s| s.power = PowerIntent { on: true, n: 2 });
+    host.reaches(spec.id, Phase::Running).await;
+    assert_eq!(host.hypervisor.spec(spec.id).unwrap().name, format!("{}-second", spec.domain_name));
     host.stop().await;
 }
 

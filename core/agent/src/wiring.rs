@@ -1,15 +1,17 @@
 //! Keeps the host's network what the network backend plans for the desired networks.
 //!
 //! One task owns it. It plans and applies at each new desired state and, as a backstop, every minute;
-//! servers wait until their revision is in force. An error leaves the last plan in force.
+//! servers wait until their revision is in force on their own networks, so that a network that cannot be
+//! made holds back nobody else. An error of the whole plan leaves the last one in force.
 
 use crate::config::AgentConfig;
 use crate::desired::Known;
-use crate::network::{NetworkExecutor, NoNetwork};
+use crate::network::{Applied, NetworkExecutor, NoNetwork};
 use async_trait::async_trait;
 use canopy_agent_api::{Desired, NetworkSpec};
 use canopy_plugin_host::{Item, NetworkPlugin};
-use canopy_types::Error;
+use canopy_types::{Error, NetworkId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,10 +41,32 @@ impl NetworkPlanner for NoNetwork {
 /// How far the network has come.
 #[derive(Clone, Debug, Default)]
 pub struct Wired {
-    /// Desired revision whose networks are in force.
+    /// Desired revision whose networks are in force, but for those that failed.
     pub revision: i64,
+    pub failed: BTreeMap<NetworkId, Error>,
     /// Why a newer one is not.
     pub error: Option<Error>,
+}
+
+impl Wired {
+    fn in_force(&self, revision: i64, networks: &[NetworkId]) -> bool {
+        self.revision >= revision && !networks.iter().any(|network| self.failed.contains_key(network))
+    }
+
+    /// Fit for a server's fault.
+    fn why_not(&self, networks: &[NetworkId]) -> Error {
+        let failed = networks.iter().find_map(|network| Some((network, self.failed.get(network)?)));
+        let (what, cause) = match failed {
+            Some((network, cause)) => (format!("network {network}"), Some(cause)),
+            None => ("the server's network".to_owned(), self.error.as_ref()),
+        };
+        let why = cause.map_or("it took too long.", |cause| &cause.message);
+        let error = Error::unavailable("agent.network", format!("The host could not prepare {what}: {why}"));
+        match cause {
+            Some(cause) => error.with_source(cause.clone()),
+            None => error,
+        }
+    }
 }
 
 pub struct Wiring {
@@ -56,22 +80,18 @@ impl Wiring {
         Self { planner, executor, wired: watch::Sender::new(Wired::default()) }
     }
 
-    pub fn in_force(&self, revision: i64) -> bool {
-        self.wired.borrow().revision >= revision
+    pub fn in_force(&self, revision: i64, networks: &[NetworkId]) -> bool {
+        self.wired.borrow().in_force(revision, networks)
     }
 
-    /// Waits until the networks of `revision` are in force.
-    pub async fn wait(&self, revision: i64, deadline: Duration) -> Result<(), Error> {
+    /// Waits until these networks of `revision` are in force.
+    pub async fn wait(&self, revision: i64, networks: &[NetworkId], deadline: Duration) -> Result<(), Error> {
         let mut wired = self.wired.subscribe();
-        let outcome = tokio::time::timeout(deadline, wired.wait_for(|w| w.revision >= revision)).await;
-        if matches!(outcome, Ok(Ok(_))) {
+        let in_force = wired.wait_for(|wired| wired.in_force(revision, networks));
+        if matches!(tokio::time::timeout(deadline, in_force).await, Ok(Ok(_))) {
             return Ok(());
         }
-        let error = Error::unavailable("agent.network", "The host could not prepare the server's network.");
-        Err(match &self.wired.borrow().error {
-            Some(cause) => error.with_source(cause.clone()),
-            None => error,
-        })
+        Err(self.wired.borrow().why_not(networks))
     }
 
     /// Never returns. Does nothing before the first desired state: an empty one would be a guess.
@@ -81,19 +101,13 @@ impl Wiring {
             let present = known.borrow_and_update().clone();
             let pause = match present {
                 None => BACKSTOP,
-                Some(Known { desired, .. }) => match self.apply(&desired).await {
-                    Ok(()) => {
-                        failures = 0;
-                        self.wired.send_replace(Wired { revision: desired.revision, error: None });
-                        BACKSTOP
-                    }
-                    Err(error) => {
-                        failures = failures.saturating_add(1);
-                        tracing::error!(error = %error.chain(), failures, "the network could not be applied");
-                        self.wired.send_modify(|wired| wired.error = Some(error));
-                        config.pause(failures)
-                    }
-                },
+                Some(Known { desired, .. }) => {
+                    let outcome = self.apply(&desired).await;
+                    let whole = outcome.as_ref().is_ok_and(|applied| applied.failure().is_none());
+                    failures = if whole { 0 } else { failures.saturating_add(1) };
+                    self.publish(&desired, outcome, failures);
+                    if whole { BACKSTOP } else { config.pause(failures) }
+                }
             };
             tokio::select! {
                 changed = known.changed() => if changed.is_err() {
@@ -105,8 +119,28 @@ impl Wiring {
         }
     }
 
-    async fn apply(&self, desired: &Desired) -> Result<(), Error> {
+    async fn apply(&self, desired: &Desired) -> Result<Applied, Error> {
         let items = self.planner.plan_host(desired.networks.clone()).await?;
         self.executor.apply(&items).await
+    }
+
+    fn publish(&self, desired: &Desired, outcome: Result<Applied, Error>, failures: u32) {
+        let wired = match outcome {
+            Ok(applied) => {
+                if let Some(error) = applied.failure() {
+                    let networks = applied.failed.len();
+                    let error = error.chain();
+                    tracing::error!(error, networks, failures, "part of the network could not be applied");
+                }
+                Wired { revision: desired.revision, failed: applied.failed, error: None }
+            }
+            Err(error) => {
+                tracing::error!(error = %error.chain(), failures, "the network could not be applied");
+                Wired { error: Some(error), ..self.wired.borrow().clone() }
+            }
+        };
+        let count = u32::try_from(wired.failed.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("canopy_agent_networks_failed").set(count);
+        self.wired.send_replace(wired);
     }
 }

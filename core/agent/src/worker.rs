@@ -12,7 +12,7 @@ use crate::{domain, files};
 use canopy_agent_api::{NetworkSpec, ServerObserved, ServerSpec};
 use canopy_hypervisor::DomainState;
 use canopy_types::server::Phase;
-use canopy_types::{Error, Kind, ServerId};
+use canopy_types::{Error, Kind, NetworkId, ServerId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,6 +27,13 @@ pub struct Target {
     pub networks: Vec<NetworkSpec>,
     /// Desired revision in which this was first so.
     pub revision: i64,
+}
+
+impl Target {
+    /// Those that its ports are on.
+    pub fn network_ids(&self) -> Vec<NetworkId> {
+        self.spec.ports.iter().map(|port| port.network_id).collect()
+    }
 }
 
 /// `None`: the controller does not know this server any more.
@@ -139,7 +146,8 @@ impl Worker {
             Err(error) => return self.failed(target, Step::Nothing, error).await,
         };
         let definition = target.and_then(|t| {
-            let spec = domain::build(&t.spec, &t.networks, &self.dir, &self.shared.images).ok()?;
+            let (images, scope) = (&self.shared.images, &self.shared.config.network_scope);
+            let spec = domain::build(&t.spec, &t.networks, &self.dir, images, scope).ok()?;
             domain::hash(&spec).ok()
         });
         let view = View {
@@ -203,7 +211,7 @@ impl Worker {
     /// Only looks when something is to be made or removed: an idle server costs no system call.
     async fn local(&self, target: Option<&Target>) -> Result<Local, Error> {
         let (dir, shared) = (self.dir.clone(), Arc::clone(&self.shared));
-        let network = target.is_none_or(|t| self.shared.wiring.in_force(t.revision));
+        let network = target.is_none_or(|t| self.shared.wiring.in_force(t.revision, &t.network_ids()));
         let blobs: Vec<_> = target.iter().flat_map(|t| domain::blobs(&t.spec)).cloned().collect();
         let settled = match (target, &self.record) {
             (Some(t), Some(r)) => {

@@ -99,7 +99,8 @@ pub struct Agent {
     pub libvirt_uri: String,
     /// `auto`, `kvm` or `tcg`.
     pub acceleration: String,
-    /// Tells two agents on one machine apart.
+    /// Tells two agents on one machine apart: goes into the names of their guests and devices. At most 32
+    /// lower-case letters, digits and underscores.
     pub network_scope: String,
     /// `canopy agent`: the controller's address.
     pub controller: Option<String>,

@@ -9,7 +9,7 @@ use canopy_authz::Authorizer;
 use canopy_libvirt::{Accel, Libvirt};
 use canopy_plugin_host::{NetworkPlugin, PluginHost, QuotaPlugin, SchedulerPlugin};
 use canopy_types::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,32 +22,50 @@ pub struct Plugins {
 /// Loads what is configured; the built-in stands in for the rest. Compiling takes a moment: off the
 /// async threads.
 pub async fn plugins(config: &Config) -> Result<Plugins> {
-    let config = config.clone();
-    tokio::task::spawn_blocking(move || {
-        let host = PluginHost::new()?;
-        let settings = |kind: &str| {
-            config.plugins.config.get(kind).map_or_else(
-                || Ok(serde_json::json!({})),
-                |value| serde_json::to_value(value).map_err(|e| Error::internal("config.plugin", e)),
-            )
-        };
+    loading(config, |host, config| {
+        let configured = &config.plugins;
         Ok(Plugins {
-            scheduler: match &config.plugins.scheduler {
-                Some(dir) => host.load_scheduler(dir, settings("scheduler")?)?,
+            scheduler: match &configured.scheduler {
+                Some(dir) => host.load_scheduler(dir, settings(config, "scheduler")?)?,
                 None => SchedulerPlugin::built_in(),
             },
-            quota: match &config.plugins.quota {
-                Some(dir) => host.load_quota(dir, settings("quota")?)?,
+            quota: match &configured.quota {
+                Some(dir) => host.load_quota(dir, settings(config, "quota")?)?,
                 None => QuotaPlugin::built_in(),
             },
-            network: match &config.plugins.network {
-                Some(dir) => host.load_network(dir, settings("network")?)?,
-                None => NetworkPlugin::none(),
-            },
+            network: load_network(host, config)?,
         })
     })
     .await
-    .map_err(|e| Error::internal("plugin.load", e))?
+}
+
+/// The one plugin that an agent apart from its controller needs.
+pub async fn network_plugin(config: &Config) -> Result<NetworkPlugin> {
+    loading(config, load_network).await
+}
+
+async fn loading<T: Send + 'static>(
+    config: &Config,
+    load: fn(&PluginHost, &Config) -> Result<T>,
+) -> Result<T> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || load(&PluginHost::new()?, &config))
+        .await
+        .map_err(|e| Error::internal("plugin.load", e))?
+}
+
+fn load_network(host: &PluginHost, config: &Config) -> Result<NetworkPlugin> {
+    match &config.plugins.network {
+        Some(dir) => host.load_network(dir, settings(config, "network")?),
+        None => Ok(NetworkPlugin::none()),
+    }
+}
+
+fn settings(config: &Config, kind: &str) -> Result<serde_json::Value> {
+    config.plugins.config.get(kind).map_or_else(
+        || Ok(serde_json::json!({})),
+        |value| serde_json::to_value(value).map_err(|e| Error::internal("config.plugin", e)),
+    )
 }
 
 pub fn authorizer(config: &Config) -> Result<Authorizer> {
@@ -66,6 +84,7 @@ pub async fn agent(config: &Config, controller: Arc<dyn Controller>, plugin: Net
             "tcg" => Accel::Tcg,
             _ => Accel::Auto,
         },
+        probe_dir: probe_dir(&state_dir)?,
         ..canopy_libvirt::Options::default()
     };
     let libvirt = Libvirt::connect(&config.agent.libvirt_uri, options).await?;
@@ -79,6 +98,18 @@ pub fn agent_dir(config: &Config) -> Result<PathBuf> {
     let dir = std::path::absolute(config.data_dir.join("agent"))
         .map_err(|e| Error::unavailable("config.data_dir", format!("data_dir: {e}")))?;
     crate::files::make_dir(&dir, 0o711)?;
+    Ok(dir)
+}
+
+/// An empty folder for the probe guest; QEMU's user passes through it. A crash's leftovers go.
+fn probe_dir(state_dir: &Path) -> Result<PathBuf> {
+    let dir = state_dir.join("probe");
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::unavailable("config.data_dir", format!("{}: {e}", dir.display())));
+        }
+        _ => crate::files::make_dir(&dir, 0o711)?,
+    }
     Ok(dir)
 }
 
@@ -97,4 +128,18 @@ pub fn agent_config(config: &Config, state_dir: PathBuf) -> Result<AgentConfig> 
     agent.network_scope.clone_from(&config.agent.network_scope);
     agent.shutdown_deadline = Duration::from_secs(config.agent.shutdown_seconds);
     Ok(agent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_finds_an_empty_folder() {
+        let state = tempfile::tempdir().unwrap();
+        let left = probe_dir(state.path()).unwrap().join("canopy-probe-1");
+        std::fs::create_dir(&left).unwrap();
+        let dir = probe_dir(state.path()).unwrap();
+        assert!(dir.is_dir() && dir.starts_with(state.path()) && !left.exists());
+    }
 }

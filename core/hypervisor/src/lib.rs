@@ -27,7 +27,7 @@ pub struct HostInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DomainSpec {
     pub id: ServerId,
-    /// `instance-%08x`.
+    /// `instance-%08x`, with the agent's scope behind it where it has one.
     pub name: String,
     /// Shown by `virsh` and kept in the domain's metadata; any text.
     pub title: String,

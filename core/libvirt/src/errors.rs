@@ -121,5 +121,8 @@ pub fn foreign() -> Error {
 }
 
 pub fn name_taken() -> Error {
-    Error::conflict("libvirt.name_taken", "Another server on the host has a guest of this name.")
+    Error::conflict(
+        "libvirt.name_taken",
+        "Another cloud has a guest of this name on the host. Give each a network_scope of its own in [agent].",
+    )
 }

@@ -168,8 +168,19 @@ pub fn tests(under: &Path, prefix: &str) -> Res<()> {
             scopes.insert(alias.trim_start_matches("canopy:").to_owned());
         }
     }
+    mounts(under);
     let swept = scopes.iter().try_for_each(|scope| networks(scope, under).map(drop));
     libvirt::stop(&under.join("started")).and(swept)
+}
+
+/// Takes off file systems that killed tests left mounted below.
+fn mounts(under: &Path) {
+    let mounted = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for place in mounted.lines().filter_map(|line| line.split(' ').nth(1)) {
+        if Path::new(place).starts_with(under) {
+            let _ = quiet(as_root("umount").args(["-l", place]));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -81,11 +81,12 @@ impl MetadataServer {
     /// Listens for exactly the `metadata@1` items of the plan. A network that fails does not keep the
     /// others from being served; the first failure is returned.
     pub async fn sync(&self, items: &[Item]) -> Result<(), Error> {
-        self.converge(&Plan::parse(items)?.metadata).await
+        let failed = self.converge(&Plan::parse(items)?.metadata).await;
+        failed.into_values().next().map_or(Ok(()), Err)
     }
 
-    /// The same for a plan that was checked already.
-    pub async fn converge(&self, wanted: &BTreeMap<NetworkId, Metadata>) -> Result<(), Error> {
+    /// The same for a plan that was checked already; returns the networks that are not served, and why.
+    pub async fn converge(&self, wanted: &BTreeMap<NetworkId, Metadata>) -> BTreeMap<NetworkId, Error> {
         let mut listeners = self.listeners.lock().await;
         let surplus: Vec<_> = listeners.keys().filter(|n| !wanted.contains_key(n)).copied().collect();
         for network in surplus {
@@ -93,7 +94,7 @@ impl MetadataServer {
                 listener.close().await;
             }
         }
-        let mut first = Ok(());
+        let mut failed = BTreeMap::new();
         for (network, item) in wanted {
             let netns = netns::identity(&netns::path(&item.namespace)).ok();
             let present = listeners.get(network);
@@ -113,11 +114,11 @@ impl MetadataServer {
                 }
                 Err(error) => {
                     tracing::warn!(%network, error = %error.chain(), "the metadata service cannot listen");
-                    first = first.and(Err(error));
+                    failed.insert(*network, error);
                 }
             }
         }
-        first
+        failed
     }
 
     async fn listen(&self, network: NetworkId, item: &Metadata) -> Result<Listener, Error> {

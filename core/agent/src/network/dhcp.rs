@@ -91,27 +91,32 @@ pub async fn converge(
     let identity = netns::identity(&place).map_err(|e| files::error("look at", &place, e))?;
     let right = |server: &&Server| server.conf == conf && server.netns == Some(identity);
     let keep = present.iter().find(right).map(|s| s.pid);
+    if keep.is_none() {
+        // Before the old one is stopped: where the disk is full, that one goes on.
+        effect("network.dhcp.write", write(folder.to_owned(), own.clone(), conf.clone(), text.to_owned()))
+            .await?;
+    }
     for server in present.iter().filter(|s| Some(s.pid) != keep) {
         stop(folder, server).await?;
     }
     if keep.is_some() {
         return Ok(());
     }
-    effect("network.dhcp.start", start(folder.to_owned(), own, conf, place, text.to_owned())).await
+    effect("network.dhcp.start", start(own, conf, place)).await
 }
 
-async fn start(
-    folder: PathBuf,
-    own: PathBuf,
-    conf: PathBuf,
-    place: PathBuf,
-    text: String,
-) -> Result<(), Error> {
-    let argument = format!("{ARGUMENT}{}", conf.display());
+async fn write(folder: PathBuf, own: PathBuf, conf: PathBuf, text: String) -> Result<(), Error> {
     files::blocking(move || {
         files::make_dir(&folder)?;
         files::make_dir(&own)?;
-        files::replace(&conf, text.as_bytes(), 0o600)?;
+        files::replace(&conf, text.as_bytes(), 0o600)
+    })
+    .await
+}
+
+async fn start(own: PathBuf, conf: PathBuf, place: PathBuf) -> Result<(), Error> {
+    let argument = format!("{ARGUMENT}{}", conf.display());
+    files::blocking(move || {
         let entries = fs::read_dir(&own).map_err(|e| files::error("list", &own, e))?;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path != conf {

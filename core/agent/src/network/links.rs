@@ -108,7 +108,7 @@ pub fn taken(what: &str, name: &str) -> Error {
     Error::conflict(
         "network.name_taken",
         format!(
-            "The {what} {name} exists on this host and is not this agent's. Remove it, or give the network another segment."
+            "The {what} {name} exists on this host and is not this agent's. Remove it, or give each agent on the host a network_scope of its own."
         ),
     )
 }

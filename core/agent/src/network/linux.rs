@@ -8,9 +8,9 @@ use crate::network::items::{Plan, is_bridge_name, is_veth_name};
 use crate::network::links::{Links, Owner, owner};
 use crate::network::namespace::Found;
 use crate::network::pending::Pending;
-use crate::network::{Item, NetworkExecutor, bridge, dhcp, dhcp_conf, filter, links, namespace};
+use crate::network::{Applied, Item, NetworkExecutor, bridge, dhcp, dhcp_conf, filter, links, namespace};
 use async_trait::async_trait;
-use canopy_types::{Error, Kind, NetworkId};
+use canopy_types::{Error, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,13 +118,9 @@ impl LinuxNetwork {
         pending.save().await
     }
 
-    /// Removes what is ours and not in the plan.
-    async fn remove_surplus(
-        &self,
-        plan: &Plan,
-        host: &mut Host,
-        failures: &mut Failures,
-    ) -> Result<(), Error> {
+    /// Removes what is ours and not in the plan; returns why some of it is still there.
+    async fn remove_surplus(&self, plan: &Plan, host: &mut Host) -> Result<Option<Error>, Error> {
+        let mut failures = Failures::default();
         let folder = dhcp::folder(&self.state_dir);
         for server in &host.servers {
             if !plan.dhcp.contains_key(&server.network) {
@@ -162,7 +158,7 @@ impl LinuxNetwork {
         if removed {
             host.refresh().await?;
         }
-        Ok(())
+        Ok(failures.0)
     }
 
     /// Our interfaces of a pattern that the plan does not have.
@@ -210,31 +206,39 @@ impl LinuxNetwork {
 
 #[async_trait]
 impl NetworkExecutor for LinuxNetwork {
-    async fn apply(&self, items: &[Item]) -> Result<(), Error> {
+    async fn apply(&self, items: &[Item]) -> Result<Applied, Error> {
         let plan = Plan::parse(items)?;
         let _turn = self.turn.lock().await;
-        let mut failures = Failures::default();
+        let mut failed = BTreeMap::new();
         let ports: Vec<_> = plan.antispoof.values().collect();
         // Without the filter nothing else may come up.
         filter::converge(&self.table, &self.tag, &ports).await?;
         let mut host = self.look().await?;
-        self.remove_surplus(&plan, &mut host, &mut failures).await?;
+        let mut leftover = Failures(self.remove_surplus(&plan, &mut host).await?);
         self.announce(&plan, &mut host).await?;
         let networks: BTreeSet<NetworkId> =
             plan.bridges.keys().chain(plan.namespaces.keys()).copied().collect();
         for network in networks {
-            failures.note(self.build(&plan, &mut host, network).await);
+            if let Err(error) = self.build(&plan, &mut host, network).await {
+                failed.insert(network, error);
+            }
         }
-        if !failures.0.is_empty() {
+        if !failed.is_empty() {
             // Some of what was announced may not have been begun.
             host.refresh().await?;
             host.keep_unfinished();
         }
-        failures.note(host.pending.save().await);
+        leftover.note(host.pending.save().await);
         if let Some(metadata) = &self.metadata {
-            failures.note(metadata.converge(&plan.metadata).await);
+            for (network, error) in metadata.converge(&plan.metadata).await {
+                // What failed before is why.
+                failed.entry(network).or_insert(error);
+            }
         }
-        failures.outcome()
+        for (network, error) in &failed {
+            tracing::warn!(%network, error = %error.chain(), "the network is not as planned");
+        }
+        Ok(Applied { failed, leftover: leftover.0 })
     }
 
     async fn observed(&self) -> Result<Vec<String>, Error> {
@@ -256,25 +260,16 @@ impl NetworkExecutor for LinuxNetwork {
     }
 }
 
-/// Failures that did not keep the rest of the plan from being carried out.
+/// The first failure of those that do not keep the rest of the plan from being carried out.
 #[derive(Default)]
-struct Failures(Vec<Error>);
+struct Failures(Option<Error>);
 
 impl Failures {
     fn note(&mut self, outcome: Result<(), Error>) {
         if let Err(error) = outcome {
             tracing::warn!(error = %error.chain(), "part of the network plan failed");
-            self.0.push(error);
+            self.0.get_or_insert(error);
         }
-    }
-
-    /// The first failure; the kind of a lasting one wins over one that may pass.
-    fn outcome(mut self) -> Result<(), Error> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let lasting = self.0.iter().position(|e| e.kind == Kind::Conflict).unwrap_or(0);
-        Err(self.0.swap_remove(lasting))
     }
 }
 
@@ -293,14 +288,5 @@ mod tests {
         for dir in ["var/lib", "/var/a b", "/var/a\nb", "/var/a,b"] {
             assert!(LinuxNetwork::new(dir, "").is_err(), "{dir}");
         }
-    }
-
-    #[test]
-    fn a_lasting_failure_is_told_first() {
-        let mut failures = Failures::default();
-        failures.note(Err(Error::unavailable("a", "a")));
-        failures.note(Err(Error::conflict("b", "b")));
-        assert_eq!(failures.outcome().unwrap_err().code, "b");
-        assert!(Failures::default().outcome().is_ok());
     }
 }

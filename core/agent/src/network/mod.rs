@@ -26,16 +26,35 @@ pub use canopy_plugin_host::network::Item;
 pub use linux::LinuxNetwork;
 
 use async_trait::async_trait;
-use canopy_types::Error;
+use canopy_types::{Error, Kind, NetworkId};
+use std::collections::BTreeMap;
+
+/// What came of a plan that was carried out.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Applied {
+    /// Networks that are not as planned, and why. All others are.
+    pub failed: BTreeMap<NetworkId, Error>,
+    /// Why something that nobody wants any more is still there. Holds nobody back.
+    pub leftover: Option<Error>,
+}
+
+impl Applied {
+    /// One failure to tell: one that lasts until somebody acts goes before one that may pass.
+    pub fn failure(&self) -> Option<&Error> {
+        let all = || self.failed.values().chain(&self.leftover);
+        all().find(|error| error.kind == Kind::Conflict).or_else(|| all().next())
+    }
+}
 
 /// Carries out a network plan on this host.
 #[async_trait]
 pub trait NetworkExecutor: Send + Sync + 'static {
     /// Makes the host have exactly these items of ours, by the smallest difference. May be killed at any
-    /// point and run again. A plan with an invalid item is refused as a whole and changes nothing; a
-    /// failure in one network does not keep the others from being carried out, and the first one is
-    /// returned.
-    async fn apply(&self, items: &[Item]) -> Result<(), Error>;
+    /// point and run again. An error: the plan has an invalid item and changes nothing, or something
+    /// that every network needs failed. What fails in one network does not keep the others from being
+    /// carried out, and is told of that network.
+    async fn apply(&self, items: &[Item]) -> Result<Applied, Error>;
 
     /// The names of our things that exist, sorted: `bridge/cnb7`, `veth/cnv7`, `namespace/canopy-<id>`,
     /// `dhcp/<network id>`, `filter/<table>`.
@@ -48,11 +67,26 @@ pub struct NoNetwork;
 
 #[async_trait]
 impl NetworkExecutor for NoNetwork {
-    async fn apply(&self, _items: &[Item]) -> Result<(), Error> {
-        Ok(())
+    async fn apply(&self, _items: &[Item]) -> Result<Applied, Error> {
+        Ok(Applied::default())
     }
 
     async fn observed(&self) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_failure_is_told_first() {
+        let mut applied = Applied::default();
+        assert!(applied.failure().is_none());
+        applied.leftover = Some(Error::unavailable("a", "a"));
+        assert_eq!(applied.failure().unwrap().code, "a");
+        applied.failed.insert(NetworkId::random(), Error::conflict("b", "b"));
+        assert_eq!(applied.failure().unwrap().code, "b");
     }
 }

@@ -16,8 +16,8 @@ pub async fn agent(config: &Config) -> Result<()> {
     let token = std::fs::read_to_string(file)
         .map_err(|e| Error::bad_request("config.agent", format!("{}: {e}", file.display())))?;
     let controller = Arc::new(HttpController::new(url, token.trim())?);
-    let plugins = wiring::plugins(config).await?;
-    let agent = wiring::agent(config, controller, plugins.network).await?;
+    let network = wiring::network_plugin(config).await?;
+    let agent = wiring::agent(config, controller, network).await?;
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(async move { agent.run(stopped).await });
     stop_signal().await?;
