@@ -161,6 +161,12 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
     every_point(Process::prepare("crash"), &[HOST, CONTROLLER].concat()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_the_agent_alone_leaves_one_guest_or_none_too() {
+    let _libvirt = crate::libvirt::exclusive().await;
+    every_point(Process::prepare_apart("crash_agent"), HOST).await;
+}
+
 async fn every_point(process: Process, effects: &[&str]) {
     let mut room = Room::new(process).await;
     room.process.kill();
