@@ -14,6 +14,7 @@ mod libvirt;
 mod live;
 mod network;
 mod network_api;
+mod placement;
 mod plugins;
 mod routes;
 mod servers_api;

@@ -102,7 +102,13 @@ async fn hostile_path_parameters_never_cause_a_500() {
         for value in values {
             for client in [&admin, &tenant] {
                 let answer = call(client, route, &filled(route, value)).await;
-                assert!((400..500).contains(&answer.status), "{} with {value}: {answer:?}", named(route));
+                // A part of a name finds what it finds.
+                let found = answer.status == 200 && route.path.starts_with("/v2.1/os-hypervisors/");
+                assert!(
+                    found || (400..500).contains(&answer.status),
+                    "{} with {value}: {answer:?}",
+                    named(route)
+                );
             }
         }
     }

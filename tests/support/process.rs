@@ -97,6 +97,18 @@ impl Process {
         Self::prepare_with(name, true)
     }
 
+    /// A controller without an agent; `more` is added to its configuration.
+    pub fn controller(name: &str, more: &str) -> Self {
+        let mut process = Self::prepare(name);
+        let config = format!(
+            "listen = \"127.0.0.1:{}\"\ndata_dir = \"{}\"\n{more}[agent]\nenabled = false\n",
+            process.port,
+            process.data().display()
+        );
+        process.server = Program::new(&process.dir, "serve", &config);
+        process
+    }
+
     fn prepare_with(name: &str, apart: bool) -> Self {
         // `cargo xtask test` sweeps what carries such a scope, should this process be killed.
         let scope = format!("test_{name}_{}", std::process::id());

@@ -183,6 +183,8 @@ async fn handle(
             format!("The method {} is not allowed for this resource.", parts.method),
         ));
     }
+    // Every route of one path and method agrees on who may call; who may not learns nothing of versions.
+    let ctx = authenticate(shared, of_method[0].route.auth, &parts.headers, request_id).await?;
     let mut candidates: Vec<&Entry> = of_method
         .into_iter()
         .filter(|entry| entry.route.versions.is_none_or(|(from, to)| from <= asked && asked <= to))
@@ -190,8 +192,6 @@ async fn handle(
     if candidates.is_empty() {
         return Err(Error::not_found("api.version", "The resource could not be found."));
     }
-    // Every route of one path and method agrees on who may call.
-    let ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
     let (mut json, stream) = match candidates[0].route.body {
         Body::None => (serde_json::Value::Null, None),
         Body::Stream => (serde_json::Value::Null, Some(body)),

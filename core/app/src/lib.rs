@@ -13,7 +13,7 @@ pub mod quota;
 pub mod reconcilers;
 
 use canopy_authz::{Authorizer, Principal};
-use canopy_plugin_host::{QuotaPlugin, SchedulerPlugin};
+use canopy_plugin_host::QuotaPlugin;
 use canopy_store::Store;
 use canopy_types::{Clock, RequestId, Timestamp};
 use std::path::PathBuf;
@@ -47,6 +47,8 @@ impl Settings {
             ("subnets", 100),
             ("ports", 500),
             ("images", 100),
+            ("server_groups", 10),
+            ("server_group_members", 10),
         ];
         Self {
             region: "RegionOne".into(),
@@ -65,12 +67,13 @@ pub struct App {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub authorizer: Authorizer,
-    pub scheduler: SchedulerPlugin,
     pub quota: QuotaPlugin,
     pub quota_turns: quota::Turns,
     pub identity: identity::Identity,
     pub blobs: image::Blobs,
-    pub fleet: compute::fleet::FleetCache,
+    pub placement: compute::placement::Placement,
+    /// The journal's folder, to read; `None` when none is kept.
+    pub journal: Option<compute::decisions::Scenes>,
     pub questions: compute::questions::Questions,
     pub settings: Settings,
 }

@@ -49,42 +49,76 @@ where
     T: Send + 'static,
     F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
 {
-    let work = Arc::new(work);
-    let turn = app.quota_turns.of(&ask.project_id);
-    let _turn = turn.lock().await;
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            tokio::time::sleep(PAUSE * attempt).await;
-        }
-        let project = ask.project_id.clone();
-        let usage = app
-            .store
-            .read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await }))
-            .await?;
-        verdict(app, ask, &usage).await?;
-        let (project, charges, revision, work) =
-            (ask.project_id.clone(), ask.charges.clone(), usage.revision, work.clone());
-        let outcome = app
-            .store
-            .write(name, move |c| {
-                let (project, charges, work) = (project.clone(), charges.clone(), work.clone());
-                Box::pin(async move {
-                    if !canopy_store::quota::charge(c, &project, revision, &charges).await? {
-                        return Err(Error::new(Kind::Conflict, STALE, "Usage has moved."));
-                    }
-                    work(c).await
+    let turn = turn(app, ask).await?;
+    turn.charge(name, work).await
+}
+
+/// A project's turn, with a verdict on its usage: for those who have more to find out before they write.
+pub struct Turn<'a> {
+    app: &'a App,
+    ask: &'a Ask,
+    /// Usage that the plugin allowed the charge on.
+    pub usage: canopy_store::quota::Usage,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
+/// Waits for the project's turn and asks the plugin. Over quota is an error.
+pub async fn turn<'a>(app: &'a App, ask: &'a Ask) -> Result<Turn<'a>> {
+    let held = app.quota_turns.of(&ask.project_id).lock_owned().await;
+    let usage = allowed(app, ask).await?;
+    Ok(Turn { app, ask, usage, _turn: held })
+}
+
+/// Usage as it is, on which the plugin allows the charge.
+async fn allowed(app: &App, ask: &Ask) -> Result<canopy_store::quota::Usage> {
+    let project = ask.project_id.clone();
+    let usage = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await }))
+        .await?;
+    verdict(app, ask, &usage).await?;
+    Ok(usage)
+}
+
+impl Turn<'_> {
+    /// Runs `work` in one transaction with the charge; may be called again after an error.
+    pub async fn charge<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let mut revision = self.usage.revision;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE * attempt).await;
+                revision = allowed(self.app, self.ask).await?.revision;
+            }
+            let (project, charges, work) =
+                (self.ask.project_id.clone(), self.ask.charges.clone(), work.clone());
+            let outcome = self
+                .app
+                .store
+                .write(name, move |c| {
+                    let (project, charges, work) = (project.clone(), charges.clone(), work.clone());
+                    Box::pin(async move {
+                        if !canopy_store::quota::charge(c, &project, revision, &charges).await? {
+                            return Err(Error::new(Kind::Conflict, STALE, "Usage has moved."));
+                        }
+                        work(c).await
+                    })
                 })
-            })
-            .await;
-        match outcome {
-            Err(error) if error.code == STALE => {}
-            outcome => return outcome,
+                .await;
+            match outcome {
+                Err(error) if error.code == STALE => {}
+                outcome => return outcome,
+            }
         }
+        Err(Error::unavailable(
+            "quota.busy",
+            "Quota is being changed by many requests at once. Try again in a second.",
+        ))
     }
-    Err(Error::unavailable(
-        "quota.busy",
-        "Quota is being changed by many requests at once. Try again in a second.",
-    ))
 }
 
 const STALE: &str = "quota.stale";

@@ -70,7 +70,24 @@ pub mod compute {
         KEYPAIRS_CREATE = "compute:keypairs:create" on "Keypair";
         KEYPAIRS_DELETE = "compute:keypairs:delete" on "Keypair";
         ZONES_LIST = "compute:zones:list" on "Zone";
+        ZONES_LIST_DETAIL = "compute:zones:list_detail" on "Zone";
         LIMITS_SHOW = "compute:limits:show" on "Project";
+        SERVER_GROUPS_CREATE = "compute:server_groups:create" on "ServerGroup";
+        SERVER_GROUPS_LIST = "compute:server_groups:list" on "ServerGroup";
+        SERVER_GROUPS_LIST_ALL = "compute:server_groups:list_all" on "ServerGroup";
+        SERVER_GROUPS_SHOW = "compute:server_groups:show" on "ServerGroup";
+        SERVER_GROUPS_DELETE = "compute:server_groups:delete" on "ServerGroup";
+        AGGREGATES_CREATE = "compute:aggregates:create" on "Aggregate";
+        AGGREGATES_LIST = "compute:aggregates:list" on "Aggregate";
+        AGGREGATES_SHOW = "compute:aggregates:show" on "Aggregate";
+        AGGREGATES_UPDATE = "compute:aggregates:update" on "Aggregate";
+        AGGREGATES_DELETE = "compute:aggregates:delete" on "Aggregate";
+        AGGREGATES_ADD_HOST = "compute:aggregates:add_host" on "Aggregate";
+        AGGREGATES_REMOVE_HOST = "compute:aggregates:remove_host" on "Aggregate";
+        SERVICES_LIST = "compute:services:list" on "Host";
+        SERVICES_UPDATE = "compute:services:update" on "Host";
+        HYPERVISORS_LIST = "compute:hypervisors:list" on "Host";
+        HYPERVISORS_SHOW = "compute:hypervisors:show" on "Host";
     }
 }
 
@@ -123,6 +140,7 @@ pub mod canopy {
 
     actions! {
         DECISIONS_SHOW = "canopy:decisions:show" on "Decision";
+        DECISIONS_SHOW_HOSTS = "canopy:decisions:show_hosts" on "Decision";
         STATUS_SHOW = "canopy:status:show" on "Cloud";
     }
 }

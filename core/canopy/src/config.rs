@@ -20,6 +20,8 @@ pub struct Config {
     pub zone: String,
     pub token_seconds: i64,
     pub image_max_gib: u64,
+    /// What the journal of placement decisions may take of `data_dir`.
+    pub journal_mib: u64,
     pub log: Log,
     pub database: Database,
     pub plugins: Plugins,
@@ -38,6 +40,7 @@ impl Default for Config {
             zone: "nova".into(),
             token_seconds: 3_600,
             image_max_gib: 64,
+            journal_mib: 256,
             log: Log::default(),
             database: Database::default(),
             plugins: Plugins::default(),
@@ -147,6 +150,9 @@ impl Config {
         }
         if !(1..=16_384).contains(&self.image_max_gib) {
             return bad("image_max_gib: 1 to 16384");
+        }
+        if !(1..=1_048_576).contains(&self.journal_mib) {
+            return bad("journal_mib: 1 to 1048576");
         }
         if !matches!(self.agent.acceleration.as_str(), "auto" | "kvm" | "tcg") {
             return bad("agent.acceleration: auto, kvm or tcg");

@@ -9,6 +9,7 @@ use canopy_agent::Agent;
 use canopy_agent::network::NetworkExecutor;
 use canopy_agent_api::Controller;
 use canopy_app::compute::controller::LocalController;
+use canopy_app::compute::placement::Placement;
 use canopy_app::identity::Identity;
 use canopy_app::{App, Settings};
 use canopy_hypervisor::Hypervisor;
@@ -23,6 +24,8 @@ use tokio::task::JoinHandle;
 
 /// How long accepted requests may take once a stop is asked.
 const DRAIN: Duration = Duration::from_secs(20);
+/// For what ends last, beyond that.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What tests put in place of the real thing.
 #[derive(Default)]
@@ -39,6 +42,8 @@ pub struct Running {
     pub agent_token: String,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Ends after the others: accepted requests still want decisions.
+    placement: (watch::Sender<bool>, JoinHandle<()>),
 }
 
 /// Starts everything and answers once the API listens.
@@ -82,6 +87,8 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
         .merge(canopy_api::router(app.clone(), address.to_string(), agent_token.clone()));
     let mut tasks = vec![tokio::spawn(serve(listener, router, stopped.clone()))];
     tasks.push(tokio::spawn(canopy_app::reconcilers::run(app.clone(), stopped.clone())));
+    let (stop_placement, placement_stopped) = watch::channel(false);
+    let placement = tokio::spawn(canopy_app::compute::placement::run(app.clone(), placement_stopped));
     if config.agent.enabled {
         let controller: Arc<dyn Controller> = Arc::new(LocalController(app.clone()));
         let agent = match (overrides.hypervisor, overrides.network) {
@@ -94,7 +101,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
         tasks.push(tokio::spawn(async move { agent.run(stopped).await }));
     }
     tracing::info!(%address, data_dir = %config.data_dir.display(), "canopy serves");
-    Ok(Running { app, address, agent_token, stop, tasks })
+    Ok(Running { app, address, agent_token, stop, tasks, placement: (stop_placement, placement) })
 }
 
 async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn Clock>>) -> Result<App> {
@@ -116,13 +123,15 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
         tracing::info!(file = %config.data_dir.join("admin-password").display(), "first start: made the user admin");
     }
     let identity = Identity::open(&store, clock.clone(), &settings).await?;
+    let (journal, scenes) = wiring::journal(config, &plugins.host).await?;
+    let seed = if config.database.url.is_some() { journal.seed() } else { 0 };
     Ok(App {
         authorizer: wiring::authorizer(config)?,
-        scheduler: plugins.scheduler.clone(),
+        placement: Placement::new(plugins.scheduler.clone(), Some(journal), seed),
+        journal: Some(scenes),
         quota: plugins.quota.clone(),
         blobs: canopy_app::image::Blobs::open(&config.data_dir.join("images"))?,
         quota_turns: Default::default(),
-        fleet: Default::default(),
         questions: Default::default(),
         identity,
         settings,
@@ -149,6 +158,11 @@ impl Running {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
                 task.abort();
             }
+        }
+        let (stop, mut task) = self.placement;
+        stop.send_replace(true);
+        if tokio::time::timeout_at(deadline + LAST, &mut task).await.is_err() {
+            task.abort();
         }
         self.app.store.close().await;
     }

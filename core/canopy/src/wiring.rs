@@ -5,16 +5,20 @@ use canopy_agent::metadata::server::MetadataServer;
 use canopy_agent::network::LinuxNetwork;
 use canopy_agent::{Agent, AgentConfig};
 use canopy_agent_api::Controller;
+use canopy_app::compute::decisions::Scenes;
+use canopy_app::compute::placement::Scheduler;
 use canopy_authz::Authorizer;
+use canopy_journal::{Limits, PluginFiles, Reader, Writer};
 use canopy_libvirt::{Accel, Libvirt};
 use canopy_plugin_host::{NetworkPlugin, PluginHost, QuotaPlugin, SchedulerPlugin};
-use canopy_types::{Error, Result};
+use canopy_types::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub struct Plugins {
-    pub scheduler: SchedulerPlugin,
+    pub host: PluginHost,
+    pub scheduler: Scheduler,
     pub quota: QuotaPlugin,
     pub network: NetworkPlugin,
 }
@@ -26,14 +30,19 @@ pub async fn plugins(config: &Config) -> Result<Plugins> {
         let configured = &config.plugins;
         Ok(Plugins {
             scheduler: match &configured.scheduler {
-                Some(dir) => host.load_scheduler(dir, settings(config, "scheduler")?)?,
-                None => SchedulerPlugin::built_in(),
+                Some(dir) => {
+                    let settings = settings(config, "scheduler")?;
+                    let plugin = host.load_scheduler(dir, settings.clone())?;
+                    Scheduler { plugin, files: Some(PluginFiles { dir: dir.clone(), config: settings }) }
+                }
+                None => Scheduler { plugin: SchedulerPlugin::built_in(), files: None },
             },
             quota: match &configured.quota {
                 Some(dir) => host.load_quota(dir, settings(config, "quota")?)?,
                 None => QuotaPlugin::built_in(),
             },
             network: load_network(host, config)?,
+            host: host.clone(),
         })
     })
     .await
@@ -66,6 +75,32 @@ fn settings(config: &Config, kind: &str) -> Result<serde_json::Value> {
         || Ok(serde_json::json!({})),
         |value| serde_json::to_value(value).map_err(|e| Error::internal("config.plugin", e)),
     )
+}
+
+/// The journal of placement in `data_dir`, to write and to read.
+pub async fn journal(config: &Config, host: &PluginHost) -> Result<(Writer, Scenes)> {
+    let dir = config.data_dir.join("journal");
+    let limits = Limits { bytes: config.journal_mib << 20, ..Limits::default() };
+    let (host, reader) = (host.clone(), Reader::new(&dir));
+    let writer = tokio::task::spawn_blocking(move || Writer::open(&dir, limits))
+        .await
+        .map_err(|e| Error::internal("journal.open", e))??;
+    let load = move |files: &Path| kept_plugin(files).and_then(|config| host.load_scheduler(files, config));
+    let scenes = Scenes::new(reader, writer.flusher(), Arc::new(load));
+    Ok((writer, scenes))
+}
+
+/// What a plugin that the journal keeps was configured with.
+pub fn kept_plugin(files: &Path) -> Result<serde_json::Value> {
+    let gone = |e: String| {
+        Error::new(
+            Kind::Gone,
+            "journal.plugin",
+            format!("The journal's copy of the plugin cannot be read: {e}"),
+        )
+    };
+    let text = std::fs::read_to_string(files.join("config.json")).map_err(|e| gone(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| gone(e.to_string()))
 }
 
 pub fn authorizer(config: &Config) -> Result<Authorizer> {

@@ -57,6 +57,34 @@ impl SchedulerPlugin {
         }
     }
 
+    /// Who decides; the built-in has no digest.
+    pub fn identity(&self) -> PluginUse {
+        self.guest.as_ref().map_or_else(|| Spread.identity(), |guest| guest.identity.clone())
+    }
+
+    /// Runs `work` beside the scorer, on the plugin's thread: for engines that live longer than one question.
+    /// When the thread cannot be had, `work` runs elsewhere with a scorer that answers with that fault. The
+    /// default only when `work` itself panics.
+    pub async fn visit<T, F>(&self, work: F) -> T
+    where
+        T: Default + Send + 'static,
+        F: Fn(&mut dyn Scorer) -> T + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let mut absent = Absent(None);
+        if let Some(guest) = &self.guest {
+            let there = Arc::clone(&work);
+            match guest.worker.ask(move |scorer| there(scorer)).await {
+                Ok(answer) => return answer,
+                Err(fault) => {
+                    guest.meter.fault(&fault);
+                    absent = Absent(Some((guest.identity.clone(), fault)));
+                }
+            }
+        }
+        tokio::task::spawn_blocking(move || work(&mut absent)).await.unwrap_or_default()
+    }
+
     /// Why each row gets its score, for people. Off the hot path; an error names the fault.
     pub async fn explain(&self, columns: Columns) -> Result<Vec<Vec<Reason>>, Error> {
         let answer = match &self.guest {

@@ -17,8 +17,10 @@ pub struct HostRow {
     pub number: i64,
     pub name: String,
     pub zone: String,
-    /// Why it takes no new servers.
+    /// An operator has disabled it, and this is why ('' without a reason).
     pub closed: Option<String>,
+    /// An operator says that it is down, whatever its agent says.
+    pub forced_down: bool,
     pub hypervisor_type: String,
     pub hypervisor_version: i64,
     pub acceleration: String,
@@ -159,6 +161,28 @@ pub async fn seen(conn: &mut Conn, id: HostId, generation: i64, now: Timestamp) 
     Ok(())
 }
 
+/// Stops new servers from coming here (`Some`, with the reason or ''), or lets them come again.
+pub async fn set_closed(conn: &mut Conn, id: HostId, closed: Option<&str>) -> Result<()> {
+    sqlx::query("UPDATE hosts SET closed = $2 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(closed)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// Counts the host as down, whatever its agent says, or believes the agent again.
+pub async fn set_forced_down(conn: &mut Conn, id: HostId, down: bool) -> Result<()> {
+    sqlx::query("UPDATE hosts SET forced_down = $2 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(i64::from(down))
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
 /// Something that this host should have has changed.
 pub async fn touch(conn: &mut Conn, id: HostId) -> Result<()> {
     sqlx::query("UPDATE hosts SET revision = revision + 1 WHERE id = $1")
@@ -250,13 +274,14 @@ pub async fn release(conn: &mut Conn, consumer: ServerId) -> Result<()> {
     Ok(())
 }
 
-fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {
+pub(crate) fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {
     Ok(HostRow {
         id: row.parsed("id")?,
         number: row.int("number")?,
         name: row.text("name")?,
         zone: row.text("zone")?,
         closed: row.text_opt("closed")?,
+        forced_down: row.flag("forced_down")?,
         hypervisor_type: row.text("hypervisor_type")?,
         hypervisor_version: row.int("hypervisor_version")?,
         acceleration: row.text("acceleration")?,

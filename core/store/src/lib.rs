@@ -6,11 +6,13 @@
 //! run side by side and a serialization failure is retried. Functions take a [`Conn`] and are grouped by
 //! resource, so a use case composes them in its own transaction.
 
+pub mod aggregates;
 pub mod batch;
 pub mod decisions;
 pub mod dialect;
 pub mod events;
 pub mod flavors;
+pub mod fleet;
 pub mod hosts;
 pub mod identity;
 pub mod images;
@@ -24,6 +26,7 @@ pub mod quota;
 mod rows;
 pub mod security_groups;
 pub mod sequences;
+pub mod server_groups;
 pub mod servers;
 mod store;
 pub mod subnets;

@@ -66,3 +66,8 @@ impl Columns for AnyRow {
 pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal("store.serialise", e))
 }
+
+/// `$1, $2, …` for that many values, from `$from` on.
+pub(crate) fn places(from: usize, count: usize) -> String {
+    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}

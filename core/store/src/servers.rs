@@ -15,7 +15,7 @@ use canopy_types::{
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The flavor as it was when the server was made.
@@ -328,6 +328,18 @@ pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ServerRow>> {
         .await
         .map_err(db)?;
     rows.iter().map(server).collect()
+}
+
+/// Live servers, deleting ones included, per host that has any.
+pub async fn count_by_host(conn: &mut Conn) -> Result<HashMap<HostId, i64>> {
+    let rows = sqlx::query(
+        "SELECT host_id, COUNT(*) AS servers FROM servers WHERE host_id IS NOT NULL AND deleted_at IS NULL \
+         GROUP BY host_id",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(db)?;
+    rows.iter().map(|row| Ok((row.parsed("host_id")?, row.int("servers")?))).collect()
 }
 
 /// One line of the server's history.

@@ -61,6 +61,7 @@ uuid_id! {
     PortId = "port",
     SecurityGroupId = "security group",
     SecurityGroupRuleId = "security group rule",
+    ServerGroupId = "server group",
     /// A compute host; also the uuid of its resource provider.
     HostId = "host",
     DecisionId = "decision",

@@ -14,7 +14,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("virt-sys", &["canopy-libvirt"]),
     ("wasmtime", &["canopy-plugin-host"]),
     ("cedar-policy", &["canopy-authz"]),
-    ("wit-component", &["xtask", "canopy-plugin-host"]),
+    ("wit-component", &["xtask", "canopy-plugin-host", "canopy-tests"]),
 ];
 
 /// (a crate of ours, what it may not use)
@@ -22,6 +22,7 @@ const NEVER: &[(&str, &[&str])] = &[
     // What is pure stays pure: no runtime, no clock, no network.
     ("canopy-types", &["tokio", "axum", "hyper", "reqwest"]),
     ("canopy-placement", &["tokio", "axum", "hyper", "reqwest", "canopy-store", "canopy-app"]),
+    ("canopy-journal", &["tokio", "canopy-store", "canopy-plugin-host", "canopy-app"]),
     ("canopy-agent-api", &["tokio", "canopy-store", "canopy-app"]),
     ("canopy-authz", &["tokio", "canopy-store", "canopy-app"]),
     ("canopy-store", &["axum", "canopy-app", "canopy-authz", "canopy-api"]),

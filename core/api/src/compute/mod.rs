@@ -1,19 +1,33 @@
 //! The compute API (nova's v2.1).
 
+mod aggregates;
 mod discovery;
 mod flavors;
+mod hypervisors;
 mod keypairs;
+mod server_groups;
 mod servers;
+mod services;
 mod zones;
 
 use crate::route::Route;
 use canopy_types::{Error, Kind};
 
 pub fn routes() -> Vec<Route> {
-    [discovery::routes(), flavors::routes(), keypairs::routes(), servers::routes(), zones::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        discovery::routes(),
+        flavors::routes(),
+        keypairs::routes(),
+        servers::routes(),
+        server_groups::routes(),
+        aggregates::routes(),
+        services::routes(),
+        hypervisors::routes(),
+        zones::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Turns errors of other services' use cases into what nova answers when a request to it names their things.

@@ -3,26 +3,39 @@
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
-use canopy_app::compute::decisions;
+use canopy_app::compute::{decisions, servers};
 use canopy_authz::actions::canopy as policy;
 use canopy_types::Result;
 use http::Method;
 
 pub fn routes() -> Vec<Route> {
+    let route = |path, summary, handler| {
+        Route::new(Service::Native, Method::GET, path, summary, handler).answers(&[200], &[404])
+    };
+    let (one, of_server) = ("/decisions/{decision_id}", "/servers/{server_id}/decision");
     vec![
-        Route::new(
-            Service::Native,
-            Method::GET,
-            "/decisions/{decision_id}",
-            "Why a server is where it is, or nowhere",
-            handler!(decision),
-        )
-        .action(policy::DECISIONS_SHOW)
-        .answers(&[200], &[404]),
+        route(one, "Why a server is where it is, or nowhere", handler!(decision))
+            .action(policy::DECISIONS_SHOW),
+        route("/decisions/{decision_id}/hosts", "What each host had to say to a decision", handler!(hosts))
+            .action(policy::DECISIONS_SHOW_HOSTS)
+            .answers(&[200], &[404, 410]),
+        route(of_server, "The newest decision on a server", handler!(of_server_id))
+            .action(policy::DECISIONS_SHOW),
     ]
 }
 
 async fn decision(req: Req) -> Result<Reply> {
     let id = req.id("decision_id", decisions::absent)?;
     Reply::json(200, &decisions::show(&req.app, req.ctx()?, id).await?)
+}
+
+async fn hosts(req: Req) -> Result<Reply> {
+    let id = req.id("decision_id", decisions::absent)?;
+    let page = req.query.page()?;
+    Reply::json(200, &decisions::hosts(&req.app, req.ctx()?, id, page).await?)
+}
+
+async fn of_server_id(req: Req) -> Result<Reply> {
+    let id = req.id("server_id", servers::absent)?;
+    Reply::json(200, &decisions::show_of_server(&req.app, req.ctx()?, id).await?)
 }

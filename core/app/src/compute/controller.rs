@@ -67,10 +67,13 @@ impl Controller for LocalController {
                         acceleration: &inventory.acceleration,
                         inventory: &rows,
                     };
-                    canopy_store::hosts::register(c, &row, now).await
+                    let host = canopy_store::hosts::register(c, &row, now).await?;
+                    crate::compute::hosts::changed(c, "host.register", host.id, now).await?;
+                    Ok(host)
                 })
             })
             .await?;
+        self.0.placement.touch(host.id);
         tracing::info!(host = host.name, id = %host.id, "agent registered");
         Ok(Registered { host_id: host.id, generation: host.generation })
     }

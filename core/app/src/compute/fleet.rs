@@ -1,73 +1,163 @@
-//! The snapshot of hosts that decisions are made on.
-//!
-//! Rebuilt when this process has committed something since, and at least every [`MAX_AGE`], so that a
-//! second controller's commits are seen too. A stale snapshot costs a second look, never an overbooking:
-//! the claim checks capacity when it commits.
+//! What placement knows of hosts: rows become facts, and the difference of two facts becomes changes.
 
-use crate::App;
-use canopy_placement::{Fleet, Host, ResourceColumn};
-use canopy_types::{Result, time::SECOND};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use crate::compute::hosts::{is_up, zones};
+use canopy_placement::{Change, Host, NameSet, Units};
+use canopy_store::fleet::FleetRows;
+use canopy_types::{HostId, ServerGroupId, Timestamp};
+use std::collections::{BTreeMap, HashMap};
 
-const MAX_AGE: Duration = Duration::from_millis(250);
-/// A host whose agent was not heard for this long gets no new servers.
-pub const SILENT_AFTER_SECONDS: i64 = 60;
-
-#[derive(Default)]
-pub struct FleetCache {
-    last: Mutex<Option<(u64, Instant, Arc<Fleet>)>>,
+/// One host as the store last said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    pub host: Host,
+    pub seen_at: Timestamp,
+    pub classes: BTreeMap<String, Supply>,
+    /// Servers per group; never 0.
+    pub groups: BTreeMap<ServerGroupId, i64>,
 }
 
-pub async fn snapshot(app: &App) -> Result<Arc<Fleet>> {
-    let commits = *app.store.commits().borrow();
-    if let Ok(last) = app.fleet.last.lock()
-        && let Some((at, when, fleet)) = &*last
-        && *at == commits
-        && when.elapsed() < MAX_AGE
-    {
-        return Ok(fleet.clone());
-    }
-    let fleet = Arc::new(read(app).await?);
-    if let Ok(mut last) = app.fleet.last.lock() {
-        *last = Some((commits, Instant::now(), fleet.clone()));
-    }
-    Ok(fleet)
+/// What a host has of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    pub capacity: i64,
+    pub units: Units,
+    pub used: i64,
 }
 
-async fn read(app: &App) -> Result<Fleet> {
-    let now = app.now();
-    let (hosts, inventories) = app.store.read(|c| Box::pin(canopy_store::hosts::all(c))).await?;
-    let mut classes: Vec<&str> = inventories.iter().map(|row| row.class.as_str()).collect();
-    classes.sort_unstable();
-    classes.dedup();
-    let resources = classes
-        .into_iter()
-        .map(|class| {
-            let of = |value: fn(&canopy_store::hosts::InventoryRow) -> i64| {
-                hosts
-                    .iter()
-                    .map(|host| {
-                        inventories
-                            .iter()
-                            .find(|row| row.host_id == host.id && row.class == class)
-                            .map_or(0, value)
-                    })
-                    .collect()
-            };
-            ResourceColumn::new(class, of(canopy_store::hosts::InventoryRow::capacity), of(|row| row.used))
-        })
-        .collect();
-    let revision = hosts.iter().map(|host| host.revision).sum();
-    let hosts = hosts
-        .into_iter()
-        .map(|host| {
-            let silent = (now.0 - host.seen_at.0) / SECOND;
-            let closed = host.closed.or_else(|| {
-                (silent > SILENT_AFTER_SECONDS).then(|| format!("its agent has been silent for {silent} s"))
-            });
-            Host { closed, ..Host::new(host.id, host.name, host.zone) }
-        })
-        .collect();
-    Ok(Fleet { revision, hosts, resources, ..Fleet::default() })
+/// The hosts of these rows, by id.
+pub fn facts(rows: &FleetRows, now: Timestamp) -> HashMap<HostId, Facts> {
+    let mut zones = zones(rows);
+    let ids: HashMap<i64, &str> = rows.aggregates.iter().map(|a| (a.number, a.id.as_str())).collect();
+    let mut aggregates: HashMap<HostId, Vec<&str>> = HashMap::new();
+    for (number, host, _) in &rows.memberships {
+        aggregates.entry(*host).or_default().extend(ids.get(number));
+    }
+    let mut facts: HashMap<HostId, Facts> = HashMap::with_capacity(rows.hosts.len());
+    for row in &rows.hosts {
+        let closed = match &row.closed {
+            Some(reason) if reason.is_empty() => Some("disabled by the operator".to_owned()),
+            Some(reason) => Some(format!("disabled by the operator: {reason}")),
+            None if row.forced_down => Some("counted as down by the operator".to_owned()),
+            // Without the seconds: the words stay the same for as long as it is silent.
+            None if !is_up(row, now) => {
+                Some(format!("its agent has not been heard since {}", row.seen_at.seconds_z()))
+            }
+            None => None,
+        };
+        let host = Host {
+            closed,
+            aggregates: aggregates.remove(&row.id).map_or_else(NameSet::default, NameSet::from_iter),
+            ..Host::new(row.id, &row.name, zones.remove(&row.id).unwrap_or_default())
+        };
+        let (classes, groups) = (BTreeMap::new(), BTreeMap::new());
+        facts.insert(row.id, Facts { host, seen_at: row.seen_at, classes, groups });
+    }
+    for row in &rows.inventories {
+        if let Some(known) = facts.get_mut(&row.host_id) {
+            let supply = Supply { capacity: row.capacity(), units: Units::ANY, used: row.used };
+            known.classes.insert(row.class.clone(), supply);
+        }
+    }
+    for (group, host, servers) in &rows.groups {
+        if let Some(known) = facts.get_mut(host) {
+            known.groups.insert(*group, *servers);
+        }
+    }
+    facts
+}
+
+/// The changes that lead from what was known to what is known now. Usage is told as a difference, so that
+/// what is reserved beside it stays counted.
+pub fn changes(before: Option<&Facts>, now: Option<&Facts>, out: &mut Vec<Change>) {
+    let Some(now) = now else {
+        out.extend(before.map(|gone| Change::Remove { host: gone.host.id }));
+        return;
+    };
+    let host = now.host.id;
+    match before {
+        Some(before) if before.host == now.host => {}
+        Some(before) if Host { closed: now.host.closed.clone(), ..before.host.clone() } == now.host => {
+            out.push(Change::Closed { host, closed: now.host.closed.clone() });
+        }
+        _ => out.push(Change::Host { host: now.host.clone() }),
+    }
+    let nothing = Supply::default();
+    let classes_before = before.map(|before| &before.classes);
+    for (class, supply) in &now.classes {
+        let known = classes_before.and_then(|classes| classes.get(class)).unwrap_or(&nothing);
+        push_supply(host, class, known, supply, out);
+    }
+    for (class, known) in classes_before.into_iter().flatten() {
+        if !now.classes.contains_key(class) {
+            push_supply(host, class, known, &nothing, out);
+        }
+    }
+    let groups_before = before.map(|before| &before.groups);
+    let count = |groups: Option<&BTreeMap<ServerGroupId, i64>>, group| {
+        groups.and_then(|groups| groups.get(group)).copied().unwrap_or(0)
+    };
+    let mut groups: Vec<&ServerGroupId> =
+        now.groups.keys().chain(groups_before.into_iter().flat_map(BTreeMap::keys)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    for group in groups {
+        let delta = count(Some(&now.groups), group) - count(groups_before, group);
+        if delta != 0 {
+            out.push(Change::Group { group: group.to_string(), host, delta });
+        }
+    }
+}
+
+fn push_supply(host: HostId, class: &str, before: &Supply, now: &Supply, out: &mut Vec<Change>) {
+    if (before.capacity, before.units) != (now.capacity, now.units) {
+        let (class, capacity, units) = (class.to_owned(), now.capacity, now.units);
+        out.push(Change::Capacity { host, class, capacity, units });
+    }
+    if before.used != now.used {
+        let (class, delta) = (class.to_owned(), now.used.saturating_sub(before.used));
+        out.push(Change::Used { host, class, delta });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canopy_placement::Engine;
+
+    fn facts(used: i64, closed: Option<&str>, servers: i64) -> Facts {
+        let mut host = Host::new(HostId(Default::default()), "h", "nova");
+        host.closed = closed.map(str::to_owned);
+        let supply = Supply { capacity: 8, units: Units::ANY, used };
+        Facts {
+            host,
+            seen_at: Timestamp(0),
+            classes: [("VCPU".to_owned(), supply)].into(),
+            groups: (servers > 0).then(|| (ServerGroupId(Default::default()), servers)).into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn changes_lead_from_any_facts_to_any_other() {
+        let all = [facts(0, None, 0), facts(5, None, 2), facts(3, Some("why"), 1)];
+        for from in &all {
+            for to in &all {
+                let mut told = Vec::new();
+                changes(None, Some(from), &mut told);
+                changes(Some(from), Some(to), &mut told);
+                let mut straight = Vec::new();
+                changes(None, Some(to), &mut straight);
+                let [one, other] = [told, straight].map(|changes| {
+                    let mut engine = Engine::new(Default::default());
+                    changes.iter().for_each(|change| engine.apply(change));
+                    engine.fleet().clone()
+                });
+                assert_eq!(one, other);
+            }
+        }
+        let mut nothing = Vec::new();
+        changes(Some(&all[1]), Some(&all[1]), &mut nothing);
+        assert_eq!(nothing, []);
+        changes(Some(&all[1]), None, &mut nothing);
+        assert_eq!(nothing.len(), 1);
+    }
 }

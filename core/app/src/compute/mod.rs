@@ -1,11 +1,15 @@
 //! Compute: servers, flavors, key pairs, hosts.
 
+pub mod aggregates;
 pub mod controller;
 pub mod decisions;
 pub mod flavors;
 pub mod fleet;
+pub mod hosts;
 pub mod keypairs;
+pub mod placement;
 pub mod questions;
+pub mod server_groups;
 pub mod servers;
 
 pub use crate::quota;

@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 mod agent;
+mod client;
+mod explain;
 mod openapi;
 mod serve;
 mod ssh;
@@ -25,6 +27,8 @@ enum Command {
     Agent(File),
     /// Log in to a server through its network's namespace on this host
     Ssh(ssh::Ssh),
+    /// Say why a server is where it is, or nowhere
+    Explain(explain::Explain),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -60,6 +64,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Serve(file) => serve::serve(&file.load()?).await,
         Command::Agent(file) => agent::agent(&file.load()?).await,
         Command::Ssh(ssh) => ssh::ssh(&ssh).await,
+        Command::Explain(explain) => explain::explain(&explain).await,
         Command::Openapi(openapi) => openapi::write(&openapi),
         Command::Config(ConfigCommand::Check(file)) => {
             let config = file.load()?;

@@ -3,14 +3,16 @@
 use crate::compute::as_compute;
 use crate::request::{Reply, Req, parse_bool};
 use base64::Engine;
-use canopy_app::compute::servers::{self, Create, Networks};
+use canopy_app::compute::servers::{self, Create, Hints, Networks};
 use canopy_app::network::NetworkRequest;
-use canopy_types::{Error, Result};
+use canopy_types::{Error, Result, ServerId};
 use serde_json::{Value, json};
 
 pub async fn create(req: Req) -> Result<Reply> {
     let server = &req.json["server"];
-    let wanted = parse(server)?;
+    let mut wanted = parse(server)?;
+    let hints = ["os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"].map(|key| &req.json[key]);
+    wanted.hints = parse_hints(hints.into_iter().find(|hints| hints.is_object()).unwrap_or(&Value::Null))?;
     let return_reservation_id = wanted.return_reservation_id;
     let created = servers::create(&req.app, req.ctx()?, wanted).await.map_err(as_compute)?;
     if return_reservation_id {
@@ -89,6 +91,30 @@ fn parse(server: &Value) -> Result<Create> {
         min_count: min,
         max_count: max,
         return_reservation_id: flag(&server["return_reservation_id"]),
+        hints: Hints::default(),
+    })
+}
+
+/// The schema has looked at their shapes.
+fn parse_hints(hints: &Value) -> Result<Hints> {
+    let bad = |name: &str| {
+        Error::bad_request(
+            "server.hints",
+            format!("Invalid input for field/attribute {name}. It must be a UUID."),
+        )
+    };
+    let servers = |name: &str| -> Result<Vec<ServerId>> {
+        let given = match &hints[name] {
+            Value::Array(list) => list.as_slice(),
+            Value::Null => &[],
+            one => std::slice::from_ref(one),
+        };
+        given.iter().map(|id| id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| bad(name))).collect()
+    };
+    Ok(Hints {
+        group: hints["group"].as_str().map(str::parse).transpose().map_err(|_| bad("group"))?,
+        same_host: servers("same_host")?,
+        different_host: servers("different_host")?,
     })
 }
 

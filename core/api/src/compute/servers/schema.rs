@@ -87,7 +87,7 @@ fn create(description: bool, auto: bool) -> Value {
     if auto {
         required.push("networks");
     }
-    let hints = json!({"type": "object", "maxProperties": 0});
+    let hints = hints();
     object(
         json!({
             "server": object(properties, &required),
@@ -96,4 +96,27 @@ fn create(description: bool, auto: bool) -> Value {
         }),
         &["server"],
     )
+}
+
+/// What nova looks at; other keys are somebody else's filters, and pass.
+fn hints() -> Value {
+    let servers =
+        json!({"anyOf": [uuid(), {"type": "array", "items": uuid(), "minItems": 1, "maxItems": 100}]});
+    json!({
+        "type": "object",
+        "maxProperties": 64,
+        "properties": {
+            "group": uuid(),
+            "same_host": servers,
+            "different_host": servers,
+            "query": {"type": ["string", "object"]},
+            "target_cell": name(),
+            "different_cell": {"anyOf": [
+                {"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+            ]},
+            "build_near_host_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+            "cidr": {"type": "string", "pattern": "^/[0-9a-f.:]+$"},
+        },
+        "additionalProperties": true,
+    })
 }

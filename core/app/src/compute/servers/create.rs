@@ -1,32 +1,34 @@
 //! Creating: everything a server wants commits in one transaction, or nothing does.
 //!
 //! Before the transaction: permissions, flavor, image, key, networks, the quota verdict and the placement
-//! decisions. In it: quota, the claims on hosts, the rows, ports and addresses, the decisions, the events.
-//! A host that filled up in between rolls everything back and the decision is made again without it. When
-//! no host fits, the server is committed in ERROR with the decision that says why, holding no host, port
-//! or address, as nova does.
+//! decisions. In it: quota, the group, the claims on hosts, the rows, ports and addresses, the decisions, the
+//! events. A host that another controller filled up in between rolls everything back and the decision is made
+//! again. When no host fits, the server is committed in ERROR with the decision that says why, holding no
+//! host, port or address, as nova does.
 
+use super::wants::{self, Hints};
 use crate::access;
-use crate::compute::fleet;
+use crate::compute::server_groups;
 use crate::image::{self, BootImage};
 use crate::network::{self, NetworkRequest, PortPlan};
 use crate::quota::{self, Ask};
 use crate::{App, Ctx};
 use canopy_agent_api::{ImageSpec, KeySpec};
 use canopy_authz::{Target, actions::compute as actions};
-use canopy_placement::{Decision, Fleet, Request};
+use canopy_placement::{Decision, Request};
 use canopy_store::decisions::DecisionRow;
 use canopy_store::events::{self, NewEvent};
+use canopy_store::server_groups::{self as groups, Joined, ServerGroup};
 use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
 use canopy_store::{Conn, hosts, sequences, servers};
 use canopy_types::server::{Phase, PowerIntent};
-use canopy_types::{DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
+use canopy_types::{Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// How often a decision is made again because its host filled up.
-const ATTEMPTS: usize = 16;
+/// How often a decision is made again because another controller filled its host up.
+const ATTEMPTS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub enum Networks {
@@ -56,6 +58,7 @@ pub struct Create {
     pub min_count: u32,
     pub max_count: u32,
     pub return_reservation_id: bool,
+    pub hints: Hints,
 }
 
 pub struct Created {
@@ -70,8 +73,9 @@ struct Plan {
     project: ProjectId,
     zone: String,
     flavor: FlavorSnapshot,
-    /// What the host is asked for.
-    disk_gib: i64,
+    /// What each server asks of a host.
+    request: Request,
+    group: Option<ServerGroup>,
     image: Option<ImageSpec>,
     /// The images that the guest is made from, and what was in them.
     contents: Vec<(ImageId, String)>,
@@ -137,11 +141,15 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
             "Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.",
         ));
     }
+    let image = bootable.as_ref().map(|bootable| &bootable.spec);
+    let disk = disk_gib(&flavor, bootable.as_ref());
+    let (request, group) = wants::request(app, ctx, &create, &flavor, image, disk).await?;
     Ok(Plan {
         zone,
         project,
-        disk_gib: disk_gib(&flavor, bootable.as_ref()),
         contents: bootable.as_ref().map(|bootable| bootable.contents.clone()).unwrap_or_default(),
+        request,
+        group,
         image: bootable.map(|bootable| bootable.spec),
         flavor,
         keys,
@@ -187,53 +195,42 @@ fn fits(flavor: &FlavorSnapshot, image: &BootImage) -> Result<()> {
 /// The zone asked for, which must exist, else the default one.
 async fn zone(app: &App, asked: Option<&str>) -> Result<String> {
     let Some(asked) = asked else { return Ok(app.settings.zone.clone()) };
-    let fleet = fleet::snapshot(app).await?;
-    if asked == app.settings.zone || fleet.hosts.iter().any(|host| host.zone == asked) {
+    let exists = asked == app.settings.zone
+        || crate::compute::hosts::unchecked(app).await?.iter().any(|host| host.zone == asked);
+    if exists {
         return Ok(asked.to_owned());
     }
     Err(Error::bad_request("server.zone", "The requested availability zone is not available"))
 }
 
 async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
-    let ask = Ask {
-        project_id: plan.project.clone(),
-        user_id: plan.ctx.who.user_id.clone(),
-        charges: {
-            let n = i64::from(count);
-            let mut charges = super::charges(plan.flavor.vcpus * n, plan.flavor.memory_mib * n);
-            charges.insert("instances".into(), n);
-            let ports = plan.ports.iter().filter(|port| !port.is_given()).count() as i64 * n;
-            if ports > 0 {
-                charges.insert("ports".into(), ports);
-            }
-            charges
-        },
-        attributes: vec![
-            ("flavor".into(), plan.flavor.name.clone()),
-            ("image".into(), plan.image.as_ref().map(|image| image.id.to_string()).unwrap_or_default()),
-            ("zone".into(), plan.zone.clone()),
-        ],
-    };
-    let mut exclude: Vec<HostId> = Vec::new();
+    let ask = ask(plan, count);
+    // From here to the commit it is this project's turn, so a reservation never waits for another request's.
+    let turn = quota::turn(app, &ask).await?;
+    let most = quota::limit(app, &turn.usage, server_groups::MEMBERS);
     for _ in 0..ATTEMPTS {
-        let placed = place(app, plan, count, &exclude).await?;
-        let ids = placed.iter().map(|placed| placed.id).collect();
-        let (plan_in, raced) = (plan.clone(), Arc::new(std::sync::Mutex::new(None)));
-        let raced_in = raced.clone();
-        let outcome = quota::charged(app, &ask, "server.create", move |c| {
-            let (plan, placed, raced) = (plan_in.clone(), placed.clone(), raced_in.clone());
-            Box::pin(async move { insert_all(c, &plan, &placed, &raced).await })
-        })
-        .await;
+        let ids: Vec<ServerId> = (0..count).map(|_| ServerId::random()).collect();
+        let batch = ids.iter().map(|id| (*id, plan.request.clone())).collect();
+        // As nova does: one that finds no host fails all that were asked for with it.
+        let mut made = app.placement.decide(batch, true).await?;
+        let decisions = std::mem::take(&mut made.decisions);
+        let place = |(index, (id, decision))| Placed { id, index, decision };
+        let placed: Vec<Placed> = (0..).zip(ids.iter().copied().zip(decisions)).map(place).collect();
+        let scene = (made.journal.clone(), made.number);
+        let plan_in = plan.clone();
+        let outcome = turn
+            .charge("server.create", move |c| {
+                let (plan, placed, scene) = (plan_in.clone(), placed.clone(), scene.clone());
+                Box::pin(async move { insert_all(c, &plan, &placed, most, &scene).await })
+            })
+            .await;
         match outcome {
-            Ok(()) => return Ok(Created { servers: ids, reservation_id: plan.reservation_id.clone() }),
-            Err(error) if error.code == RACED => {
-                if let Ok(mut host) = raced.lock()
-                    && let Some(host) = host.take()
-                {
-                    exclude.push(host);
-                }
+            Ok(()) => {
+                made.reservation.committed();
+                return Ok(Created { servers: ids, reservation_id: plan.reservation_id.clone() });
             }
+            // Another controller was faster: with the reservation its hosts are read again.
+            Err(error) if error.code == RACED => {}
             Err(error) => return Err(error),
         }
     }
@@ -243,74 +240,80 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
     ))
 }
 
+fn ask(plan: &Plan, count: u32) -> Ask {
+    let n = i64::from(count);
+    let mut charges = super::charges(plan.flavor.vcpus * n, plan.flavor.memory_mib * n);
+    charges.insert("instances".into(), n);
+    let ports = plan.ports.iter().filter(|port| !port.is_given()).count() as i64 * n;
+    if ports > 0 {
+        charges.insert("ports".into(), ports);
+    }
+    Ask {
+        project_id: plan.project.clone(),
+        user_id: plan.ctx.who.user_id.clone(),
+        charges,
+        attributes: vec![
+            ("flavor".into(), plan.flavor.name.clone()),
+            ("image".into(), plan.image.as_ref().map(|image| image.id.to_string()).unwrap_or_default()),
+            ("zone".into(), plan.zone.clone()),
+        ],
+    }
+}
+
 const RACED: &str = "placement.raced";
 
-/// One decision a server, each seeing what the earlier ones took.
-async fn place(app: &App, plan: &Plan, count: u32, exclude: &[HostId]) -> Result<Vec<Placed>> {
-    let snapshot = fleet::snapshot(app).await?;
-    let amounts = super::amounts(plan.flavor.vcpus, plan.flavor.memory_mib, plan.disk_gib);
-    let request = Request {
-        amounts,
-        zone: plan.create.availability_zone.is_some().then(|| plan.zone.clone()),
-        exclude: exclude.to_vec(),
-        ..Request::default()
-    };
-    let mut fleet = snapshot;
-    let mut placed = Vec::with_capacity(count as usize);
-    for index in 0..count {
-        let decision = app.scheduler.decide(DecisionId::random(), fleet.clone(), request.clone()).await;
-        if index + 1 < count
-            && let Some(winner) = decision.winner
-        {
-            fleet = Arc::new(after(&fleet, winner, &request));
-        }
-        placed.push(Placed { id: ServerId::random(), index, decision });
-    }
-    Ok(placed)
-}
-
-/// The fleet once `request` is on `winner`.
-fn after(fleet: &Fleet, winner: HostId, request: &Request) -> Fleet {
-    let mut fleet = fleet.clone();
-    if let Some(index) = fleet.hosts.iter().position(|host| host.id == winner) {
-        for column in &mut fleet.resources {
-            column.used[index] += request.amounts.get(&column.class).copied().unwrap_or(0);
-        }
-    }
-    fleet
-}
-
+/// `most` is how many servers a group may have, `scene` where the journal has what was decided on.
 async fn insert_all(
     conn: &mut Conn,
     plan: &Plan,
     placed: &[Placed],
-    raced: &std::sync::Mutex<Option<HostId>>,
+    most: i64,
+    scene: &(String, i64),
 ) -> Result<()> {
     // An image may have been deleted since it was looked up.
     image::pin(conn, &plan.contents).await?;
+    let raced = || Error::conflict(RACED, "The host filled up.");
+    if let Some(group) = &plan.group {
+        let servers = i64::try_from(placed.len()).unwrap_or(i64::MAX);
+        match groups::join(conn, group.id, servers, most).await? {
+            Joined::Yes => {}
+            Joined::Full => return Err(groups::full()),
+            Joined::Gone => return Err(server_groups::absent(&group.id.to_string())),
+        }
+    }
     // Hosts are claimed in id order, so that two requests cannot wait for each other.
     let mut claims: Vec<(HostId, &Placed)> =
         placed.iter().filter_map(|placed| placed.decision.winner.map(|host| (host, placed))).collect();
     claims.sort_by_key(|(host, _)| *host);
     for (host, placed) in claims {
+        if let Some(group) = &plan.group
+            && !groups::count(conn, group, host).await?
+        {
+            return Err(raced());
+        }
         if !hosts::claim(conn, host, placed.id, &placed.decision.request.amounts).await? {
-            if let Ok(mut slot) = raced.lock() {
-                *slot = Some(host);
-            }
-            return Err(Error::conflict(RACED, "The host filled up."));
+            return Err(raced());
         }
         hosts::touch(conn, host).await?;
     }
     for placed in placed {
-        insert_one(conn, plan, placed).await?;
+        insert_one(conn, plan, placed, scene).await?;
     }
     Ok(())
 }
 
-async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed) -> Result<()> {
+async fn insert_one(
+    conn: &mut Conn,
+    plan: &Plan,
+    placed: &Placed,
+    (journal, position): &(String, i64),
+) -> Result<()> {
     let number = sequences::next(conn, "server").await?;
     let server = row(plan, placed, number)?;
     servers::insert(conn, &server).await?;
+    if let Some(group) = &plan.group {
+        groups::add_member(conn, group.id, server.id, server.host_id, server.number).await?;
+    }
     let charged = plan.ports.iter().filter(|port| !port.is_given()).count() as i64;
     if server.host_id.is_some() {
         network::create_server_ports(conn, server.id, server.host_id, &plan.project, &plan.ports, plan.now)
@@ -328,6 +331,8 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed) -> Result<()>
         server_id: server.id,
         at: plan.now,
         document,
+        journal: journal.clone(),
+        position: *position,
     };
     canopy_store::decisions::insert(conn, &decision).await?;
     servers::record_action(conn, &server, "create", &plan.ctx.request_id, &server.user_id, plan.now).await?;

@@ -14,7 +14,7 @@ use canopy_types::{Result, ServerId, Timestamp};
 pub async fn delete(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
     let server = find(app, ctx, id).await?;
     access::require(app, ctx, actions::SERVERS_DELETE, &super::target(&server))?;
-    let (now, ctx) = (app.now(), ctx.clone());
+    let (now, ctx, host) = (app.now(), ctx.clone(), server.host_id);
     app.store
         .write("server.delete", move |c| {
             let ctx = ctx.clone();
@@ -56,13 +56,18 @@ pub async fn delete(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
                 }
             })
         })
-        .await
+        .await?;
+    if let Some(host) = host {
+        app.placement.touch(host);
+    }
+    Ok(())
 }
 
-/// Gives everything back and leaves the tombstone. In the lock order quota → host → address.
+/// Gives everything back and leaves the tombstone. In the lock order quota → group → host → address.
 pub(super) async fn finish(conn: &mut Conn, mut server: ServerRow, now: Timestamp) -> Result<()> {
     let charges = super::charges(server.flavor.vcpus, server.flavor.memory_mib);
     canopy_store::quota::refund(conn, &server.project_id, &charges).await?;
+    canopy_store::server_groups::leave(conn, server.id).await?;
     canopy_store::hosts::release(conn, server.id).await?;
     crate::network::release_server_ports(conn, server.id, now).await?;
     server.phase = Phase::Gone;

@@ -5,6 +5,7 @@ mod delete;
 mod list;
 mod observe;
 mod power;
+mod wants;
 
 pub use canopy_store::ports::ServerAddress;
 pub use canopy_store::servers::Filter;
@@ -13,6 +14,7 @@ pub use delete::delete;
 pub use list::{Listed, absent, addresses, list, show};
 pub use observe::observe;
 pub use power::{console_output, start, stop};
+pub use wants::Hints;
 
 use canopy_authz::Target;
 use canopy_store::servers::ServerRow;

@@ -11,10 +11,12 @@ use canopy_types::{HostId, Result, Timestamp};
 /// Answers with the host's present desired revision.
 pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
     let now = app.now();
-    app.store
+    let (revision, freed) = app
+        .store
         .write("server.observe", move |c| {
             let observed = observed.clone();
             Box::pin(async move {
+                let mut freed = false;
                 canopy_store::hosts::seen(c, host, observed.generation, now).await?;
                 for report in &observed.servers {
                     let Some(known) = canopy_store::servers::get(c, report.id).await? else { continue };
@@ -30,16 +32,21 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     let server = apply(server, observed.generation, report, now);
                     if server.deleting && server.phase == Phase::Gone {
                         finish(c, server, now).await?;
+                        freed = true;
                         continue;
                     }
                     canopy_store::servers::update(c, &server).await?;
                     let status = if server.phase == Phase::Running { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
-                Ok(canopy_store::hosts::revision(c, host).await?.unwrap_or(0))
+                Ok((canopy_store::hosts::revision(c, host).await?.unwrap_or(0), freed))
             })
         })
-        .await
+        .await?;
+    if freed {
+        app.placement.touch(host);
+    }
+    Ok(revision)
 }
 
 /// Whether this report says something new about this server.

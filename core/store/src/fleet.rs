@@ -1,0 +1,72 @@
+//! What placement must know of hosts, read together: by the names of a few, or of all.
+
+use crate::hosts::{HostRow, InventoryRow, host};
+use crate::rows::{Columns, places};
+use crate::store::db;
+use crate::{Conn, aggregates, server_groups};
+use canopy_types::{HostId, Result, ServerGroupId};
+use sqlx::AssertSqlSafe;
+
+/// Rows of some hosts, or of all.
+#[derive(Clone, Debug, Default)]
+pub struct FleetRows {
+    pub hosts: Vec<HostRow>,
+    pub inventories: Vec<InventoryRow>,
+    /// (group, host, servers of the group on the host).
+    pub groups: Vec<(ServerGroupId, HostId, i64)>,
+    /// (aggregate's number, host, the host's name).
+    pub memberships: Vec<(i64, HostId, String)>,
+    /// Every aggregate, whichever hosts were asked for.
+    pub aggregates: Vec<aggregates::Aggregate>,
+}
+
+/// At most a few hundred hosts, or `None` for all. Several statements: what commits in between shows in some
+/// of them, and its event makes it be read again.
+pub async fn load(conn: &mut Conn, only: Option<&[HostId]>) -> Result<FleetRows> {
+    if only.is_some_and(<[_]>::is_empty) {
+        return Ok(FleetRows::default());
+    }
+    Ok(FleetRows {
+        hosts: hosts(conn, only).await?,
+        inventories: inventories(conn, only).await?,
+        groups: server_groups::counts(conn, only).await?,
+        memberships: aggregates::hosts(conn, only).await?,
+        aggregates: aggregates::all(conn).await?,
+    })
+}
+
+async fn hosts(conn: &mut Conn, only: Option<&[HostId]>) -> Result<Vec<HostRow>> {
+    let filter = filter("id", only);
+    let sql = format!("SELECT * FROM hosts {filter} ORDER BY number");
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in only.into_iter().flatten() {
+        query = query.bind(id.to_string());
+    }
+    query.fetch_all(conn).await.map_err(db)?.iter().map(host).collect()
+}
+
+async fn inventories(conn: &mut Conn, only: Option<&[HostId]>) -> Result<Vec<InventoryRow>> {
+    let filter = filter("host_id", only);
+    let sql = format!("SELECT * FROM inventories {filter} ORDER BY host_id, class");
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in only.into_iter().flatten() {
+        query = query.bind(id.to_string());
+    }
+    let rows = query.fetch_all(conn).await.map_err(db)?;
+    rows.iter()
+        .map(|row| {
+            Ok(InventoryRow {
+                host_id: row.parsed("host_id")?,
+                class: row.text("class")?,
+                total: row.int("total")?,
+                reserved: row.int("reserved")?,
+                allocation_ratio: row.int("allocation_ratio")?,
+                used: row.int("used")?,
+            })
+        })
+        .collect()
+}
+
+fn filter(column: &str, only: Option<&[HostId]>) -> String {
+    only.map_or(String::new(), |ids| format!("WHERE {column} IN ({})", places(1, ids.len())))
+}
