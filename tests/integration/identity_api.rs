@@ -695,12 +695,18 @@ async fn who_races_to_bootstrap_gets_one_cloud() {
             }
         };
         let store = canopy_store::Store::open(&options).await.unwrap();
-        let passwords =
-            futures::future::join_all((0..4).map(|_| canopy_app::identity::bootstrap(&store, &SystemClock)))
-                .await;
-        let made: Vec<String> = passwords.into_iter().filter_map(|outcome| outcome.unwrap()).collect();
-        assert_eq!(made.len(), 1, "one call made it and alone knows the password");
-        assert_eq!(made[0].len(), 32);
-        assert_eq!(canopy_app::identity::bootstrap(&store, &SystemClock).await.unwrap(), None);
+        let unkept =
+            |_: &str| Err(canopy_types::Error::unavailable("config.file", "the password cannot be kept"));
+        assert!(canopy_app::identity::bootstrap(&store, &SystemClock, unkept).await.is_err());
+        let kept = |password: &str| {
+            assert_eq!(password.len(), 32);
+            Ok(())
+        };
+        let racing = (0..4).map(|_| canopy_app::identity::bootstrap(&store, &SystemClock, kept));
+        let outcomes = futures::future::join_all(racing).await;
+        let made = outcomes.into_iter().filter(|outcome| *outcome.as_ref().unwrap()).count();
+        assert_eq!(made, 1, "one call made it, and none whose password could not be kept");
+        let late = |_: &str| panic!("a cloud with an identity gets no second password");
+        assert!(!canopy_app::identity::bootstrap(&store, &SystemClock, late).await.unwrap());
     }
 }

@@ -6,6 +6,7 @@ mod agent;
 mod authz;
 mod crash;
 mod flavor_keypair_api;
+mod flood;
 mod host;
 mod identity_admin_api;
 mod identity_api;

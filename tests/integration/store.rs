@@ -68,6 +68,24 @@ async fn a_failed_write_leaves_nothing_and_its_neighbours_stand() {
     }
 }
 
+/// SQLite gives a transaction up by itself when the disk is full; the writer must not believe it still open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_its_write_and_none_after_it() {
+    let (store, dir) = open(Engine::Sqlite).await;
+    let error = canopy_store::testing::fill(&store).await.unwrap_err();
+    assert_eq!((error.kind, error.code), (Kind::StorageFull, "store.full"));
+    for _ in 0..3 {
+        append(&store, false).await.unwrap();
+    }
+    assert_eq!(count(&store).await, 3);
+    let mode = |end: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let file = dir.as_ref().unwrap().path().join(format!("db{end}"));
+        std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!([mode(""), mode("-wal"), mode("-shm")], [0o600; 3], "only its owner reads the database");
+}
+
 async fn append_owned(store: Store, fail: bool) -> Result<i64, Error> {
     append(&store, fail).await
 }

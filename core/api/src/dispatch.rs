@@ -1,9 +1,10 @@
 //! From an HTTP request to a handler and back: everything that is the same for every route.
 //!
 //! Order: request id → route → version → token → body (bounded) → JSON → schema → handler → headers. A
-//! panic in a handler is a 500 in the service's shape and a log line; too many requests at once are
-//! answered 503 at the door.
+//! panic in a handler is a 500 in the service's shape and a log line; too many requests in work at once are
+//! answered 503.
 
+use crate::body::{self, Bound};
 use crate::errors;
 use crate::links;
 use crate::request::{Query, Reply, ReplyBody, Req};
@@ -11,11 +12,12 @@ use crate::route::{Auth, Body, Route, Service};
 use crate::schema::Compiled;
 use crate::version::{self, Microversion, v};
 use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use canopy_app::{App, Ctx};
 use canopy_types::{Error, Kind, RequestId, Result};
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -24,17 +26,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-/// Largest JSON body, bytes.
-pub const MAX_JSON: usize = 1 << 20;
-/// Read of a body that is refused, before the connection is given up.
-const MAX_DRAINED: usize = 16 << 20;
-/// For a whole JSON body to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Compute's first version: the same resources, without microversions, and with what a body does not need
 /// to hold ignored instead of refused.
 const LEGACY: &str = "/compute/v2/";
-/// Requests in work at once.
+/// Requests in work at once. One whose body still arrives is not in work, and an agent's long poll neither.
 const IN_FLIGHT: usize = 512;
+/// A body that took longer than this to arrive may have outlived its token.
+const FRESH: Duration = Duration::from_secs(1);
 
 struct Entry {
     route: Route,
@@ -77,10 +75,19 @@ pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
         let entries = Arc::new(entries);
         let handler = {
             let shared = shared.clone();
-            axum::routing::any(move |params: RawPathParams, request: Request| {
-                let (shared, entries) = (shared.clone(), entries.clone());
-                async move { serve(shared, Some(entries), params_of(&params), request).await }
-            })
+            axum::routing::any(
+                move |params: std::result::Result<RawPathParams, RawPathParamsRejection>,
+                      request: Request| {
+                    let (shared, entries) = (shared.clone(), entries.clone());
+                    async move {
+                        match params {
+                            Ok(params) => serve(shared, Some(entries), params_of(&params), request).await,
+                            // Bytes that are no UTF-8 name nothing.
+                            Err(_) => serve(shared, None, Vec::new(), request).await,
+                        }
+                    }
+                },
+            )
         };
         // Clients ask roots and collections with and without the slash.
         if !path.ends_with('/') && !path.ends_with('}') {
@@ -95,6 +102,20 @@ pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
         let shared = shared.clone();
         async move { serve(shared, None, Vec::new(), request).await }
     })
+}
+
+/// A label for a method; what a client invents is one label, not many.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 fn params_of(params: &RawPathParams) -> Vec<(String, String)> {
@@ -137,7 +158,7 @@ async fn serve(
     };
     let route = entries.as_ref().map_or("-", |entries| entries.path.as_str()).to_owned();
     let status = response.status().as_u16().to_string();
-    metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => method.to_string(),
+    metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => known(&method),
         "route" => route, "status" => status)
     .increment(1);
     metrics::histogram!("canopy_http_request_seconds", "service" => service.name())
@@ -153,9 +174,6 @@ async fn handle(
     request_id: &RequestId,
     version: &mut Option<Microversion>,
 ) -> Result<Reply> {
-    let _permit = shared.in_flight.try_acquire().map_err(|_| {
-        Error::unavailable("api.overloaded", "Too many requests are being served. Try again in a second.")
-    })?;
     let (parts, body) = request.into_parts();
     if version.is_some() {
         let standard: Vec<&str> =
@@ -183,8 +201,8 @@ async fn handle(
             format!("The method {} is not allowed for this resource.", parts.method),
         ));
     }
-    // Every route of one path and method agrees on who may call; who may not learns nothing of versions.
-    let ctx = authenticate(shared, of_method[0].route.auth, &parts.headers, request_id).await?;
+    let arrived = Instant::now();
+    let mut ctx = authenticate(shared, of_method[0].route.auth, &parts.headers, request_id).await?;
     let mut candidates: Vec<&Entry> = of_method
         .into_iter()
         .filter(|entry| entry.route.versions.is_none_or(|(from, to)| from <= asked && asked <= to))
@@ -195,7 +213,18 @@ async fn handle(
     let (mut json, stream) = match candidates[0].route.body {
         Body::None => (serde_json::Value::Null, None),
         Body::Stream => (serde_json::Value::Null, Some(body)),
-        Body::Json(_) => (read_json(&parts.headers, body).await?, None),
+        Body::Json(_) => {
+            (body::read_json(Bound::of(candidates[0].route.auth), &parts.headers, body).await?, None)
+        }
+    };
+    if arrived.elapsed() > FRESH {
+        ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
+    }
+    let _permit = match candidates[0].route.auth {
+        Auth::Agent => None,
+        Auth::Public | Auth::Token => Some(shared.in_flight.try_acquire().map_err(|_| {
+            Error::unavailable("api.overloaded", "Too many requests are being served. Try again in a second.")
+        })?),
     };
     if candidates[0].route.key.is_some() {
         candidates = vec![by_key(&candidates, &json)?];
@@ -272,63 +301,6 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     !b.is_empty() && a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
 
-async fn read_json(headers: &HeaderMap, body: axum::body::Body) -> Result<serde_json::Value> {
-    let bytes = collect(body).await?;
-    if bytes.is_empty() {
-        return Err(Error::bad_request("request.empty", "The request needs a JSON body."));
-    }
-    let media =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
-    let media = media.split(';').next().unwrap_or_default().trim();
-    let json_like = media.eq_ignore_ascii_case("application/json")
-        || media.to_ascii_lowercase().ends_with("+json")
-        || (media.starts_with("application/openstack-") && media.ends_with("-json-patch"));
-    if !json_like {
-        return Err(Error::new(
-            Kind::UnsupportedMediaType,
-            "request.media_type",
-            format!(
-                "Unsupported Content-Type {}: use application/json.",
-                media.chars().take(64).collect::<String>()
-            ),
-        ));
-    }
-    serde_json::from_slice(&bytes).map_err(|e| {
-        Error::bad_request("request.malformed", format!("Malformed request body: it is not JSON ({e})."))
-    })
-}
-
-/// At most [`MAX_JSON`] bytes. What is too large is still read, within bounds: a client that is cut off while
-/// it sends never sees the answer.
-async fn collect(body: axum::body::Body) -> Result<Vec<u8>> {
-    let mut stream = body.into_data_stream();
-    let mut bytes = Vec::new();
-    let mut seen = 0_usize;
-    let reading = async {
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|e| {
-                Error::bad_request("request.cut_off", "The request's body ended too soon.").with_source(e)
-            })?;
-            seen = seen.saturating_add(chunk.len());
-            if seen <= MAX_JSON {
-                bytes.extend_from_slice(&chunk);
-            } else if seen > MAX_DRAINED {
-                break;
-            }
-        }
-        Ok(())
-    };
-    let outcome = tokio::time::timeout(BODY_DEADLINE, reading).await;
-    if seen > MAX_JSON {
-        let message = format!("A body may hold at most {MAX_JSON} bytes.");
-        return Err(Error::new(Kind::TooLarge, "request.too_large", message));
-    }
-    match outcome {
-        Ok(read) => read.map(|()| bytes),
-        Err(_) => Err(Error::bad_request("request.too_slow", "The request's body took too long to arrive.")),
-    }
-}
-
 fn parse_query(text: &str) -> Result<Query> {
     if text.len() > 8_192 {
         return Err(Error::bad_request("query.too_long", "The query string may hold at most 8192 bytes."));
@@ -393,8 +365,10 @@ fn respond(reply: Reply, method: &Method) -> Response {
     let mut response = match reply.body {
         ReplyBody::Empty => Response::new(axum::body::Body::empty()),
         ReplyBody::Json(bytes) => {
+            let length = bytes.len();
             let body = if *method == Method::HEAD { axum::body::Body::empty() } else { bytes.into() };
             let mut response = Response::new(body);
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }

@@ -1,8 +1,8 @@
 //! The one internal error in each service's own shape.
 //!
 //! Shapes: identity `{"error":{code,title,message}}` (and every 401); compute `{"<kind>":{code,message}}`
-//! (nova's `Fault`); network `{"NeutronError":{type,message,detail}}`; image plain text, as glance's
-//! webob answers; native `{"error":{code,kind,message,request_id}}`.
+//! (nova's `Fault`); network `{"NeutronError":{type,message,detail}}`; image `{message,code,title}`, as
+//! glance's webob answers who accepts JSON (openstacksdk shows the message of no other form); native `{"error":{code,kind,message,request_id}}`.
 
 use crate::route::Service;
 use canopy_types::{Error, Kind};
@@ -64,11 +64,10 @@ pub fn render(service: Service, error: &Error, request_id: &str) -> Rendered {
             let body = json!({"NeutronError": {"type": neutron_type(error), "message": error.message, "detail": ""}});
             Rendered { status, content_type: json_type, body: body.to_string() }
         }
-        Service::Image => Rendered {
-            status,
-            content_type: "text/plain; charset=UTF-8",
-            body: format!("{code} {title}\n\n{}\n\n", error.message),
-        },
+        Service::Image => {
+            let body = json!({"message": error.message, "code": format!("{code} {title}"), "title": title});
+            Rendered { status, content_type: json_type, body: body.to_string() }
+        }
         Service::Native | Service::Agent => {
             let body = json!({"error": {
                 "code": error.code, "status": code, "message": error.message, "request_id": request_id,
@@ -135,8 +134,8 @@ mod tests {
                 "type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}})
         );
         assert_eq!(
-            render(Service::Image, &error, "").body,
-            "404 Not Found\n\nNetwork x could not be found.\n\n"
+            parsed(Service::Image),
+            json!({"message": "Network x could not be found.", "code": "404 Not Found", "title": "Not Found"})
         );
         assert!(render(Service::Identity, &error, "").body.contains(r#""title":"Not Found""#));
     }

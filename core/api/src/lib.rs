@@ -6,6 +6,7 @@
 //! body limit, JSON, schema, error shape, headers.
 
 pub mod agent;
+mod body;
 pub mod compute;
 pub mod dispatch;
 pub mod errors;

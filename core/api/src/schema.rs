@@ -62,7 +62,14 @@ impl Compiled {
         let path = error.instance_path().to_string();
         let field = path.rsplit('/').next().unwrap_or_default();
         // Without the value: it may be a secret, or megabytes. Names of properties may be long too.
-        let mut text = error.masked().to_string();
+        let mut text = match error.kind() {
+            // The pattern itself helps nobody.
+            ValidationErrorKind::Pattern { pattern } if pattern == NAME => {
+                "A name must not begin or end with a blank, nor hold a line break or another control character."
+                    .to_owned()
+            }
+            _ => error.masked().to_string(),
+        };
         if text.len() > 300 {
             let cut = (0..=300).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
             text.truncate(cut);
@@ -79,10 +86,12 @@ impl Compiled {
     }
 }
 
+const NAME: &str = r"^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$";
+
 /// A name as nova accepts one: 1 to 255 printable characters, no surrounding blanks.
 pub fn name() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 255,
-        "pattern": r"^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$"})
+        "pattern": NAME})
 }
 
 /// Free text of at most `max` characters, no control characters but newline and tab.

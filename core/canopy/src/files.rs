@@ -3,12 +3,18 @@
 use canopy_types::{Error, Result};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes a folder (and its parents) that QEMU's user can pass through.
+/// Makes a folder, and its parents, with this mode; one that is there stays as it is.
 pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|e| cannot("make", path, e))
+}
+
+/// Makes a folder that only its owner may enter, also when it was there and open to others.
+pub fn make_private_dir(path: &Path) -> Result<()> {
+    make_dir(path, 0o700)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|e| cannot("close", path, e))
 }
 
 /// Writes a secret with mode 0600: whole, or not at all.

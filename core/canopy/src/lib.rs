@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod config;
 pub mod files;
+mod listen;
 pub mod server;
 pub mod telemetry;
 mod wiring;

@@ -1,7 +1,7 @@
 //! A running controller: store, plugins, policies, HTTP, the in-process agent, and the reconcilers.
 
 use crate::config::Config;
-use crate::{files, telemetry, wiring};
+use crate::{files, listen, telemetry, wiring};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -50,7 +50,7 @@ pub struct Running {
 pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     config.check()?;
     files::make_dir(&config.data_dir, 0o711)?;
-    files::make_dir(&config.data_dir.join("keys"), 0o700)?;
+    files::make_private_dir(&config.data_dir.join("keys"))?;
     let metrics = telemetry::metrics();
     let listener = TcpListener::bind(config.listen).await.map_err(|e| {
         Error::unavailable("server.listen", format!("Cannot listen on {}: {e}", config.listen))
@@ -85,7 +85,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
             get(move || async move { metrics.map(|handle| handle.render()).unwrap_or_default() }),
         )
         .merge(canopy_api::router(app.clone(), address.to_string(), agent_token.clone()));
-    let mut tasks = vec![tokio::spawn(serve(listener, router, stopped.clone()))];
+    let mut tasks = vec![tokio::spawn(listen::serve(listener, router, stopped.clone()))];
     tasks.push(tokio::spawn(canopy_app::reconcilers::run(app.clone(), stopped.clone())));
     let (stop_placement, placement_stopped) = watch::channel(false);
     let placement = tokio::spawn(canopy_app::compute::placement::run(app.clone(), placement_stopped));
@@ -118,9 +118,14 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
     settings.token_seconds = config.token_seconds;
     settings.image_max_bytes = config.image_max_gib << 30;
     settings.quota_defaults.extend(config.quota.defaults.clone());
-    if let Some(password) = canopy_app::identity::bootstrap(&store, clock.as_ref()).await? {
-        files::write_secret(&config.data_dir.join("admin-password"), &password)?;
-        tracing::info!(file = %config.data_dir.join("admin-password").display(), "first start: made the user admin");
+    let file = config.data_dir.join("admin-password");
+    let mut kept = false;
+    let keep = |password: &str| files::write_secret(&file, password).inspect(|()| kept = true);
+    if canopy_app::identity::bootstrap(&store, clock.as_ref(), keep).await? {
+        tracing::info!(file = %file.display(), "first start: made the user admin");
+    } else if kept {
+        // Another controller was faster: its password counts.
+        let _ = std::fs::remove_file(&file);
     }
     let identity = Identity::open(&store, clock.clone(), &settings).await?;
     let (journal, scenes) = wiring::journal(config, &plugins.host).await?;
@@ -138,15 +143,6 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
         clock,
         store,
     })
-}
-
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let drained = async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(drained).await {
-        tracing::error!(%error, "the API stopped serving");
-    }
 }
 
 impl Running {

@@ -111,6 +111,18 @@ async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watc
 /// Runs the batch in one transaction. An `Err` means that nothing of it was committed.
 async fn together(pool: &AnyPool, batch: &[Queued]) -> Result<Vec<Outcome>> {
     let mut conn = pool.acquire().await.map_err(db)?;
+    let outcomes = in_one_transaction(&mut conn, batch).await;
+    if outcomes.is_err() {
+        // SQLite ends a transaction by itself when the disk is full or fails, and the driver does not learn of
+        // it. Only a new connection is sure to be outside of any.
+        if let Err(error) = conn.close().await {
+            tracing::debug!(%error, "closing the writer's connection");
+        }
+    }
+    outcomes
+}
+
+async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Outcome>> {
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(db)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for queued in batch {
@@ -118,8 +130,14 @@ async fn together(pool: &AnyPool, batch: &[Queued]) -> Result<Vec<Outcome>> {
         let outcome = AssertUnwindSafe((queued.job.run)(&mut tx)).catch_unwind().await.unwrap_or_else(|_| {
             Err(Error::internal("store.panicked", format!("{} panicked", queued.job.name)))
         });
-        if outcome.is_err() {
-            tx.execute("ROLLBACK TO work").await.map_err(db)?;
+        if outcome.is_err()
+            && let Err(error) = tx.execute("ROLLBACK TO work").await
+        {
+            // What ended the whole transaction is the better reason, and the last one's to hear.
+            return Err(match outcome {
+                Err(reason) => reason,
+                Ok(_) => db(error),
+            });
         }
         tx.execute("RELEASE work").await.map_err(db)?;
         outcomes.push(outcome);

@@ -52,6 +52,7 @@ impl Store {
         sqlx::any::install_default_drivers();
         let (commits, _) = watch::channel(0);
         let inner = if let Some(path) = options.url.strip_prefix("sqlite:") {
+            make_private(Path::new(path)).await?;
             let url = format!("sqlite:{path}?mode=rwc");
             let writer = pool(&url, 1, dialect::SQLITE_PRAGMAS).await?;
             migrate(&writer).await?;
@@ -113,6 +114,26 @@ impl Store {
         }
         self.inner.read.close().await;
     }
+}
+
+/// The database holds password hashes and user data: only its owner reads it. SQLite gives its side files the
+/// mode of the file itself.
+async fn make_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let work = async {
+        let mut options = tokio::fs::OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600).open(path).await?;
+        for end in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(end);
+            match tokio::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    work.await.map_err(|e| Error::unavailable("store.file", format!("Cannot open {}: {e}", path.display())))
 }
 
 async fn pool(url: &str, size: u32, setup: &'static str) -> Result<AnyPool> {

@@ -41,3 +41,19 @@ pub async fn pretend_newer(store: &crate::Store) -> Result<()> {
         })
         .await
 }
+
+/// Writes until SQLite finds no more room: the same error as of a full disk, on the writer's connection only.
+pub async fn fill(store: &crate::Store) -> Result<()> {
+    store.write("testing.fill", |c| Box::pin(fill_up(c))).await
+}
+
+async fn fill_up(conn: &mut crate::Conn) -> Result<()> {
+    for text in [
+        "CREATE TABLE fill (bytes BLOB)",
+        "PRAGMA max_page_count = 1",
+        "INSERT INTO fill VALUES (zeroblob(10000000))",
+    ] {
+        sqlx::query(text).execute(&mut *conn).await.map_err(db)?;
+    }
+    Ok(())
+}

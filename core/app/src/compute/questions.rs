@@ -45,15 +45,9 @@ impl Questions {
             queue.push(Question { id, server_id, ask });
             state.answers.insert(id, (host, sender));
         }
+        let _forget = Forget { questions: self, host, id };
         self.asked.notify_waiters();
-        let outcome = tokio::time::timeout(DEADLINE, answer).await;
-        if let Ok(mut state) = self.lock() {
-            state.answers.remove(&id);
-            if let Some(queue) = state.waiting.get_mut(&host) {
-                queue.retain(|question| question.id != id);
-            }
-        }
-        match outcome {
+        match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(message))) => Err(Error::not_found("server.no_console", message)),
             Ok(Err(_)) | Err(_) => Err(silent()),
@@ -95,6 +89,26 @@ impl Questions {
     }
 }
 
+/// Takes a question back however its asker ends: answered, too late, or gone away in the middle.
+struct Forget<'q> {
+    questions: &'q Questions,
+    host: HostId,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let Ok(mut state) = self.questions.lock() else { return };
+        state.answers.remove(&self.id);
+        if let Some(queue) = state.waiting.get_mut(&self.host) {
+            queue.retain(|question| question.id != self.id);
+            if queue.is_empty() {
+                state.waiting.remove(&self.host);
+            }
+        }
+    }
+}
+
 fn silent() -> Error {
     Error::unavailable(
         "host.silent",
@@ -124,6 +138,16 @@ mod tests {
         questions.answer(other, Answer { id: question.id, outcome: Ok("forged".into()) }).unwrap();
         questions.answer(host, Answer { id: question.id, outcome: Ok("text".into()) }).unwrap();
         assert_eq!(asker.await.unwrap().unwrap(), "text");
+    }
+
+    #[tokio::test]
+    async fn an_asker_that_goes_away_takes_its_question_along() {
+        let questions = Questions::default();
+        let (host, server) = (HostId::random(), ServerId::random());
+        let asked = questions.ask(host, server, Ask::ConsoleOutput { lines: None });
+        assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
+        let state = questions.lock().unwrap();
+        assert!(state.waiting.is_empty() && state.answers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,16 +11,22 @@ const PASSWORD: usize = 32;
 const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
 
 /// Fills an empty cloud: domain `default`, the built-in roles, project and user `admin`, who holds `admin`
-/// in the project and on the system. The answer is the admin's password, only from the call that made it;
-/// on a cloud that has its identity already, and for all but one of several racing calls, it is `None`.
-pub async fn bootstrap(store: &Store, clock: &dyn Clock) -> Result<Option<String>> {
+/// in the project and on the system. `keep` stores the admin's password where the operator finds it, before
+/// anything is committed: a start that dies in between leaves a password too many, never a cloud without one.
+/// Answers whether this call made it: not on a cloud that has its identity already, and of several racing
+/// calls only in one.
+pub async fn bootstrap(
+    store: &Store,
+    clock: &dyn Clock,
+    keep: impl FnOnce(&str) -> Result<()>,
+) -> Result<bool> {
     let domains = store.read(|c| Box::pin(rows::domains(c))).await?;
     if !domains.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
     let password = generate()?;
-    let hashed = password.clone();
-    let hash = tokio::task::spawn_blocking(move || hash_now(&hashed))
+    keep(&password)?;
+    let hash = tokio::task::spawn_blocking(move || hash_now(&password))
         .await
         .map_err(|e| Error::internal("identity.hash", e))??;
     let now = clock.now();
@@ -29,13 +35,12 @@ pub async fn bootstrap(store: &Store, clock: &dyn Clock) -> Result<Option<String
         .iter()
         .map(|name| Role { id: RoleId::random(), name: (*name).to_owned(), description: String::new() })
         .collect();
-    let made = store
+    store
         .write("identity.bootstrap", move |c| {
             let (project, user, roles, hash) = (project.clone(), user.clone(), roles.clone(), hash.clone());
             Box::pin(fill(c, project, user, roles, hash, now))
         })
-        .await?;
-    Ok(made.then_some(password))
+        .await
 }
 
 async fn fill(

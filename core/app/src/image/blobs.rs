@@ -7,6 +7,7 @@
 //! A blob that no row names is garbage. [`Blobs::remove`] and the placing of a blob exclude each other, and a
 //! blob whose row is not yet committed is held by its [`Placed`], so garbage collection never races an upload.
 
+use super::slots::Slots;
 use canopy_store::images::Content;
 use canopy_types::effect::effect_sync;
 use canopy_types::{Error, Kind, Result, Timestamp};
@@ -16,15 +17,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
-
-/// Uploads received at once; past it a client gets 503.
-const UPLOADS: usize = 32;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     pub(super) inner: Arc<Inner>,
+    pub(super) slots: Slots,
 }
 
 pub(super) struct Inner {
@@ -32,7 +30,6 @@ pub(super) struct Inner {
     /// Blobs in place whose row is not yet committed, with how many uploads hold each.
     held: Mutex<HashMap<String, usize>>,
     serial: AtomicU64,
-    pub(super) uploads: Semaphore,
 }
 
 /// A blob as the folder shows it.
@@ -57,13 +54,8 @@ impl Blobs {
             Ok(())
         };
         work().map_err(|e| io(e).during("image.open"))?;
-        let inner = Inner {
-            root: root.to_owned(),
-            held: Mutex::default(),
-            serial: AtomicU64::new(0),
-            uploads: Semaphore::new(UPLOADS),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { root: root.to_owned(), held: Mutex::default(), serial: AtomicU64::new(0) };
+        Ok(Self { inner: Arc::new(inner), slots: Slots::default() })
     }
 
     /// Where the blob of a digest lies, whether it is there or not. Text that is no digest names no file.

@@ -14,6 +14,7 @@ mod download;
 pub mod inspect;
 mod list;
 mod receive;
+mod slots;
 mod update;
 mod upload;
 

@@ -17,11 +17,14 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Chunks between the reader and the writer.
 const QUEUE: usize = 8;
 /// A client that sends nothing for this long has gone.
 const IDLE: Duration = Duration::from_secs(60);
+/// In each such while at least this many bytes must come, so that none holds its place with a trickle.
+const TRICKLE: u64 = 64 << 10;
 
 /// The body of an upload. An error ends it.
 pub type Body = BoxStream<'static, Result<Bytes>>;
@@ -48,9 +51,6 @@ impl Blobs {
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let _slot = self.inner.uploads.try_acquire().map_err(|_| {
-            Error::unavailable("image.busy", "Too many images are being uploaded. Try again in a minute.")
-        })?;
         let (pieces, queue) = mpsc::channel(QUEUE);
         let inner = self.inner.clone();
         let span = tracing::Span::current();
@@ -70,13 +70,21 @@ async fn feed(
     limit: u64,
     too_large: impl Fn() -> Error,
 ) -> Result<()> {
+    let slow = || {
+        Error::bad_request(
+            "image.upload_idle",
+            format!("The upload was broken off: less than {TRICKLE} bytes came in 60 seconds."),
+        )
+    };
     let mut total = 0_u64;
+    let (mut until, mut enough) = (Instant::now() + IDLE, TRICKLE);
     loop {
-        let next = tokio::time::timeout(IDLE, body.next()).await.map_err(|_| {
-            Error::bad_request("image.upload_idle", "The upload was broken off: no data came for 60 seconds.")
-        })?;
+        let next = tokio::time::timeout_at(until, body.next()).await.map_err(|_| slow())?;
         let Some(chunk) = next.transpose()? else { break };
         total = total.saturating_add(chunk.len() as u64);
+        if total >= enough {
+            (until, enough) = (Instant::now() + IDLE, total.saturating_add(TRICKLE));
+        }
         if total > limit {
             return Err(too_large());
         }

@@ -5,6 +5,7 @@
 
 use super::inspect::Expect;
 use super::receive::Body;
+use super::slots::Slot;
 use super::update::note;
 use super::{absent, target};
 use crate::{App, Ctx, access};
@@ -42,7 +43,7 @@ pub async fn upload(
 }
 
 async fn store(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, body: &mut Body) -> Result<()> {
-    let expect = claim(app, ctx, id).await?;
+    let (expect, _slot) = claim(app, ctx, id).await?;
     let received = app.blobs.receive(body, declared, app.settings.image_max_bytes, expect).await;
     let finished = match received {
         // The blob is held until its row is committed.
@@ -55,8 +56,8 @@ async fn store(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, bo
     finished
 }
 
-/// queued → saving, by a caller who may. Answers what the content must be.
-async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<Expect> {
+/// queued → saving, by a caller who may, with a place among the uploads. Answers what the content must be.
+async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<(Expect, Slot)> {
     let now = app.now();
     let inner = (app.clone(), ctx.clone());
     app.store
@@ -66,8 +67,9 @@ async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<Expect> {
                 let image = images::lock(c, id).await?.ok_or_else(|| absent(id))?;
                 access::require_on(&app, &ctx, IMAGES_SHOW, IMAGES_UPLOAD, &target(&image), || absent(id))?;
                 let expect = ready(&image)?;
+                let slot = app.blobs.slots.take(&image.project_id)?;
                 images::begin_saving(c, id, now).await?;
-                Ok(expect)
+                Ok((expect, slot))
             })
         })
         .await
