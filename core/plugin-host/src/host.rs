@@ -4,7 +4,9 @@ use crate::fault::short;
 use crate::limits::Limiter;
 use crate::manifest::{MAX_TEXT, Manifest};
 use crate::sandbox::{TICK, World};
+use crate::scheduler::WasmScorer;
 use crate::{NetworkPlugin, QuotaPlugin, SchedulerPlugin};
+use canopy_placement::Scorer;
 use canopy_types::Error;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,6 +24,8 @@ const GUEST_STACK: usize = 512 << 10;
 #[derive(Clone)]
 pub struct PluginHost {
     engine: Engine,
+    /// Whether instructions are counted, and limited instead of time.
+    fuel: bool,
 }
 
 /// A component that may run: its imports are none, its exports those of `W`.
@@ -32,31 +36,51 @@ pub(crate) struct Loaded<W: World> {
     /// What `init` gets.
     pub(crate) config: String,
     pub(crate) engine: Engine,
+    pub(crate) fuel: bool,
     pub(crate) pre: W::Pre,
 }
 
 impl PluginHost {
     /// Starts the engine and the thread by which deadlines are kept.
     pub fn new() -> Result<Self, Error> {
+        Self::with(false)
+    }
+
+    /// A host whose guests are limited by instructions instead of time, so that the same question always ends
+    /// the same way. Slower; for replay and for tests.
+    pub fn counting() -> Result<Self, Error> {
+        Self::with(true)
+    }
+
+    fn with(fuel: bool) -> Result<Self, Error> {
         let mut config = Config::new();
+        config.consume_fuel(fuel);
         config.epoch_interruption(true);
         config.max_wasm_stack(GUEST_STACK);
         // Same arguments, same answer, bit for bit and on every machine.
         config.cranelift_nan_canonicalization(true);
         config.wasm_relaxed_simd(false);
         let engine = Engine::new(&config).map_err(|e| Error::internal("plugin.engine", e.to_string()))?;
-        let ticking = engine.weak();
-        std::thread::Builder::new()
-            .name("wasm-deadlines".to_owned())
-            .spawn(move || tick(&ticking))
-            .map_err(|e| Error::internal("plugin.engine", e))?;
-        Ok(Self { engine })
+        if !fuel {
+            let ticking = engine.weak();
+            std::thread::Builder::new()
+                .name("wasm-deadlines".to_owned())
+                .spawn(move || tick(&ticking))
+                .map_err(|e| Error::internal("plugin.engine", e))?;
+        }
+        Ok(Self { engine, fuel })
     }
 
     /// Loads the scheduler in `dir` (a `plugin.toml` and the component that it names), compiles it, starts it
     /// with `config` over the manifest's defaults. Takes up to seconds: not for async code.
     pub fn load_scheduler(&self, dir: &Path, config: Value) -> Result<SchedulerPlugin, Error> {
-        SchedulerPlugin::load(self.load(dir, config)?)
+        let scorer = self.load_scorer(dir, config)?;
+        SchedulerPlugin::start(&scorer.identity().name, scorer)
+    }
+
+    /// Loads the scheduler in `dir` without a thread of its own: for simulations and measurements.
+    pub fn load_scorer(&self, dir: &Path, config: Value) -> Result<WasmScorer, Error> {
+        WasmScorer::load(self.load(dir, config)?)
     }
 
     /// Loads the quota rule in `dir`, as [`Self::load_scheduler`].
@@ -97,7 +121,7 @@ impl PluginHost {
             ));
         }
         let pre = self.compile::<W>(&manifest, &bytes)?;
-        Ok(Loaded { manifest, digest, config, engine: self.engine.clone(), pre })
+        Ok(Loaded { manifest, digest, config, engine: self.engine.clone(), fuel: self.fuel, pre })
     }
 
     fn compile<W: World>(&self, manifest: &Manifest, bytes: &[u8]) -> Result<W::Pre, Error> {

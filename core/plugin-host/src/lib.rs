@@ -35,7 +35,7 @@ pub use host::PluginHost;
 pub use manifest::{Manifest, PluginKind};
 pub use network::{Item, NetworkPlugin};
 pub use quota::{Charge, QuotaPlugin, QuotaQuestion, Usage, Verdict};
-pub use scheduler::SchedulerPlugin;
+pub use scheduler::{SchedulerPlugin, WasmScorer};
 
 #[cfg(test)]
 mod hostile;

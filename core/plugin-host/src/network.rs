@@ -69,13 +69,13 @@ impl NetworkPlugin {
     }
 
     pub(crate) fn load(loaded: Loaded<Backend>) -> Result<Self, Error> {
-        let Loaded { manifest, config, engine, pre, .. } = loaded;
+        let Loaded { manifest, config, engine, fuel, pre, .. } = loaded;
         let meter = Meter::new(&manifest.name, PluginKind::Network);
         let kinds: Vec<String> = items::KINDS.iter().map(|kind| (*kind).to_owned()).collect();
         let init = move |world: &Backend, store: &mut wasmtime::Store<_>| {
             world.canopy_network_planning().call_init(store, &config, &kinds)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init);
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let backend = WasmBackend { sandbox, meter: meter.clone() };
         let worker =

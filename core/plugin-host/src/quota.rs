@@ -99,12 +99,12 @@ impl QuotaPlugin {
     }
 
     pub(crate) fn load(loaded: Loaded<Rule>) -> Result<Self, Error> {
-        let Loaded { manifest, config, engine, pre, .. } = loaded;
+        let Loaded { manifest, config, engine, fuel, pre, .. } = loaded;
         let meter = Meter::new(&manifest.name, PluginKind::Quota);
         let init = move |world: &Rule, store: &mut wasmtime::Store<_>| {
             world.canopy_quota_limits().call_init(store, &config)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init);
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let rule = WasmRule { sandbox, meter: meter.clone() };
         let worker = Worker::start(&manifest.name, rule).map_err(|e| Error::internal("plugin.thread", e))?;

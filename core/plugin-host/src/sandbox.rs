@@ -56,6 +56,8 @@ pub(crate) struct Sandbox<W: World> {
     engine: Engine,
     pre: W::Pre,
     limits: Limits,
+    /// Whether instructions are limited instead of time.
+    fuel: bool,
     init: Init<W>,
     alive: Option<(Store<Limiter>, W)>,
 }
@@ -67,7 +69,18 @@ impl<W: World> Sandbox<W> {
         limits: Limits,
         init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static,
     ) -> Self {
-        Self { engine, pre, limits, init: Box::new(init), alive: None }
+        Self { engine, pre, limits, fuel: false, init: Box::new(init), alive: None }
+    }
+
+    /// Limits instructions instead of time, when the engine counts them.
+    pub(crate) fn counting(mut self, fuel: bool) -> Self {
+        self.fuel = fuel;
+        self
+    }
+
+    /// Instructions that one call may take: as many as fit in the deadline of an ordinary machine.
+    fn budget(&self) -> u64 {
+        u64::try_from(self.limits.deadline().as_micros()).unwrap_or(u64::MAX).saturating_mul(1000)
     }
 
     /// Starts the next call with another `init`, in a new instance.
@@ -121,6 +134,12 @@ impl<W: World> Sandbox<W> {
 
     fn arm(&self, store: &mut Store<Limiter>) {
         store.data_mut().take_refusal();
+        if self.fuel {
+            // Fails only where instructions are not counted; then the call traps at once and says so.
+            let _ = store.set_fuel(self.budget());
+            store.set_epoch_deadline(u64::MAX / 2);
+            return;
+        }
         // One more: the current tick may be nearly over.
         let ticks = self.limits.deadline().as_micros().div_ceil(TICK.as_micros()) + 1;
         store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
@@ -137,7 +156,7 @@ impl<W: World> Sandbox<W> {
             return Fault::Memory(why);
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => Fault::Deadline(self.limits.deadline()),
+            Some(Trap::Interrupt | Trap::OutOfFuel) => Fault::Deadline(self.limits.deadline()),
             Some(trap) => Fault::Trap(trap.to_string()),
             None => other(short(&format!("{error:#}"))),
         }

@@ -99,26 +99,9 @@ impl SchedulerPlugin {
         })
     }
 
-    pub(crate) fn load(loaded: Loaded<World>) -> Result<Self, Error> {
-        let Loaded { manifest, digest, config, engine, pre } = loaded;
-        let meter = Meter::new(&manifest.name, PluginKind::Scheduler);
-        let identity = PluginUse {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            digest,
-            config: crate::host::sha256(config.as_bytes()),
-            fault: None,
-        };
-        // What every fleet has; another set of names replaces it with the first question.
-        let classes = [resources::VCPU, resources::MEMORY_MB, resources::DISK_GB].map(str::to_owned).to_vec();
-        let config: Arc<str> = config.into();
-        let init = init(Arc::clone(&config), classes.clone());
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init);
-        sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
-        let scorer =
-            WasmScorer { sandbox, identity: identity.clone(), config, classes, meter: meter.clone() };
-        let worker =
-            Worker::start(&manifest.name, scorer).map_err(|e| Error::internal("plugin.thread", e))?;
+    pub(crate) fn start(name: &str, scorer: WasmScorer) -> Result<Self, Error> {
+        let (identity, meter) = (scorer.identity.clone(), scorer.meter.clone());
+        let worker = Worker::start(name, scorer).map_err(|e| Error::internal("plugin.thread", e))?;
         Ok(Self { guest: Some(Guest { worker, identity, meter }) })
     }
 }
@@ -155,8 +138,8 @@ impl Scorer for Absent {
     }
 }
 
-/// The guest's side of a decision; lives on its thread.
-struct WasmScorer {
+/// The guest's side of a decision; lives on its thread, or with whoever replays.
+pub struct WasmScorer {
     sandbox: Sandbox<World>,
     identity: PluginUse,
     config: Arc<str>,
@@ -173,6 +156,25 @@ fn init(
 }
 
 impl WasmScorer {
+    pub(crate) fn load(loaded: Loaded<World>) -> Result<Self, Error> {
+        let Loaded { manifest, digest, config, engine, fuel, pre } = loaded;
+        let meter = Meter::new(&manifest.name, PluginKind::Scheduler);
+        let identity = PluginUse {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            digest,
+            config: crate::host::sha256(config.as_bytes()),
+            fault: None,
+        };
+        // What every fleet has; another set of names replaces it with the first question.
+        let classes = [resources::VCPU, resources::MEMORY_MB, resources::DISK_GB].map(str::to_owned).to_vec();
+        let config: Arc<str> = config.into();
+        let init = init(Arc::clone(&config), classes.clone());
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
+        sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
+        Ok(Self { sandbox, identity, config, classes, meter })
+    }
+
     fn tell_names(&mut self, columns: &Columns) {
         if self.classes != columns.names.resources {
             self.classes.clone_from(&columns.names.resources);

@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod explain;
 mod openapi;
+mod replay;
 mod serve;
 mod ssh;
 
@@ -29,6 +30,8 @@ enum Command {
     Ssh(ssh::Ssh),
     /// Say why a server is where it is, or nowhere
     Explain(explain::Explain),
+    /// Decide again what the journal of placement holds, as it was or with another scheduler
+    Replay(replay::Replay),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -65,6 +68,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Agent(file) => agent::agent(&file.load()?).await,
         Command::Ssh(ssh) => ssh::ssh(&ssh).await,
         Command::Explain(explain) => explain::explain(&explain).await,
+        Command::Replay(replay) => replay::replay(&replay).await,
         Command::Openapi(openapi) => openapi::write(&openapi),
         Command::Config(ConfigCommand::Check(file)) => {
             let config = file.load()?;

@@ -33,6 +33,19 @@ pub(super) fn scorer(init: &str, mischief: &str, explain: &str) -> Vec<u8> {
     component(SCHEDULER, "scorer", &scorer_text(init, mischief, explain))
 }
 
+/// A scorer whose answer for a row depends on that row alone, as it must for decisions to come out again: the more
+/// of the first class is used, the better.
+#[allow(dead_code, reason = "the integration tests use it")]
+pub(super) fn packer(mischief: &str) -> Vec<u8> {
+    let text = scorer_text("", mischief, "");
+    let used =
+        "(f32.demote_f64 (f64.load (i32.add (local.get $used) (i32.mul (local.get $i) (i32.const 8)))))";
+    let packing =
+        text.replacen("(select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1)))", used, 1);
+    assert_ne!(packing, text);
+    component(SCHEDULER, "scorer", &packing)
+}
+
 /// A healthy scorer with more in its module: what happens before `init`.
 pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
     let text = scorer_text("", "", "");
