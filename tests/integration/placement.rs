@@ -9,6 +9,8 @@ mod explain;
 mod groups;
 #[path = "placement/hosts.rs"]
 mod hosts;
+#[path = "placement/journal.rs"]
+mod journal;
 
 use canopy::Config;
 use canopy_agent_api::{Controller, Inventory, Registration};

@@ -2,12 +2,7 @@
 
 /// `canopy:scheduler@1`, world `scorer`.
 pub(crate) mod scheduler {
-    // Columns are lent, not copied, on their way to the guest.
-    wasmtime::component::bindgen!({
-        path: "../../sdk/wit/scheduler/v1",
-        world: "scorer",
-        ownership: Borrowing { duplicate_if_necessary: true },
-    });
+    wasmtime::component::bindgen!({ path: "../../sdk/wit/scheduler/v1", world: "scorer" });
     pub(crate) use exports::canopy::scheduler::scoring::{Class, Columns};
 }
 

@@ -4,8 +4,8 @@ mod agent;
 mod client;
 mod explain;
 mod openapi;
+mod replay;
 mod serve;
-mod sim;
 mod ssh;
 
 use crate::config::Config;
@@ -30,13 +30,13 @@ enum Command {
     Ssh(ssh::Ssh),
     /// Say why a server is where it is, or nowhere
     Explain(explain::Explain),
+    /// Decide again what the journal of placement holds, as it was or with another scheduler
+    Replay(replay::Replay),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Write the OpenAPI documents of all services
     Openapi(openapi::Openapi),
-    /// Try a workload on a fleet and a scheduler, without a cloud
-    Sim(sim::Sim),
 }
 
 #[derive(clap::Args)]
@@ -68,8 +68,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Agent(file) => agent::agent(&file.load()?).await,
         Command::Ssh(ssh) => ssh::ssh(&ssh).await,
         Command::Explain(explain) => explain::explain(&explain).await,
+        Command::Replay(replay) => replay::replay(&replay).await,
         Command::Openapi(openapi) => openapi::write(&openapi),
-        Command::Sim(sim) => sim::sim(&sim),
         Command::Config(ConfigCommand::Check(file)) => {
             let config = file.load()?;
             println!("ok: listens on {}, keeps its data in {}", config.listen, config.data_dir.display());

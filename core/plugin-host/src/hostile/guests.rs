@@ -33,6 +33,19 @@ pub(super) fn scorer(init: &str, mischief: &str, explain: &str) -> Vec<u8> {
     component(SCHEDULER, "scorer", &scorer_text(init, mischief, explain))
 }
 
+/// A scorer whose answer for a row depends on that row alone, as it must for decisions to come out again: the more
+/// of the first class is used, the better.
+#[allow(dead_code, reason = "the integration tests use it")]
+pub(super) fn packer(mischief: &str) -> Vec<u8> {
+    let text = scorer_text("", mischief, "");
+    let used =
+        "(f32.demote_f64 (f64.load (i32.add (local.get $used) (i32.mul (local.get $i) (i32.const 8)))))";
+    let packing =
+        text.replacen("(select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1)))", used, 1);
+    assert_ne!(packing, text);
+    component(SCHEDULER, "scorer", &packing)
+}
+
 /// A healthy scorer with more in its module: what happens before `init`.
 pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
     let text = scorer_text("", "", "");
@@ -42,13 +55,13 @@ pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
     let params = "(param $wants i32) (param $wants_len i32) (param $want_traits i32) (param $want_traits_len i32)
         (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $used i32) (param $used_len i32)
-        (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)";
+        (param $traits i32) (param $traits_len i32) (result i32)";
     format!(
         r#"(module {FRAME}
           (data (i32.const 1024) "this configuration is not for me")
           (func (export "canopy:scheduler/scoring@1.0.0#init")
             (param $config i32) (param $config_len i32) (param $resources i32) (param $resources_len i32)
-            (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)
+            (param $traits i32) (param $traits_len i32) (result i32)
             (i32.store8 (i32.const 16) (i32.const 0))
             {init}
             (i32.const 16))

@@ -289,18 +289,14 @@ fn decide_round(
     let mut reserved = reserved.to_vec();
     let mut outcomes = Vec::with_capacity(desk.len());
     for (batch, all_or_nothing, since) in desk {
-        let ask = |engine: &mut Engine, scorer: &mut dyn Scorer| {
-            decide(engine, batch, *all_or_nothing, |engine, at| {
-                let (id, _, request) = &batch[at];
-                engine.decide(*id, request, scorer)
-            })
-        };
-        let decided = ask(engine, scorer);
+        let decided = decide(engine, batch, *all_or_nothing, |engine, at| {
+            engine.decide(batch[at].0, &batch[at].2, scorer)
+        });
         if !decided.placed() && !reserved.is_empty() && since.elapsed() < PATIENCE {
             let without = inverse(&reserved);
             without.iter().for_each(|change| engine.apply(change));
             let fits = |decided: &Decided| decided.decisions.iter().filter(|d| d.winner.is_some()).count();
-            let better = fits(&ask(engine, &mut Spread)) > fits(&decided);
+            let better = fits(&without_asking(engine, batch, *all_or_nothing)) > fits(&decided);
             reserved.iter().for_each(|change| engine.apply(change));
             if better {
                 outcomes.push(None);
@@ -314,4 +310,15 @@ fn decide_round(
         outcomes.push(Some(decided));
     }
     outcomes
+}
+
+/// Whether hosts can be found at all, by the built-in: the scorer is neither asked nor made to forget.
+fn without_asking(
+    engine: &mut Engine,
+    batch: &[(DecisionId, ServerId, Request)],
+    all_or_nothing: bool,
+) -> Decided {
+    decide(engine, batch, all_or_nothing, |engine, at| {
+        engine.decide_at_fault(batch[at].0, &batch[at].2, Spread.identity())
+    })
 }
