@@ -82,7 +82,7 @@ async fn a_project_token_says_what_clients_read_from_it() {
         assert_eq!(roles, ["member", "reader"]);
         let kinds: Vec<&str> =
             token["catalog"].as_array().unwrap().iter().map(|s| s["type"].as_str().unwrap()).collect();
-        assert_eq!(kinds, ["compute", "identity", "image", "network"]);
+        assert_eq!(kinds, ["compute", "identity", "image", "network", "placement"]);
         for endpoint in
             token["catalog"].as_array().unwrap().iter().flat_map(|s| s["endpoints"].as_array().unwrap())
         {

@@ -16,6 +16,7 @@ mod live;
 mod network;
 mod network_api;
 mod placement;
+mod placement_api;
 mod plugins;
 mod routes;
 mod servers_api;

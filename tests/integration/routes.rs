@@ -63,6 +63,11 @@ fn filled(route: &Route, value: &str) -> String {
         .join("/")
 }
 
+/// Placement's routes are nearly all younger than its oldest version.
+fn newest(client: &Client) -> Client {
+    client.with_header("openstack-api-version", &format!("placement {}", canopy_api::version::PLACEMENT.max))
+}
+
 async fn call(client: &Client, route: &Route, path: &str) -> canopy_tests::Answer {
     let mut request = client.request(route.method.as_str(), path);
     if let Body::Json(_) = route.body {
@@ -94,7 +99,7 @@ async fn without_a_token_every_other_route_is_401_before_anything_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_path_parameters_never_cause_a_500() {
     let cloud = Cloud::start().await;
-    let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
+    let (admin, tenant) = (newest(&cloud.admin().await), newest(&cloud.tenant("t").await));
     let long = "a".repeat(4_096);
     let values =
         ["..%2f..%2fetc%2fpasswd", "%00", "%0d%0a", "'%20OR%201=1--", "%F0%9F%92%A3", "-1", "null", &long];
@@ -118,10 +123,12 @@ async fn hostile_path_parameters_never_cause_a_500() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_ids_are_404_in_each_services_shape() {
     let cloud = Cloud::start().await;
-    let tenant = cloud.tenant("t").await;
+    let tenant = newest(&cloud.tenant("t").await);
     let absent = "5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11";
     for route in routes().iter().filter(|r| r.auth == Auth::Token && r.path.contains('{')) {
-        if matches!(route.service, Service::Identity) || !matches!(route.body, Body::None) {
+        // What is put without a body is made, not looked for.
+        let makes = route.service == Service::Placement && route.method == "PUT";
+        if makes || matches!(route.service, Service::Identity) || !matches!(route.body, Body::None) {
             continue;
         }
         let answer = call(&tenant, route, &filled(route, absent)).await;
@@ -137,6 +144,9 @@ async fn unknown_ids_are_404_in_each_services_shape() {
             }
             Service::Image => {
                 assert!(answer.text().starts_with(&format!("{} ", answer.status)), "{answer:?}")
+            }
+            Service::Placement => {
+                assert_eq!(answer.json["errors"][0]["status"], answer.status, "{} {answer:?}", named(route))
             }
             _ => assert!(answer.json["error"].is_object(), "{} {answer:?}", named(route)),
         }

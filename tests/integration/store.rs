@@ -5,7 +5,7 @@ use canopy_store::hosts::{self, Registration};
 use canopy_store::{Options, Store, sequences};
 use canopy_tests::{Engine, engines};
 use canopy_types::resources::Amounts;
-use canopy_types::{Error, Kind, ProjectId, ServerId, Timestamp};
+use canopy_types::{Error, Kind, ProjectId, ServerId, Timestamp, UserId};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -216,7 +216,9 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
                         Box::pin(async move {
                             let amounts: Amounts =
                                 [("VCPU".to_owned(), 1), ("MEMORY_MB".to_owned(), 30)].into();
-                            if hosts::claim(c, host.id, id, &amounts).await? {
+                            let (project, user) = (ProjectId::from("p"), UserId::from("u"));
+                            let who = hosts::Claimant { server: id, project: &project, user: &user };
+                            if hosts::claim(c, host.id, &who, &amounts, Timestamp(2)).await? {
                                 Ok(())
                             } else {
                                 Err(Error::conflict("test.full", "full"))
@@ -231,7 +233,10 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
         assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 3, "{engine:?} {outcomes:?}");
         for id in ids {
             for _ in 0..2 {
-                store.write("test.release", move |c| Box::pin(hosts::release(c, id))).await.unwrap();
+                store
+                    .write("test.release", move |c| Box::pin(hosts::release(c, id, Timestamp(3))))
+                    .await
+                    .unwrap();
             }
         }
         let (_, inventories) = store.read(|c| Box::pin(hosts::all(c))).await.unwrap();

@@ -1,6 +1,6 @@
 //! A request's JSON body, within bounds that depend on who sends it.
 
-use crate::route::Auth;
+use crate::route::{Auth, Service};
 use canopy_types::{Error, Kind, Result};
 use futures::StreamExt;
 use http::{HeaderMap, header};
@@ -33,11 +33,15 @@ impl Bound {
 
 /// The JSON of a body, if it is some.
 pub async fn read_json(
+    service: Service,
     bound: Bound,
     headers: &HeaderMap,
     body: axum::body::Body,
 ) -> Result<serde_json::Value> {
     let bytes = collect(bound, body).await?;
+    if service == Service::Placement {
+        return crate::placement::body(headers, &bytes);
+    }
     if bytes.is_empty() {
         return Err(Error::bad_request("request.empty", "The request needs a JSON body."));
     }

@@ -118,6 +118,14 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
+/// The methods of a path.
+fn allowed(entries: &PathEntries) -> String {
+    let mut methods: Vec<&str> = entries.entries.iter().map(|entry| entry.route.method.as_str()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods.join(", ")
+}
+
 fn params_of(params: &RawPathParams) -> Vec<(String, String)> {
     params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
@@ -144,7 +152,7 @@ async fn serve(
         method = %method,
         path = path,
     );
-    let mut version = version_floor(service).filter(|_| !path.starts_with(LEGACY));
+    let mut version = version::range(service).map(|range| range.min).filter(|_| !path.starts_with(LEGACY));
     let outcome = {
         let work = handle(&shared, entries.as_deref(), params, request, &request_id, &mut version);
         AssertUnwindSafe(work.instrument(span.clone()))
@@ -152,10 +160,16 @@ async fn serve(
             .await
             .unwrap_or_else(|_| Err(Error::internal("api.panicked", "a handler panicked")))
     };
-    let response = {
+    let mut response = {
         let _in = span.enter();
         finish(service, version, &method, &request_id, &shared, outcome)
     };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(entries) = &entries
+        && let Ok(value) = HeaderValue::from_str(&allowed(entries))
+    {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
     let route = entries.as_ref().map_or("-", |entries| entries.path.as_str()).to_owned();
     let status = response.status().as_u16().to_string();
     metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => known(&method),
@@ -175,11 +189,13 @@ async fn handle(
     version: &mut Option<Microversion>,
 ) -> Result<Reply> {
     let (parts, body) = request.into_parts();
-    if version.is_some() {
+    let service = entries.map(|entries| entries.service).or_else(|| Service::of_path(parts.uri.path()));
+    if let Some(range) = service.and_then(version::range).filter(|_| version.is_some()) {
         let standard: Vec<&str> =
             parts.headers.get_all("openstack-api-version").iter().filter_map(|h| h.to_str().ok()).collect();
         let legacy = parts.headers.get("x-openstack-nova-api-version").and_then(|h| h.to_str().ok());
-        *version = Some(version::negotiate(version::COMPUTE, &standard, legacy)?);
+        let legacy = legacy.filter(|_| service == Some(Service::Compute));
+        *version = Some(version::negotiate(range, &standard, legacy)?);
     }
     let legacy = parts.uri.path().starts_with(LEGACY);
     let asked = version.unwrap_or(if legacy { version::COMPUTE.min } else { v(0, 0) });
@@ -194,28 +210,34 @@ async fn handle(
     };
     let of_method: Vec<&Entry> =
         entries.entries.iter().filter(|entry| entry.route.method == method).collect();
-    if of_method.is_empty() {
-        return Err(Error::new(
+    let not_allowed = || {
+        Error::new(
             Kind::MethodNotAllowed,
             "api.method",
             format!("The method {} is not allowed for this resource.", parts.method),
-        ));
-    }
+        )
+    };
+    let Some(first) = of_method.first() else { return Err(not_allowed()) };
+    // Every route of one path and method agrees on who may call; who may not learns nothing of versions.
     let arrived = Instant::now();
-    let mut ctx = authenticate(shared, of_method[0].route.auth, &parts.headers, request_id).await?;
+    let mut ctx = authenticate(shared, first.route.auth, &parts.headers, request_id).await?;
+    let method_outside = first.route.method_outside;
     let mut candidates: Vec<&Entry> = of_method
         .into_iter()
         .filter(|entry| entry.route.versions.is_none_or(|(from, to)| from <= asked && asked <= to))
         .collect();
     if candidates.is_empty() {
-        return Err(Error::not_found("api.version", "The resource could not be found."));
+        let absent = || Error::not_found("api.version", "The resource could not be found.");
+        return Err(if method_outside { not_allowed() } else { absent() });
     }
     let (mut json, stream) = match candidates[0].route.body {
         Body::None => (serde_json::Value::Null, None),
         Body::Stream => (serde_json::Value::Null, Some(body)),
-        Body::Json(_) => {
-            (body::read_json(Bound::of(candidates[0].route.auth), &parts.headers, body).await?, None)
-        }
+        Body::Json(_) => (
+            body::read_json(entries.service, Bound::of(candidates[0].route.auth), &parts.headers, body)
+                .await?,
+            None,
+        ),
     };
     if arrived.elapsed() > FRESH {
         ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
@@ -233,7 +255,12 @@ async fn handle(
     if legacy {
         entry.schemas.relax(asked, &mut json);
     }
-    entry.schemas.check(asked, &json)?;
+    entry.schemas.check(asked, &json).map_err(|mut error| {
+        if entry.route.service == Service::Placement {
+            error.message = format!("JSON does not validate: {}", error.message);
+        }
+        error
+    })?;
     let query = parse_query(parts.uri.query().unwrap_or_default())?;
     let req = Req {
         app: shared.app.clone(),
@@ -320,10 +347,6 @@ fn global_id(headers: &HeaderMap) -> Option<&str> {
     (uuid.len() == 36 && uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then_some(id)
 }
 
-fn version_floor(service: Service) -> Option<Microversion> {
-    (service == Service::Compute).then_some(version::COMPUTE.min)
-}
-
 fn finish(
     service: Service,
     version: Option<Microversion>,
@@ -334,7 +357,7 @@ fn finish(
 ) -> Response {
     let mut response = match outcome {
         Ok(reply) => respond(reply, method),
-        Err(error) => refuse(service, request_id, shared, &error, method),
+        Err(error) => refuse(service, version, request_id, shared, &error, method),
     };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id.0) {
@@ -344,16 +367,18 @@ fn finish(
         }
     }
     if let Some(version) = version {
-        if let Ok(value) = HeaderValue::from_str(&format!("compute {version}")) {
+        if let Ok(value) = HeaderValue::from_str(&format!("{} {version}", service.name())) {
             headers.insert("openstack-api-version", value);
         }
-        if let Ok(value) = HeaderValue::from_str(&version.to_string()) {
-            headers.insert("x-openstack-nova-api-version", value);
+        if service == Service::Compute {
+            if let Ok(value) = HeaderValue::from_str(&version.to_string()) {
+                headers.insert("x-openstack-nova-api-version", value);
+            }
+            let vary = HeaderValue::from_static("OpenStack-API-Version, X-OpenStack-Nova-API-Version");
+            headers.append(header::VARY, vary);
+        } else {
+            headers.append(header::VARY, HeaderValue::from_static("openstack-api-version"));
         }
-        headers.append(
-            header::VARY,
-            HeaderValue::from_static("OpenStack-API-Version, X-OpenStack-Nova-API-Version"),
-        );
     }
     if service == Service::Identity {
         headers.append(header::VARY, HeaderValue::from_static("X-Auth-Token"));
@@ -383,6 +408,7 @@ fn respond(reply: Reply, method: &Method) -> Response {
 
 fn refuse(
     service: Service,
+    version: Option<Microversion>,
     request_id: &RequestId,
     shared: &Shared,
     error: &Error,
@@ -393,7 +419,7 @@ fn refuse(
     } else {
         tracing::debug!(error = error.chain(), "request refused");
     }
-    let rendered = errors::render(service, error, &request_id.0);
+    let rendered = errors::render(service, version, error, &request_id.0);
     let body = if *method == Method::HEAD { String::new() } else { rendered.body };
     let mut response = Response::new(axum::body::Body::from(body));
     *response.status_mut() = rendered.status;

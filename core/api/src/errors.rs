@@ -2,9 +2,11 @@
 //!
 //! Shapes: identity `{"error":{code,title,message}}` (and every 401); compute `{"<kind>":{code,message}}`
 //! (nova's `Fault`); network `{"NeutronError":{type,message,detail}}`; image `{message,code,title}`, as
-//! glance's webob answers who accepts JSON (openstacksdk shows the message of no other form); native `{"error":{code,kind,message,request_id}}`.
+//! glance's webob answers who accepts JSON (openstacksdk shows the message of no other form); placement
+//! `{"errors":[{status,title,detail,code,request_id}]}`; native `{"error":{code,kind,message,request_id}}`.
 
 use crate::route::Service;
+use crate::version::Microversion;
 use canopy_types::{Error, Kind};
 use http::StatusCode;
 use serde_json::json;
@@ -42,7 +44,7 @@ pub fn status(service: Service, kind: Kind) -> StatusCode {
     }
 }
 
-pub fn render(service: Service, error: &Error, request_id: &str) -> Rendered {
+pub fn render(service: Service, version: Option<Microversion>, error: &Error, request_id: &str) -> Rendered {
     let status = status(service, error.kind);
     let code = status.as_u16();
     let title = status.canonical_reason().unwrap_or("Error");
@@ -68,6 +70,11 @@ pub fn render(service: Service, error: &Error, request_id: &str) -> Rendered {
             let body = json!({"message": error.message, "code": format!("{code} {title}"), "title": title});
             Rendered { status, content_type: json_type, body: body.to_string() }
         }
+        Service::Placement => Rendered {
+            status,
+            content_type: json_type,
+            body: crate::placement::refusal(version, code, title, error, request_id).to_string(),
+        },
         Service::Native | Service::Agent => {
             let body = json!({"error": {
                 "code": error.code, "status": code, "message": error.message, "request_id": request_id,
@@ -122,8 +129,9 @@ mod tests {
     #[test]
     fn each_service_answers_in_its_own_shape() {
         let error = Error::not_found("network.NetworkNotFound", "Network x could not be found.");
-        let parsed =
-            |service| serde_json::from_str::<serde_json::Value>(&render(service, &error, "").body).unwrap();
+        let parsed = |service| {
+            serde_json::from_str::<serde_json::Value>(&render(service, None, &error, "").body).unwrap()
+        };
         assert_eq!(
             parsed(Service::Compute),
             json!({"itemNotFound": {"code": 404, "message": "Network x could not be found."}})
@@ -137,14 +145,14 @@ mod tests {
             parsed(Service::Image),
             json!({"message": "Network x could not be found.", "code": "404 Not Found", "title": "Not Found"})
         );
-        assert!(render(Service::Identity, &error, "").body.contains(r#""title":"Not Found""#));
+        assert!(render(Service::Identity, None, &error, "").body.contains(r#""title":"Not Found""#));
     }
 
     #[test]
     fn over_quota_follows_the_service() {
         let error = Error::new(Kind::OverQuota, "quota.exceeded", "Quota exceeded.");
-        assert_eq!(render(Service::Compute, &error, "").status, 403);
-        assert_eq!(render(Service::Network, &error, "").status, 409);
-        assert_eq!(render(Service::Image, &error, "").status, 413);
+        assert_eq!(render(Service::Compute, None, &error, "").status, 403);
+        assert_eq!(render(Service::Network, None, &error, "").status, 409);
+        assert_eq!(render(Service::Image, None, &error, "").status, 413);
     }
 }

@@ -16,6 +16,7 @@ pub mod links;
 pub mod native;
 pub mod network;
 pub mod openapi;
+pub mod placement;
 pub mod request;
 pub mod route;
 pub mod schema;
@@ -33,6 +34,7 @@ pub fn routes() -> Vec<Route> {
         compute::routes(),
         image::routes(),
         network::routes(),
+        placement::routes(),
         native::routes(),
         agent::routes(),
     ]

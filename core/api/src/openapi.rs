@@ -32,7 +32,7 @@ fn document<'a>(service: Service, routes: impl Iterator<Item = &'a Route>) -> Va
         "openapi": "3.1.0",
         "info": {
             "title": format!("Canopy: {}", service.name()),
-            "version": if service == Service::Compute { version::COMPUTE.max.to_string() } else { "1".into() },
+            "version": version::range(service).map_or_else(|| "1".to_owned(), |range| range.max.to_string()),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": service.prefix()}],

@@ -13,13 +13,21 @@ pub enum Service {
     Compute,
     Image,
     Network,
+    Placement,
     Native,
     Agent,
 }
 
 impl Service {
-    pub const ALL: [Self; 6] =
-        [Self::Identity, Self::Compute, Self::Image, Self::Network, Self::Native, Self::Agent];
+    pub const ALL: [Self; 7] = [
+        Self::Identity,
+        Self::Compute,
+        Self::Image,
+        Self::Network,
+        Self::Placement,
+        Self::Native,
+        Self::Agent,
+    ];
 
     /// Where it is mounted.
     pub fn prefix(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Service {
             Self::Compute => "/compute",
             Self::Image => "/image",
             Self::Network => "/network",
+            Self::Placement => "/placement",
             Self::Native => "/canopy/v1",
             Self::Agent => canopy_agent_api::PATH,
         }
@@ -39,6 +48,7 @@ impl Service {
             Self::Compute => "compute",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Placement => "placement",
             Self::Native => "canopy",
             Self::Agent => "agent",
         }
@@ -84,6 +94,8 @@ pub struct Route {
     pub key: Option<&'static str>,
     /// Microversions in which it exists; `None` where the service has none.
     pub versions: Option<(Microversion, Microversion)>,
+    /// Outside `versions` the method is not allowed, instead of the path not being there.
+    pub method_outside: bool,
     pub auth: Auth,
     /// What policies are asked. `None` needs a reason in the coverage test.
     pub action: Option<Action>,
@@ -109,6 +121,7 @@ impl Route {
             path,
             key: None,
             versions: None,
+            method_outside: false,
             auth: Auth::Token,
             action: None,
             body: Body::None,
@@ -146,6 +159,12 @@ impl Route {
     #[must_use]
     pub fn versions(mut self, from: Microversion, to: Microversion) -> Self {
         self.versions = Some((from, to));
+        self
+    }
+
+    #[must_use]
+    pub fn method_not_allowed_outside(mut self) -> Self {
+        self.method_outside = true;
         self
     }
 

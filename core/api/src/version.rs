@@ -1,6 +1,7 @@
 //! Microversions. A range is advertised; a handler knows only the newest model, and older shapes are made
 //! by pure converters chosen by the version asked.
 
+use crate::route::Service;
 use canopy_types::{Error, Kind, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,17 @@ pub struct Range {
 }
 
 pub const COMPUTE: Range = Range { service: "compute", min: v(2, 1), max: v(2, 37) };
+
+pub const PLACEMENT: Range = Range { service: "placement", min: v(1, 0), max: v(1, 39) };
+
+/// The range of a service that has microversions.
+pub fn range(service: Service) -> Option<Range> {
+    match service {
+        Service::Compute => Some(COMPUTE),
+        Service::Placement => Some(PLACEMENT),
+        _ => None,
+    }
+}
 
 /// The version a request asks for: the standard header first, then compute's old one, else the minimum.
 pub fn negotiate(range: Range, standard: &[&str], legacy: Option<&str>) -> Result<Microversion> {

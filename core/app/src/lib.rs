@@ -9,6 +9,7 @@ pub mod compute;
 pub mod identity;
 pub mod image;
 pub mod network;
+pub mod placement;
 pub mod quota;
 pub mod reconcilers;
 
@@ -75,6 +76,7 @@ pub struct App {
     /// The journal's folder, to read; `None` when none is kept.
     pub journal: Option<compute::decisions::Scenes>,
     pub questions: compute::questions::Questions,
+    pub supply: placement::SupplyCache,
     pub settings: Settings,
 }
 

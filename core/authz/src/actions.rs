@@ -135,6 +135,46 @@ pub mod network {
     }
 }
 
+pub mod placement {
+    use super::Action;
+
+    actions! {
+        PROVIDERS_LIST = "placement:resource_providers:list" on "ResourceProvider";
+        PROVIDERS_CREATE = "placement:resource_providers:create" on "ResourceProvider";
+        PROVIDERS_SHOW = "placement:resource_providers:show" on "ResourceProvider";
+        PROVIDERS_UPDATE = "placement:resource_providers:update" on "ResourceProvider";
+        PROVIDERS_DELETE = "placement:resource_providers:delete" on "ResourceProvider";
+        INVENTORIES_LIST = "placement:resource_providers:inventories:list" on "ResourceProvider";
+        INVENTORIES_CREATE = "placement:resource_providers:inventories:create" on "ResourceProvider";
+        INVENTORIES_SHOW = "placement:resource_providers:inventories:show" on "ResourceProvider";
+        INVENTORIES_UPDATE = "placement:resource_providers:inventories:update" on "ResourceProvider";
+        INVENTORIES_DELETE = "placement:resource_providers:inventories:delete" on "ResourceProvider";
+        AGGREGATES_LIST = "placement:resource_providers:aggregates:list" on "ResourceProvider";
+        AGGREGATES_UPDATE = "placement:resource_providers:aggregates:update" on "ResourceProvider";
+        PROVIDER_TRAITS_LIST = "placement:resource_providers:traits:list" on "ResourceProvider";
+        PROVIDER_TRAITS_UPDATE = "placement:resource_providers:traits:update" on "ResourceProvider";
+        PROVIDER_TRAITS_DELETE = "placement:resource_providers:traits:delete" on "ResourceProvider";
+        PROVIDER_USAGES = "placement:resource_providers:usages" on "ResourceProvider";
+        PROVIDER_ALLOCATIONS = "placement:resource_providers:allocations:list" on "ResourceProvider";
+        CLASSES_LIST = "placement:resource_classes:list" on "ResourceClass";
+        CLASSES_CREATE = "placement:resource_classes:create" on "ResourceClass";
+        CLASSES_SHOW = "placement:resource_classes:show" on "ResourceClass";
+        CLASSES_UPDATE = "placement:resource_classes:update" on "ResourceClass";
+        CLASSES_DELETE = "placement:resource_classes:delete" on "ResourceClass";
+        TRAITS_LIST = "placement:traits:list" on "Trait";
+        TRAITS_SHOW = "placement:traits:show" on "Trait";
+        TRAITS_UPDATE = "placement:traits:update" on "Trait";
+        TRAITS_DELETE = "placement:traits:delete" on "Trait";
+        ALLOCATIONS_MANAGE = "placement:allocations:manage" on "Allocation";
+        ALLOCATIONS_LIST = "placement:allocations:list" on "Allocation";
+        ALLOCATIONS_UPDATE = "placement:allocations:update" on "Allocation";
+        ALLOCATIONS_DELETE = "placement:allocations:delete" on "Allocation";
+        CANDIDATES_LIST = "placement:allocation_candidates:list" on "Allocation";
+        RESHAPE = "placement:reshaper:reshape" on "Allocation";
+        USAGES = "placement:usages" on "Project";
+    }
+}
+
 pub mod canopy {
     use super::Action;
 
@@ -147,5 +187,8 @@ pub mod canopy {
 
 /// All actions of all services.
 pub fn all() -> impl Iterator<Item = Action> {
-    [identity::ALL, compute::ALL, image::ALL, network::ALL, canopy::ALL].into_iter().flatten().copied()
+    [identity::ALL, compute::ALL, image::ALL, network::ALL, placement::ALL, canopy::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }

@@ -12,5 +12,6 @@ pub const FILES: &[(&str, &str)] = &[
     ("identity.cedar", include_str!("../../../policies/identity.cedar")),
     ("image.cedar", include_str!("../../../policies/image.cedar")),
     ("network.cedar", include_str!("../../../policies/network.cedar")),
+    ("placement.cedar", include_str!("../../../policies/placement.cedar")),
     (SCHEMA, include_str!("../../../policies/schema.cedarschema")),
 ];

@@ -136,8 +136,8 @@ fn groups_of_actions_work() {
         folder(&[("a.cedar", "@id(\"g\")\npermit (principal, action in Action::\"reads\", resource);")]);
     let path = dir.path().join("schema.cedarschema");
     let text = std::fs::read_to_string(&path).unwrap().replace(
-        "action\n    \"compute:zones:list\"\n",
-        "action \"reads\";\naction\n    \"compute:zones:list\"\n    in [\"reads\"]\n",
+        "action\n    \"compute:zones:list\",\n    \"compute:zones:list_detail\"\n",
+        "action \"reads\";\naction\n    \"compute:zones:list\",\n    \"compute:zones:list_detail\"\n    in [\"reads\"]\n",
     );
     std::fs::write(&path, text).unwrap();
     let bundle = Authorizer::load(dir.path()).unwrap();

@@ -137,6 +137,7 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
         quota: plugins.quota.clone(),
         blobs: canopy_app::image::Blobs::open(&config.data_dir.join("images"))?,
         quota_turns: Default::default(),
+        supply: Default::default(),
         questions: Default::default(),
         identity,
         settings,

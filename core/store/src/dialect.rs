@@ -30,6 +30,14 @@ pub fn next_event(engine: Engine) -> &'static str {
     }
 }
 
+/// Opens a transaction in which all reads see the same commits.
+pub fn begin_snapshot(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "BEGIN DEFERRED",
+        Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    }
+}
+
 /// Condition under which an event may be read without a gap.
 pub fn visible_events(engine: Engine) -> &'static str {
     match engine {

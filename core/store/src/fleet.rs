@@ -1,7 +1,8 @@
 //! What placement must know of hosts, read together: by the names of a few, or of all.
 
 use crate::hosts::{HostRow, InventoryRow, host};
-use crate::rows::{Columns, places};
+use crate::inventories::inventory;
+use crate::rows::places;
 use crate::store::db;
 use crate::{Conn, aggregates, server_groups};
 use canopy_types::{HostId, Result, ServerGroupId};
@@ -46,25 +47,16 @@ async fn hosts(conn: &mut Conn, only: Option<&[HostId]>) -> Result<Vec<HostRow>>
 }
 
 async fn inventories(conn: &mut Conn, only: Option<&[HostId]>) -> Result<Vec<InventoryRow>> {
-    let filter = filter("host_id", only);
-    let sql = format!("SELECT * FROM inventories {filter} ORDER BY host_id, class");
+    let filter = filter("i.provider_id", only);
+    let sql = format!(
+        "SELECT i.* FROM inventories i JOIN hosts h ON h.id = i.provider_id {filter} ORDER BY i.provider_id, i.class"
+    );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for id in only.into_iter().flatten() {
         query = query.bind(id.to_string());
     }
     let rows = query.fetch_all(conn).await.map_err(db)?;
-    rows.iter()
-        .map(|row| {
-            Ok(InventoryRow {
-                host_id: row.parsed("host_id")?,
-                class: row.text("class")?,
-                total: row.int("total")?,
-                reserved: row.int("reserved")?,
-                allocation_ratio: row.int("allocation_ratio")?,
-                used: row.int("used")?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| inventory(row).map(InventoryRow::from)).collect()
 }
 
 fn filter(column: &str, only: Option<&[HostId]>) -> String {

@@ -1,14 +1,19 @@
-//! Hosts, their inventories, and claims on them.
+//! Hosts, what they offer as resource providers, and claims on them.
 //!
 //! A claim commits on capacity, not on a generation: `used + want ≤ capacity` in the very UPDATE, so two
 //! claims on one host conflict only when it is full. A host's `revision` rises with every write that
 //! concerns it; its agent pulls desired state above the revision it has.
 
-use crate::Conn;
+use crate::consumers::{Allocation, Consumer};
+use crate::inventories::Inventory;
+use crate::providers::Provider;
 use crate::rows::Columns;
 use crate::store::db;
-use canopy_types::resources::Amounts;
-use canopy_types::{HostId, NetworkId, Result, ServerId, Timestamp};
+use crate::{Conn, consumers, inventories, providers};
+use canopy_types::resources::{Amounts, MAX_AMOUNT};
+use canopy_types::{
+    ConsumerId, HostId, NetworkId, ProjectId, ProviderId, Result, ServerId, Timestamp, UserId,
+};
 use sqlx::Row;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +34,40 @@ pub struct HostRow {
     pub seen_at: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a host offers of one class.
+#[derive(Clone, Debug, PartialEq)]
 pub struct InventoryRow {
     pub host_id: HostId,
     pub class: String,
     pub total: i64,
     pub reserved: i64,
-    /// Thousandths.
-    pub allocation_ratio: i64,
+    pub min_unit: i64,
+    pub max_unit: i64,
+    pub step_size: i64,
+    pub allocation_ratio: f64,
     pub used: i64,
 }
 
 impl InventoryRow {
     /// (total − reserved) × allocation ratio, rounded down; never negative.
     pub fn capacity(&self) -> i64 {
-        let usable = i128::from(self.total.saturating_sub(self.reserved).max(0));
-        i64::try_from(usable * i128::from(self.allocation_ratio) / 1_000).unwrap_or(i64::MAX)
+        canopy_types::resources::capacity(self.total, self.reserved, self.allocation_ratio).max(0)
+    }
+}
+
+impl From<Inventory> for InventoryRow {
+    fn from(row: Inventory) -> Self {
+        Self {
+            host_id: HostId(row.provider_id.0),
+            class: row.class,
+            total: row.total,
+            reserved: row.reserved,
+            min_unit: row.min_unit,
+            max_unit: row.max_unit,
+            step_size: row.step_size,
+            allocation_ratio: row.allocation_ratio,
+            used: row.used,
+        }
     }
 }
 
@@ -88,23 +111,79 @@ pub async fn register(conn: &mut Conn, registration: &Registration<'_>, now: Tim
     .execute(&mut *conn)
     .await
     .map_err(db)?;
-    for (class, total, reserved, ratio) in registration.inventory {
-        sqlx::query(
-            "INSERT INTO inventories (host_id, class, total, reserved, allocation_ratio, used) \
-             VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (host_id, class) DO UPDATE SET total = $3",
-        )
-        .bind(id.to_string())
-        .bind(*class)
-        .bind(*total)
-        .bind(*reserved)
-        .bind(*ratio)
-        .execute(&mut *conn)
-        .await
-        .map_err(db)?;
-    }
+    register_provider(conn, id, registration, now).await?;
     by_name(conn, registration.name).await?.ok_or_else(|| {
         canopy_types::Error::internal("store.host_lost", "a host registered a moment ago is gone")
     })
+}
+
+/// The host as a resource provider, with the totals that its agent has found.
+async fn register_provider(
+    conn: &mut Conn,
+    id: HostId,
+    registration: &Registration<'_>,
+    now: Timestamp,
+) -> Result<()> {
+    let id = ProviderId::from(id);
+    if providers::get(conn, id).await?.is_none() {
+        if providers::by_name(conn, registration.name).await?.is_some() {
+            return Err(canopy_types::Error::conflict(
+                "agent.provider_name",
+                format!(
+                    "A resource provider that is no host has the name {}: rename or delete it, then register again.",
+                    registration.name
+                ),
+            ));
+        }
+        let number = providers::next_number(conn).await?;
+        let name = registration.name.to_owned();
+        let provider = Provider {
+            id,
+            number,
+            name,
+            parent_id: None,
+            root_id: id,
+            host: true,
+            generation: 0,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        providers::insert(conn, &provider).await?;
+    }
+    let known = inventories::of(conn, id).await?;
+    let mut changed = false;
+    for (class, total, reserved, ratio) in registration.inventory {
+        let found = known.iter().find(|row| row.class == *class);
+        if found.is_some_and(|row| row.agent && row.total == *total) {
+            continue;
+        }
+        changed = true;
+        let (reserved, allocation_ratio) = match found {
+            Some(row) => (row.reserved, row.allocation_ratio),
+            #[expect(clippy::cast_precision_loss, reason = "a ratio of thousandths is small")]
+            None => (*reserved, *ratio as f64 / 1_000.0),
+        };
+        let inventory = Inventory {
+            provider_id: id,
+            class: (*class).to_owned(),
+            total: *total,
+            reserved,
+            min_unit: 1,
+            max_unit: MAX_AMOUNT,
+            step_size: 1,
+            allocation_ratio,
+            used: 0,
+            agent: true,
+            created_at: now,
+            updated_at: now,
+        };
+        inventories::put(conn, &inventory).await?;
+    }
+    if changed {
+        providers::bump(conn, id, None, now).await?;
+    }
+    Ok(())
 }
 
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<HostRow>> {
@@ -128,20 +207,15 @@ pub async fn get(conn: &mut Conn, id: HostId) -> Result<Option<HostRow>> {
 /// Every host, in registration order, with its inventories.
 pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<InventoryRow>)> {
     let hosts = sqlx::query("SELECT * FROM hosts ORDER BY number").fetch_all(&mut *conn).await.map_err(db)?;
-    let inventories =
-        sqlx::query("SELECT * FROM inventories ORDER BY host_id, class").fetch_all(conn).await.map_err(db)?;
+    let inventories = sqlx::query(
+        "SELECT i.* FROM inventories i JOIN hosts h ON h.id = i.provider_id ORDER BY i.provider_id, i.class",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(db)?;
     let inventories = inventories
         .iter()
-        .map(|row| {
-            Ok(InventoryRow {
-                host_id: row.parsed("host_id")?,
-                class: row.text("class")?,
-                total: row.int("total")?,
-                reserved: row.int("reserved")?,
-                allocation_ratio: row.int("allocation_ratio")?,
-                used: row.int("used")?,
-            })
-        })
+        .map(|row| inventories::inventory(row).map(InventoryRow::from))
         .collect::<Result<_>>()?;
     Ok((hosts.iter().map(host).collect::<Result<_>>()?, inventories))
 }
@@ -218,60 +292,61 @@ pub async fn revision(conn: &mut Conn, id: HostId) -> Result<Option<i64>> {
     row.map(|row| row.try_get(0).map_err(db)).transpose()
 }
 
-/// Takes `amounts` from the host for `consumer`, all or nothing (the caller rolls back on `false`).
-/// Classes are taken in order, so concurrent claims lock in the same order.
-pub async fn claim(conn: &mut Conn, id: HostId, consumer: ServerId, amounts: &Amounts) -> Result<bool> {
+/// The server that takes resources, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Claimant<'a> {
+    pub server: ServerId,
+    pub project: &'a ProjectId,
+    pub user: &'a UserId,
+}
+
+/// Takes `amounts` from the host for the server, all or nothing (the caller rolls back on `false`).
+/// The host's provider is held first and classes are taken in order, so concurrent claims lock alike.
+pub async fn claim(
+    conn: &mut Conn,
+    id: HostId,
+    claimant: &Claimant<'_>,
+    amounts: &Amounts,
+    now: Timestamp,
+) -> Result<bool> {
+    let (provider, consumer) = (ProviderId::from(id), ConsumerId::from(claimant.server));
+    if providers::bump(conn, provider, None, now).await?.is_none() {
+        return Ok(false);
+    }
+    let row = Consumer {
+        id: consumer,
+        server: true,
+        project_id: claimant.project.clone(),
+        user_id: claimant.user.clone(),
+        kind: Some("INSTANCE".into()),
+        generation: 1,
+        created_at: now,
+    };
+    if !consumers::insert(conn, &row).await? {
+        consumers::lock(conn, consumer).await?;
+    }
     for (class, want) in amounts {
         if *want == 0 {
             continue;
         }
-        let taken = sqlx::query(
-            "UPDATE inventories SET used = used + $3 WHERE host_id = $1 AND class = $2 \
-             AND used + $3 <= ((total - reserved) * allocation_ratio) / 1000",
-        )
-        .bind(id.to_string())
-        .bind(class)
-        .bind(*want)
-        .execute(&mut *conn)
-        .await
-        .map_err(db)?;
-        if taken.rows_affected() == 0 {
+        if !inventories::take(conn, provider, class, *want, 0).await? {
             return Ok(false);
         }
-        sqlx::query("INSERT INTO allocations (consumer_id, host_id, class, used) VALUES ($1, $2, $3, $4)")
-            .bind(consumer.to_string())
-            .bind(id.to_string())
-            .bind(class)
-            .bind(*want)
-            .execute(&mut *conn)
-            .await
-            .map_err(db)?;
+        let row = Allocation {
+            consumer_id: consumer,
+            provider_id: provider,
+            class: class.clone(),
+            used: *want,
+            created_at: now,
+        };
+        consumers::allocate(conn, &row).await?;
     }
     Ok(true)
 }
 
-/// Gives back everything the consumer holds. Safe to run twice.
-pub async fn release(conn: &mut Conn, consumer: ServerId) -> Result<()> {
-    let rows = sqlx::query("DELETE FROM allocations WHERE consumer_id = $1 RETURNING host_id, class, used")
-        .bind(consumer.to_string())
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(db)?;
-    let mut held = rows
-        .iter()
-        .map(|row| Ok((row.text("host_id")?, row.text("class")?, row.int("used")?)))
-        .collect::<Result<Vec<_>>>()?;
-    held.sort();
-    for (host, class, used) in held {
-        sqlx::query("UPDATE inventories SET used = used - $3 WHERE host_id = $1 AND class = $2")
-            .bind(host)
-            .bind(class)
-            .bind(used)
-            .execute(&mut *conn)
-            .await
-            .map_err(db)?;
-    }
-    Ok(())
+/// Gives back everything the server holds. Safe to run twice.
+pub async fn release(conn: &mut Conn, server: ServerId, now: Timestamp) -> Result<()> {
+    consumers::release(conn, server.into(), now).await.map(|_| ())
 }
 
 pub(crate) fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {

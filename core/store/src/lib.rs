@@ -8,6 +8,7 @@
 
 pub mod aggregates;
 pub mod batch;
+pub mod consumers;
 pub mod decisions;
 pub mod dialect;
 pub mod events;
@@ -16,12 +17,14 @@ pub mod fleet;
 pub mod hosts;
 pub mod identity;
 pub mod images;
+pub mod inventories;
 pub mod keypairs;
 pub mod listing;
 mod migrations;
 pub mod networks;
 mod port_specs;
 pub mod ports;
+pub mod providers;
 pub mod quota;
 mod rows;
 pub mod security_groups;
@@ -30,7 +33,9 @@ pub mod server_groups;
 pub mod servers;
 mod store;
 pub mod subnets;
+pub mod supply;
 pub mod testing;
+pub mod traits;
 
 pub use store::{Options, Store};
 

@@ -7,9 +7,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 3] = [
+const FILES: [(i64, &str, &str); 4] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
+    (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
     (4, "server groups and aggregates", include_str!("../migrations/0004_server_groups_and_aggregates.sql")),
 ];
 
@@ -39,5 +40,5 @@ pub async fn migrate(pool: &AnyPool) -> Result<()> {
             return Err(error);
         }
     }
-    Ok(())
+    crate::traits::add_standard(&mut conn).await
 }

@@ -17,3 +17,13 @@ pub async fn next(conn: &mut Conn, name: &str) -> Result<i64> {
     .map_err(db)?;
     row.try_get::<i64, _>(0).map_err(db)
 }
+
+/// The last value handed out; 0 before the first.
+pub async fn current(conn: &mut Conn, name: &str) -> Result<i64> {
+    let row = sqlx::query("SELECT value FROM sequences WHERE name = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+        .map_err(db)?;
+    row.map_or(Ok(0), |row| row.try_get::<i64, _>(0).map_err(db))
+}

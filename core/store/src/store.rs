@@ -98,6 +98,11 @@ impl Store {
         task.await.map_err(|e| Error::internal("store.panicked", e))?
     }
 
+    /// Whether nobody but this process writes: [`Self::commits`] then tells of every commit.
+    pub fn is_only_writer(&self) -> bool {
+        self.inner.writer.is_some()
+    }
+
     /// Changes after every commit of this process: a hint to look, never the news itself.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()

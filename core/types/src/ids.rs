@@ -65,6 +65,22 @@ uuid_id! {
     /// A compute host; also the uuid of its resource provider.
     HostId = "host",
     DecisionId = "decision",
+    /// What offers resources: a host, a part of one, or something that hosts share.
+    ProviderId = "resource provider",
+    /// What holds resources: a server of this cloud, or whatever another service names so.
+    ConsumerId = "consumer",
+}
+
+impl From<HostId> for ProviderId {
+    fn from(host: HostId) -> Self {
+        Self(host.0)
+    }
+}
+
+impl From<ServerId> for ConsumerId {
+    fn from(server: ServerId) -> Self {
+        Self(server.0)
+    }
 }
 
 macro_rules! text_id {

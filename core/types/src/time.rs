@@ -28,6 +28,17 @@ impl Timestamp {
         text
     }
 
+    /// `Sun, 22 Nov 2026 12:00:00 GMT`: headers.
+    pub fn http_date(self) -> String {
+        let (y, mo, d, h, mi, s, _) = self.parts();
+        let days = self.0.div_euclid(SECOND).div_euclid(86_400);
+        let names = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let name = usize::try_from(days.rem_euclid(7)).ok().and_then(|n| names.get(n)).unwrap_or(&"Thu");
+        let month = usize::try_from(mo - 1).ok().and_then(|n| months.get(n)).unwrap_or(&"Jan");
+        format!("{name}, {d:02} {month} {y:04} {h:02}:{mi:02}:{s:02} GMT")
+    }
+
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(SECOND)))
     }
@@ -137,6 +148,8 @@ mod tests {
             );
         }
         let t = Timestamp(1_795_349_105_000_123);
+        assert_eq!(t.http_date(), "Sun, 22 Nov 2026 12:05:05 GMT");
+        assert_eq!(Timestamp(0).http_date(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(Timestamp::parse(&t.micros_z()), Some(t));
         for text in [
             "",
@@ -154,6 +167,8 @@ mod tests {
     #[test]
     fn formats_follow_each_service() {
         let t = Timestamp(1_795_349_105_000_123);
+        assert_eq!(t.http_date(), "Sun, 22 Nov 2026 12:05:05 GMT");
+        assert_eq!(Timestamp(0).http_date(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(t.seconds_z(), "2026-11-22T12:05:05Z");
         assert_eq!(t.micros_z(), "2026-11-22T12:05:05.000123Z");
         assert_eq!(t.micros_naive(), "2026-11-22T12:05:05.000123");

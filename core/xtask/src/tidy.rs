@@ -23,6 +23,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("canopy-types", &["tokio", "axum", "hyper", "reqwest"]),
     ("canopy-placement", &["tokio", "axum", "hyper", "reqwest", "canopy-store", "canopy-app"]),
     ("canopy-journal", &["tokio", "canopy-store", "canopy-plugin-host", "canopy-app"]),
+    ("canopy-candidates", &["tokio", "axum", "hyper", "reqwest", "canopy-store", "canopy-app"]),
     ("canopy-agent-api", &["tokio", "canopy-store", "canopy-app"]),
     ("canopy-authz", &["tokio", "canopy-store", "canopy-app"]),
     ("canopy-store", &["axum", "canopy-app", "canopy-authz", "canopy-api"]),

@@ -23,11 +23,12 @@ pub struct Endpoint {
 }
 
 /// Type, name, path.
-const SERVICES: [(&str, &str, &str); 4] = [
+const SERVICES: [(&str, &str, &str); 5] = [
     ("compute", "nova", "/compute/v2.1"),
     ("identity", "keystone", "/identity/v3"),
     ("image", "glance", "/image"),
     ("network", "neutron", "/network"),
+    ("placement", "placement", "/placement"),
 ];
 
 /// `base` is `scheme://authority`, as the client reached us.
@@ -108,7 +109,7 @@ mod tests {
         };
         assert_eq!(ids(&a), ids(&b));
         let distinct: std::collections::BTreeSet<String> = ids(&a).into_iter().collect();
-        assert_eq!(distinct.len(), 16);
+        assert_eq!(distinct.len(), 20);
         assert!(distinct.iter().all(|id| id.len() == 32));
         assert_eq!(b[1].endpoints[0].url, "https://b/identity/v3");
         assert_ne!(ids(&a), ids(&catalog("RegionTwo", "http://a:1")));

@@ -291,7 +291,9 @@ async fn insert_all(
         {
             return Err(raced());
         }
-        if !hosts::claim(conn, host, placed.id, &placed.decision.request.amounts).await? {
+        let claimant =
+            hosts::Claimant { server: placed.id, project: &plan.project, user: &plan.ctx.who.user_id };
+        if !hosts::claim(conn, host, &claimant, &placed.decision.request.amounts, plan.now).await? {
             return Err(raced());
         }
         hosts::touch(conn, host).await?;

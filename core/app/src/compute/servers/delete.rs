@@ -68,7 +68,7 @@ pub(super) async fn finish(conn: &mut Conn, mut server: ServerRow, now: Timestam
     let charges = super::charges(server.flavor.vcpus, server.flavor.memory_mib);
     canopy_store::quota::refund(conn, &server.project_id, &charges).await?;
     canopy_store::server_groups::leave(conn, server.id).await?;
-    canopy_store::hosts::release(conn, server.id).await?;
+    canopy_store::hosts::release(conn, server.id, now).await?;
     crate::network::release_server_ports(conn, server.id, now).await?;
     server.phase = Phase::Gone;
     server.deleted_at = Some(now);
