@@ -51,7 +51,7 @@ enum Seen {
     Other {
         stamp: (Stamp, i64),
         gone: HashSet<ProviderId>,
-        changed: Supply,
+        changed: Box<Supply>,
         names: Vec<String>,
         traits: Vec<String>,
     },
@@ -84,7 +84,7 @@ pub async fn snapshot(app: &App) -> Result<Arc<Snapshot>> {
     let built = tokio::task::spawn_blocking(move || {
         let mut held: BTreeMap<ProviderId, Arc<Held>> =
             old.iter().filter(|(id, _)| !gone.contains(id)).map(|(id, held)| (*id, held.clone())).collect();
-        held.extend(assemble(changed).into_iter().map(|one| (one.row.id, Arc::new(one))));
+        held.extend(assemble(*changed).into_iter().map(|one| (one.row.id, Arc::new(one))));
         let world = World::new(
             held.values().map(|one| &one.offer),
             names.iter().map(String::as_str),
@@ -125,7 +125,7 @@ async fn look(conn: &mut Conn, known: Known) -> Result<Seen> {
         Some(none) if none.is_empty() => Supply::default(),
         some => load(conn, some.as_deref()).await?,
     };
-    Ok(Seen::Other { stamp, gone, changed, names, traits: all_traits })
+    Ok(Seen::Other { stamp, gone, changed: Box::new(changed), names, traits: all_traits })
 }
 
 fn assemble(supply: Supply) -> Vec<Held> {
