@@ -565,8 +565,15 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
     let cloud = Cloud::start().await;
     let (tenant, other) = (cloud.tenant("a").await, cloud.tenant("b").await);
     let resolve = async |client: &Client, id: &str| {
-        let who = canopy_app::identity::authenticate(cloud.app(), &client.token).await.expect("a caller");
-        let ctx = canopy_app::Ctx { request_id: canopy_types::RequestId::random(), who };
+        let (who, _) =
+            canopy_app::identity::authenticate(cloud.app(), &client.token).await.expect("a caller");
+        let ctx = canopy_app::Ctx {
+            request_id: canopy_types::RequestId::random(),
+            who,
+            how: Default::default(),
+            policies: cloud.app().authorizer.snapshot(),
+            mutating: true,
+        };
         canopy_app::image::resolve_for_boot(cloud.app(), &ctx, id.parse().expect("an id")).await
     };
     let kernel = create(&tenant, json!({"disk_format": "aki", "container_format": "aki"})).await;

@@ -18,6 +18,7 @@ mod network_api;
 mod placement;
 mod placement_api;
 mod plugins;
+mod policies_api;
 mod routes;
 mod servers_api;
 mod store;

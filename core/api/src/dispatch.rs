@@ -5,6 +5,7 @@
 //! answered 503.
 
 use crate::body::{self, Bound};
+use crate::client;
 use crate::errors;
 use crate::links;
 use crate::request::{Query, Reply, ReplyBody, Req};
@@ -16,10 +17,12 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use canopy_app::{App, Ctx};
+use canopy_authz::Circumstances;
 use canopy_types::{Error, Kind, RequestId, Result};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -153,13 +156,18 @@ async fn serve(
         path = path,
     );
     let mut version = version::range(service).map(|range| range.min).filter(|_| !path.starts_with(LEGACY));
+    let source = client::address(&request, &shared.app.settings.trusted_proxies);
     let outcome = {
-        let work = handle(&shared, entries.as_deref(), params, request, &request_id, &mut version);
+        let work = handle(&shared, entries.as_deref(), params, request, &request_id, source, &mut version);
         AssertUnwindSafe(work.instrument(span.clone()))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Error::internal("api.panicked", "a handler panicked")))
     };
+    let route = entries.as_ref().map_or("-", |entries| entries.path.as_str()).to_owned();
+    if outcome.as_ref().is_err_and(|error| error.kind == Kind::Unauthorized) {
+        canopy_app::audit::nobody(&shared.app, &request_id, format!("{method} {route}"), source);
+    }
     let mut response = {
         let _in = span.enter();
         finish(service, version, &method, &request_id, &shared, outcome)
@@ -170,7 +178,6 @@ async fn serve(
     {
         response.headers_mut().insert(header::ALLOW, value);
     }
-    let route = entries.as_ref().map_or("-", |entries| entries.path.as_str()).to_owned();
     let status = response.status().as_u16().to_string();
     metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => known(&method),
         "route" => route, "status" => status)
@@ -186,6 +193,7 @@ async fn handle(
     params: Vec<(String, String)>,
     request: Request,
     request_id: &RequestId,
+    source: Option<IpAddr>,
     version: &mut Option<Microversion>,
 ) -> Result<Reply> {
     let (parts, body) = request.into_parts();
@@ -220,7 +228,8 @@ async fn handle(
     let Some(first) = of_method.first() else { return Err(not_allowed()) };
     // Every route of one path and method agrees on who may call; who may not learns nothing of versions.
     let arrived = Instant::now();
-    let mut ctx = authenticate(shared, first.route.auth, &parts.headers, request_id).await?;
+    let mut ctx =
+        authenticate(shared, first.route.auth, (&parts.method, &parts.headers), source, request_id).await?;
     let method_outside = first.route.method_outside;
     let mut candidates: Vec<&Entry> = of_method
         .into_iter()
@@ -240,7 +249,14 @@ async fn handle(
         ),
     };
     if arrived.elapsed() > FRESH {
-        ctx = authenticate(shared, candidates[0].route.auth, &parts.headers, request_id).await?;
+        ctx = authenticate(
+            shared,
+            candidates[0].route.auth,
+            (&parts.method, &parts.headers),
+            source,
+            request_id,
+        )
+        .await?;
     }
     let _permit = match candidates[0].route.auth {
         Auth::Agent => None,
@@ -294,7 +310,8 @@ fn by_key<'a>(candidates: &[&'a Entry], json: &serde_json::Value) -> Result<&'a 
 async fn authenticate(
     shared: &Shared,
     auth: Auth,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
+    source: Option<IpAddr>,
     request_id: &RequestId,
 ) -> Result<Option<Ctx>> {
     match auth {
@@ -305,8 +322,11 @@ async fn authenticate(
                 .and_then(|token| token.to_str().ok())
                 .filter(|token| !token.is_empty())
                 .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
-            let who = canopy_app::identity::authenticate(&shared.app, token).await?;
-            Ok(Some(Ctx { request_id: request_id.clone(), who }))
+            let (who, methods) = canopy_app::identity::authenticate(&shared.app, token).await?;
+            let how = Circumstances { source, methods, ..Circumstances::default() };
+            let policies = shared.app.authorizer.snapshot();
+            let mutating = !method.is_safe();
+            Ok(Some(Ctx { request_id: request_id.clone(), who, how, policies, mutating }))
         }
         Auth::Agent => {
             let token = headers

@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod body;
+mod client;
 pub mod compute;
 pub mod dispatch;
 pub mod errors;

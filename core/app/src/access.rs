@@ -1,12 +1,14 @@
 //! The one way use cases ask for permission.
 
-use crate::{App, Ctx};
-use canopy_authz::{Action, Target};
+use crate::{App, Ctx, audit};
+use canopy_authz::{Action, Decision, Target};
 use canopy_types::{Error, ProjectId, Result};
+use std::collections::HashMap;
 
 /// Refuses with 403 unless `action` on `target` is allowed. For collections and creation.
 pub fn require(app: &App, ctx: &Ctx, action: Action, target: &Target) -> Result<()> {
-    let decision = app.authorizer.decide(&ctx.who, action, target);
+    let decision = decide(ctx, action, target);
+    audit::decided(app, ctx, action, target, &decision);
     if decision.allowed {
         return Ok(());
     }
@@ -26,15 +28,53 @@ pub fn require_on(
     target: &Target,
     absent: impl FnOnce() -> Error,
 ) -> Result<()> {
-    if !app.authorizer.decide(&ctx.who, read, target).allowed {
+    let decision = decide(ctx, read, target);
+    if !decision.allowed {
+        // Hidden is denied: the log names what was asked for.
+        audit::decided(app, ctx, action, target, &decision);
         tracing::info!(action = action.name, user = %ctx.who.user_id, target = target.id, "hidden");
         return Err(absent());
     }
-    if read == action { Ok(()) } else { require(app, ctx, action, target) }
+    if read != action {
+        return require(app, ctx, action, target);
+    }
+    audit::decided(app, ctx, action, target, &decision);
+    Ok(())
 }
 
+/// Whether the caller may, where a no only leaves something out: a field, a row of a list.
 pub fn allowed(app: &App, ctx: &Ctx, action: Action, target: &Target) -> bool {
-    app.authorizer.decide(&ctx.who, action, target).allowed
+    let decision = decide(ctx, action, target);
+    if decision.allowed {
+        audit::decided(app, ctx, action, target, &decision);
+    }
+    decision.allowed
+}
+
+/// Whether the caller may see something that there is, by any of its sides. A no is a denial like another,
+/// though the answer is that of an absent id.
+pub fn seen(app: &App, ctx: &Ctx, action: Action, sides: &[&Target]) -> bool {
+    let seen = sides.iter().any(|target| allowed(app, ctx, action, target));
+    if let (false, Some(target)) = (seen, sides.first()) {
+        audit::decided(app, ctx, action, target, &decide(ctx, action, target));
+    }
+    seen
+}
+
+/// Decides about the rows of one list: once for all that are alike in what policies look at.
+#[derive(Default)]
+pub struct Rows(HashMap<Target, bool>);
+
+impl Rows {
+    pub fn allowed(&mut self, app: &App, ctx: &Ctx, action: Action, target: &Target) -> bool {
+        let alike = ctx.policies.visible(action, target);
+        *self.0.entry(alike).or_insert_with(|| allowed(app, ctx, action, target))
+    }
+}
+
+/// All decisions of a request come from the bundle that it began with.
+fn decide(ctx: &Ctx, action: Action, target: &Target) -> Decision {
+    ctx.policies.decide(&ctx.who, &ctx.how, action, target)
 }
 
 /// The project a project-scoped request works in.

@@ -5,15 +5,17 @@
 //! SQL, libvirt or WASM types.
 
 pub mod access;
+pub mod audit;
 pub mod compute;
 pub mod identity;
 pub mod image;
 pub mod network;
 pub mod placement;
+pub mod policies;
 pub mod quota;
 pub mod reconcilers;
 
-use canopy_authz::{Authorizer, Principal};
+use canopy_authz::{Authorizer, Circumstances, Principal, Snapshot};
 use canopy_plugin_host::QuotaPlugin;
 use canopy_store::Store;
 use canopy_types::{Clock, RequestId, Timestamp};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub token_seconds: i64,
     /// Default limit per countable resource, by name (`instances`, `cores`, `ram`, …); −1 is no limit.
     pub quota_defaults: std::collections::BTreeMap<String, i64>,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
 }
 
 impl Settings {
@@ -58,6 +62,7 @@ impl Settings {
             zone: "nova".into(),
             image_max_bytes: 64 << 30,
             token_seconds: 3_600,
+            trusted_proxies: Vec::new(),
             quota_defaults: defaults.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect(),
         }
     }
@@ -68,6 +73,8 @@ pub struct App {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub authorizer: Authorizer,
+    pub policies: policies::Policies,
+    pub audit: audit::Audit,
     pub quota: QuotaPlugin,
     pub quota_turns: quota::Turns,
     pub identity: identity::Identity,
@@ -87,8 +94,13 @@ impl App {
 }
 
 /// One authenticated request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ctx {
     pub request_id: RequestId,
     pub who: Principal,
+    pub how: Circumstances,
+    /// The policies in force when the request came.
+    pub policies: Snapshot,
+    /// Whether the request is one that changes something.
+    pub mutating: bool,
 }

@@ -182,6 +182,8 @@ pub mod canopy {
         DECISIONS_SHOW = "canopy:decisions:show" on "Decision";
         DECISIONS_SHOW_HOSTS = "canopy:decisions:show_hosts" on "Decision";
         STATUS_SHOW = "canopy:status:show" on "Cloud";
+        POLICIES_SHOW = "canopy:policies:show" on "Cloud";
+        POLICIES_RELOAD = "canopy:policies:reload" on "Cloud";
     }
 }
 

@@ -7,14 +7,25 @@
 pub mod actions;
 mod authorizer;
 mod bundle;
+pub mod cases;
+pub mod explain;
+pub mod files;
+pub mod format;
 mod load;
 mod matrix;
+mod request;
 pub mod roles;
+mod visible;
+pub mod who_can;
 
-pub use authorizer::{Authorizer, Decision};
+pub use authorizer::{Authorizer, Decision, Snapshot};
+pub use bundle::SCHEMA;
+pub use load::{Bundle, Prepared, embedded_files};
 pub use matrix::matrix;
 
 use canopy_types::{DomainId, ProjectId, UserId};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// An action of the policy schema, e.g. `compute:servers:create`, and the type of what it acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +67,17 @@ impl Principal {
     }
 }
 
+/// How a request comes, as far as policies look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The client's address; none where it is not known, as for what Canopy asks itself.
+    pub source: Option<IpAddr>,
+    /// How the token was got: `password`, `token`, `application_credential`, …
+    pub methods: Vec<String>,
+    /// Id of the application credential that the token came from, or empty.
+    pub application_credential: String,
+}
+
 /// What is acted on, as far as policies look. Empty strings mean "none".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -66,6 +88,24 @@ pub struct Target {
     pub user_id: String,
     /// Readable by everybody: public images and flavors, shared networks.
     pub public: bool,
+    /// The resource's tags, which policies call labels: Cedar's own tags hold the metadata.
+    pub labels: Vec<String>,
+    /// A server's metadata, an image's properties.
+    pub metadata: BTreeMap<String, String>,
+    /// What a new server is to be.
+    pub wanted: Option<Box<Wanted>>,
+}
+
+/// The fields of a request for a server, resolved: what the flavor means, not only what it is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    pub flavor: String,
+    pub vcpus: i64,
+    pub ram_mib: i64,
+    pub disk_gib: i64,
+    pub image: String,
+    pub networks: Vec<String>,
+    pub zone: String,
 }
 
 impl Target {

@@ -2,7 +2,8 @@
 
 use crate::actions;
 use crate::bundle::SCHEMA;
-use canopy_types::{Error, Kind, Result};
+use crate::files::{self, Files, invalid};
+use canopy_types::{Error, Result};
 use cedar_policy::{
     ActionConstraint, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
     Schema, ValidationMode, Validator,
@@ -13,64 +14,137 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::str::FromStr;
 
-/// Largest policy or schema file, bytes.
-pub const MAX_FILE: u64 = 1 << 20;
-/// Most files in a bundle.
-pub const MAX_FILES: usize = 256;
 /// The only principal there is.
 pub const PRINCIPAL: &str = "User";
 
-/// Everything a decision needs, made once per bundle.
+/// Valid policies and everything a decision needs of them, made once per bundle.
 pub struct Bundle {
-    pub actions: HashMap<&'static str, Prepared>,
-    pub principal: EntityTypeName,
-    pub digest: String,
+    pub(crate) actions: HashMap<&'static str, Prepared>,
+    schema: Schema,
+    /// Sorted by id, with the file each stands in.
+    policies: Vec<(Policy, String)>,
+    warnings: Vec<String>,
+    digest: String,
+    digests: BTreeMap<String, String>,
+    commit: Option<String>,
+}
+
+impl Bundle {
+    /// Loads `schema.cedarschema` and every `*.cedar` of a folder. An invalid bundle is an error that
+    /// lists file and line of everything wrong.
+    pub fn read(dir: &Path) -> Result<Self> {
+        Self::build(&files::read_dir(dir)?)
+    }
+
+    /// The default policies, compiled in.
+    pub fn embedded() -> Result<Self> {
+        Self::build(&embedded_files())
+    }
+
+    /// As [`Bundle::read`], from texts.
+    pub fn build(files: &[(String, String)]) -> Result<Self> {
+        files::bounded(files)?;
+        build(files, Missing::Refused)
+    }
+
+    /// As [`Bundle::build`], for a bundle of another version, to compare with: an action that it does not
+    /// declare is one that nobody may do.
+    pub fn build_other_version(files: &[(String, String)]) -> Result<Self> {
+        files::bounded(files)?;
+        build(files, Missing::Denied)
+    }
+
+    /// Says which commit the files came from.
+    #[must_use]
+    pub fn at(mut self, commit: Option<String>) -> Self {
+        self.commit = commit;
+        self
+    }
+
+    /// sha256 of one file's text, hex.
+    pub fn digest_of(&self, file: &str) -> Option<&str> {
+        self.digests.get(file).map(String::as_str)
+    }
+
+    /// sha256 over names and texts of the files, hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The git commit that the files came from; none for a plain folder and the compiled-in bundle.
+    pub fn commit(&self) -> Option<&str> {
+        self.commit.as_deref()
+    }
+
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// All policies, sorted by id.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().map(|(policy, _)| policy)
+    }
+
     /// Ids of all policies, sorted.
-    pub ids: Vec<String>,
+    pub fn ids(&self) -> Vec<String> {
+        self.policies().map(|policy| policy.id().to_string()).collect()
+    }
+
+    /// The file that a policy stands in.
+    pub fn file_of(&self, id: &str) -> Option<&str> {
+        self.policies
+            .iter()
+            .find(|(policy, _)| AsRef::<str>::as_ref(policy.id()) == id)
+            .map(|(_, file)| file.as_str())
+    }
+
+    /// What the validator finds odd but not wrong, with file and line.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// An action with the policies that can concern it.
+    pub fn action(&self, name: &str) -> Option<&Prepared> {
+        self.actions.get(name)
+    }
+}
+
+/// Name and text of the compiled-in files.
+pub fn embedded_files() -> Files {
+    crate::bundle::FILES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
 /// One action with only the policies whose scope can match it: the others could never be satisfied, so
 /// leaving them out changes no answer and makes a decision's cost independent of the bundle's size.
 pub struct Prepared {
+    pub principal: EntityTypeName,
     pub uid: EntityUid,
     pub resource: EntityTypeName,
     pub policies: PolicySet,
     /// The action and its groups, when it is in any.
     pub entities: Vec<Entity>,
+    /// Its context says what the new server is to be.
+    pub wanted: bool,
+    /// What of a resource its policies look at.
+    pub visible: crate::visible::Visible,
 }
 
-/// The files of a folder: the schema and every `*.cedar`, by name.
-pub fn read_dir(dir: &Path) -> Result<Vec<(String, String)>> {
-    let fault = |path: &Path, e: std::io::Error| invalid(format!("{}: cannot be read: {e}", path.display()));
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| fault(dir, e))? {
-        let path = entry.map_err(|e| fault(dir, e))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name != SCHEMA && path.extension().is_none_or(|extension| extension != "cedar") {
-            continue;
-        }
-        let size = std::fs::metadata(&path).map_err(|e| fault(&path, e))?.len();
-        if size > MAX_FILE {
-            return Err(invalid(format!("{}: is larger than {MAX_FILE} bytes", path.display())));
-        }
-        files.push((name.to_owned(), std::fs::read_to_string(&path).map_err(|e| fault(&path, e))?));
-        if files.len() > MAX_FILES {
-            return Err(invalid(format!("{}: holds more than {MAX_FILES} policy files", dir.display())));
-        }
-    }
-    files.sort();
-    Ok(files)
+/// What becomes of an action that the schema does not declare.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Refused,
+    Denied,
 }
 
 /// Builds a bundle, or lists everything that is wrong with it.
-pub fn build(files: &[(String, String)]) -> Result<Bundle> {
-    let schema = schema(files)?;
+fn build(files: &[(String, String)], missing: Missing) -> Result<Bundle> {
+    let (schema, mut warnings) = schema(files, missing)?;
     let validator = Validator::new(schema);
     let mut faults = Vec::new();
     let mut policies: BTreeMap<String, (Policy, &str)> = BTreeMap::new();
     for (name, text) in files.iter().filter(|(name, _)| name != SCHEMA) {
         match PolicySet::from_str(text) {
-            Ok(set) => file(name, text, &set, &validator, &mut policies, &mut faults),
+            Ok(set) => file(name, text, &set, &validator, &mut policies, &mut faults, &mut warnings),
             Err(errors) => {
                 faults.extend(errors.iter().map(|error| format!("{}: {error}", place(name, text, error))));
             }
@@ -79,26 +153,32 @@ pub fn build(files: &[(String, String)]) -> Result<Bundle> {
     if !faults.is_empty() {
         return Err(invalid(faults.join("\n")));
     }
-    let policies: Vec<Policy> = policies.into_values().map(|(policy, _)| policy).collect();
+    let policies: Vec<(Policy, String)> =
+        policies.into_values().map(|(policy, file)| (policy, file.to_owned())).collect();
     let groups = validator.schema().action_entities().map_err(|e| invalid(format!("{SCHEMA}: {e}")))?;
     Ok(Bundle {
-        actions: prepare(&policies, &groups)?,
-        principal: type_name(PRINCIPAL)?,
+        actions: prepare(validator.schema(), &policies, &groups)?,
+        schema: validator.schema().clone(),
+        policies,
+        warnings,
         digest: digest(files),
-        ids: policies.iter().map(|policy| policy.id().to_string()).collect(),
+        digests: files.iter().map(|file| (file.0.clone(), digest(std::slice::from_ref(file)))).collect(),
+        commit: None,
     })
 }
 
-fn schema(files: &[(String, String)]) -> Result<Schema> {
+fn schema(files: &[(String, String)], missing: Missing) -> Result<(Schema, Vec<String>)> {
     let text = files.iter().find(|(name, _)| name == SCHEMA).map(|(_, text)| text.as_str());
     let text = text.ok_or_else(|| invalid(format!("{SCHEMA}: is missing")))?;
     let (schema, warnings) = Schema::from_cedarschema_str(text)
         .map_err(|e| invalid(format!("{}: {}", place(SCHEMA, text, &e), chain(&e))))?;
-    for warning in warnings {
-        tracing::warn!(file = SCHEMA, %warning, "policy schema");
-    }
+    let warnings = warnings.map(|warning| format!("{SCHEMA}: {warning}")).collect();
     let faults: Vec<String> = actions::all().filter_map(|action| undeclared(&schema, action)).collect();
-    if faults.is_empty() { Ok(schema) } else { Err(invalid(faults.join("\n"))) }
+    if faults.is_empty() || missing == Missing::Denied {
+        Ok((schema, warnings))
+    } else {
+        Err(invalid(faults.join("\n")))
+    }
 }
 
 /// An action of the program that the schema lacks would be denied for ever without a word: refuse instead.
@@ -129,6 +209,7 @@ fn file<'a>(
     validator: &Validator,
     policies: &mut BTreeMap<String, (Policy, &'a str)>,
     faults: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) {
     for template in set.templates() {
         faults.push(format!(
@@ -138,9 +219,7 @@ fn file<'a>(
     }
     let outcome = validator.validate(set, ValidationMode::Strict);
     faults.extend(outcome.validation_errors().map(|error| format!("{}: {error}", place(name, text, error))));
-    for warning in outcome.validation_warnings() {
-        tracing::warn!(file = place(name, text, warning), %warning, "policy");
-    }
+    warnings.extend(outcome.validation_warnings().map(|odd| format!("{}: {odd}", place(name, text, odd))));
     for policy in set.policies() {
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
             faults.push(format!("{name}: a policy has no @id(\"…\"): {}", first_line(policy)));
@@ -154,17 +233,22 @@ fn file<'a>(
     }
 }
 
-fn prepare(policies: &[Policy], groups: &Entities) -> Result<HashMap<&'static str, Prepared>> {
+fn prepare(
+    schema: &Schema,
+    policies: &[(Policy, String)],
+    groups: &Entities,
+) -> Result<HashMap<&'static str, Prepared>> {
     let mut prepared = HashMap::new();
-    for action in actions::all() {
+    for action in actions::all().filter(|action| undeclared(schema, *action).is_none()) {
         let uid = action_uid(action.name)?;
         let ancestors: Vec<&EntityUid> = groups.ancestors(&uid).map(Iterator::collect).unwrap_or_default();
         let concerns = |other: &EntityUid| *other == uid || ancestors.contains(&other);
-        let of_action = policies.iter().filter(|policy| match policy.action_constraint() {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(other) => other == uid,
-            ActionConstraint::In(others) => others.iter().any(concerns),
-        });
+        let of_action =
+            policies.iter().map(|(policy, _)| policy).filter(|policy| match policy.action_constraint() {
+                ActionConstraint::Any => true,
+                ActionConstraint::Eq(other) => other == uid,
+                ActionConstraint::In(others) => others.iter().any(concerns),
+            });
         let policies = PolicySet::from_policies(of_action.cloned())
             .map_err(|e| Error::internal("policy.partition", e))?;
         let entities = if ancestors.is_empty() {
@@ -176,7 +260,12 @@ fn prepare(policies: &[Policy], groups: &Entities) -> Result<HashMap<&'static st
                 .collect()
         };
         let resource = type_name(action.resource)?;
-        prepared.insert(action.name, Prepared { uid, resource, policies, entities });
+        let visible = crate::visible::Visible::of(&policies);
+        let wanted = action == actions::compute::SERVERS_CREATE;
+        prepared.insert(
+            action.name,
+            Prepared { principal: type_name(PRINCIPAL)?, uid, resource, policies, entities, wanted, visible },
+        );
     }
     Ok(prepared)
 }
@@ -221,8 +310,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn first_line(policy: &Policy) -> String {
     policy.to_string().lines().next().unwrap_or_default().chars().take(120).collect()
-}
-
-fn invalid(message: String) -> Error {
-    Error::new(Kind::Unprocessable, "policy.invalid", message)
 }

@@ -58,7 +58,7 @@ fn cell(authorizer: &Authorizer, who: &Principal, action: Action) -> String {
         project_id: "p-other".into(),
         domain_id: "d-other".into(),
         user_id: "u-other".into(),
-        public: false,
+        ..Target::default()
     };
     if may(&other) {
         return "**all**".into();
@@ -86,5 +86,5 @@ fn own(who: &Principal, action: Action) -> Target {
         "Account" => who.user_id.0.clone(),
         _ => "own".into(),
     };
-    Target { id, project_id: project, domain_id: domain, user_id: who.user_id.0.clone(), public: false }
+    Target { id, project_id: project, domain_id: domain, user_id: who.user_id.0.clone(), ..Target::default() }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use canopy_authz::{Authorizer, Principal, Scope, Target, actions};
+use canopy_authz::{Authorizer, Bundle, Principal, Scope, Target, actions};
 use canopy_types::{ProjectId, UserId};
 use std::path::Path;
 
@@ -104,16 +104,21 @@ fn caller(roles: &[&str]) -> Principal {
 }
 
 #[test]
-fn an_empty_bundle_denies_and_a_swap_takes_effect_for_clones() {
+fn an_empty_bundle_denies_and_an_installed_one_takes_effect_for_clones() {
     let none = Authorizer::load(folder(&[]).path()).unwrap();
     let clone = none.clone();
     let ask = |authorizer: &Authorizer| {
         authorizer.decide(&caller(&["x"]), actions::compute::SERVERS_LIST, &Target::default())
     };
     assert!(!ask(&none).allowed);
-    none.swap(&Authorizer::load(folder(&[("a.cedar", GOOD)]).path()).unwrap());
+    let before = none.snapshot();
+    none.install(Bundle::read(folder(&[("a.cedar", GOOD)]).path()).unwrap());
     assert!(ask(&clone).allowed);
     assert_eq!(ask(&clone).policies, ["ok"]);
+    // Who took the bundle before goes on deciding by it.
+    let how = Default::default();
+    let list = actions::compute::SERVERS_LIST;
+    assert!(!before.decide(&caller(&["x"]), &how, list, &Target::default()).allowed);
 }
 
 #[test]
@@ -154,4 +159,15 @@ fn hostile_ids_are_only_text() {
         ..Target::default()
     };
     assert!(!authorizer.decide(&caller(&["reader"]), actions::compute::SERVERS_SHOW, &target).allowed);
+}
+
+#[test]
+fn what_is_beyond_a_bound_is_refused() {
+    let comment = format!("// {}\n", "x".repeat(1 << 20));
+    assert!(refusal(&[("a.cedar", &comment)]).contains("larger than 1048576 bytes"));
+    let many: Vec<(String, String)> =
+        (0..5).map(|n| (format!("{n}.cedar"), comment[..1 << 20].into())).collect();
+    assert!(Bundle::build(&many).err().unwrap().message.contains("larger than 4194304 bytes"));
+    let many: Vec<(String, String)> = (0..257).map(|n| (format!("{n}.cedar"), String::new())).collect();
+    assert!(Bundle::build(&many).err().unwrap().message.contains("256"));
 }

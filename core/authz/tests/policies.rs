@@ -2,164 +2,64 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use canopy_authz::{Action, Authorizer, Principal, Scope, Target, actions, roles};
-use canopy_types::{DomainId, ProjectId, UserId};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use canopy_authz::{Authorizer, Bundle, Snapshot, actions, cases};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    principals: BTreeMap<String, Caller>,
-    targets: BTreeMap<String, On>,
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Caller {
-    user: String,
-    roles: Vec<String>,
-    scope: String,
-    project: Option<String>,
-    domain: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct On {
-    id: String,
-    project_id: String,
-    domain_id: String,
-    user_id: String,
-    public: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    action: String,
-    principal: String,
-    target: String,
-    allowed: bool,
-}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn files() -> Vec<(String, File)> {
-    let mut files: Vec<(String, File)> = std::fs::read_dir(root().join("policies/tests"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let file = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            (path.display().to_string(), file)
-        })
-        .collect();
-    files.sort_by(|a, b| a.0.cmp(&b.0));
-    files
-}
-
-fn principal(caller: &Caller) -> Principal {
-    let domain = DomainId::from(caller.domain.clone().unwrap_or_default());
-    Principal {
-        user_id: UserId::from(caller.user.as_str()),
-        user_name: caller.user.clone(),
-        user_domain_id: DomainId::from("default"),
-        roles: roles::expand(caller.roles.iter().map(String::as_str)),
-        scope: match caller.scope.as_str() {
-            "project" => Scope::Project {
-                id: ProjectId::from(caller.project.clone().unwrap()),
-                name: "p".into(),
-                domain_id: domain,
-            },
-            "domain" => Scope::Domain { id: domain },
-            "system" => Scope::System,
-            "unscoped" => Scope::Unscoped,
-            other => panic!("scope {other}"),
-        },
-    }
-}
-
-fn action(name: &str) -> Action {
-    actions::all().find(|action| action.name == name).unwrap_or_else(|| panic!("there is no action {name}"))
+fn report() -> cases::Report {
+    let dir = root().join("policies");
+    cases::run(&Snapshot::of(Bundle::read(&dir).unwrap()), &cases::read(&dir).unwrap())
 }
 
 #[test]
 fn every_case_holds() {
-    let authorizer = Authorizer::load(&root().join("policies")).unwrap();
-    let mut wrong = Vec::new();
-    for (path, file) in files() {
-        for case in &file.cases {
-            let on = &file.targets[&case.target];
-            let target = Target {
-                id: on.id.clone(),
-                project_id: on.project_id.clone(),
-                domain_id: on.domain_id.clone(),
-                user_id: on.user_id.clone(),
-                public: on.public,
-            };
-            let decision = authorizer.decide(
-                &principal(&file.principals[&case.principal]),
-                action(&case.action),
-                &target,
-            );
-            if decision.allowed != case.allowed {
-                let (action, who, on) = (&case.action, &case.principal, &case.target);
-                wrong.push(format!("{path}: {action} by {who} on {on}: {decision:?}"));
-            }
-            assert_eq!(decision.allowed, !decision.policies.is_empty(), "an allow names its policies");
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let report = report();
+    assert!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
+    assert!(report.cases > 500, "the cases are not read");
 }
 
 #[test]
 fn every_action_has_a_case_that_allows_and_one_that_denies() {
-    let mut allowed = BTreeSet::new();
-    let mut denied = BTreeSet::new();
-    for case in files().into_iter().flat_map(|(_, file)| file.cases) {
-        if case.allowed {
-            allowed.insert(case.action)
-        } else {
-            denied.insert(case.action)
-        };
-    }
-    let all: BTreeSet<String> = actions::all().map(|action| action.name.to_owned()).collect();
-    assert_eq!(allowed, all, "allowing cases against actions.rs");
-    assert_eq!(denied, all, "denying cases against actions.rs");
+    assert_eq!(report().untried_actions, Vec::<String>::new());
 }
 
 #[test]
 fn every_policy_decides_some_case() {
-    let authorizer = Authorizer::embedded().unwrap();
-    let mut seen = BTreeSet::new();
-    for (_, file) in files() {
-        for case in &file.cases {
-            let on = &file.targets[&case.target];
-            let target = Target {
-                id: on.id.clone(),
-                project_id: on.project_id.clone(),
-                domain_id: on.domain_id.clone(),
-                user_id: on.user_id.clone(),
-                public: on.public,
-            };
-            let who = principal(&file.principals[&case.principal]);
-            seen.extend(authorizer.decide(&who, action(&case.action), &target).policies);
-        }
-    }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), authorizer.policy_ids());
+    assert_eq!(report().untried_policies, Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_case_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("tests")).unwrap();
+    let file = r#"{"principals": {"r": {"user": "u", "roles": ["reader"], "scope": "project", "project": "p"},
+                                  "bad": {"user": "u", "scope": "galaxy"}},
+        "targets": {"none": {}},
+        "cases": [{"action": "compute:servers:list", "principal": "r", "target": "none", "allowed": false},
+                  {"action": "compute:servers:list", "principal": "bad", "target": "none", "allowed": false},
+                  {"action": "compute:servers:list", "principal": "nobody", "target": "none", "allowed": false},
+                  {"action": "compute:servers:fly", "principal": "r", "target": "none", "allowed": false}]}"#;
+    std::fs::write(dir.path().join("tests/a.json"), file).unwrap();
+    let policies = Snapshot::of(Bundle::embedded().unwrap());
+    let wrong = cases::run(&policies, &cases::read(dir.path()).unwrap()).wrong;
+    assert_eq!(wrong.len(), 4, "{wrong:?}");
+    assert!(wrong[0].contains("allowed by compute-list-servers"), "{}", wrong[0]);
+    assert!(wrong[1].contains("galaxy") && wrong[2].contains("nobody") && wrong[3].contains("fly"));
+
+    std::fs::write(dir.path().join("tests/a.json"), r#"{"principals": {}, "targets": {}, "casses": []}"#)
+        .unwrap();
+    assert!(cases::read(dir.path()).unwrap_err().message.contains("a.json"));
+    assert!(cases::read(Path::new("/nowhere")).unwrap().is_empty());
 }
 
 #[test]
 fn the_compiled_in_bundle_is_the_folder() {
-    let folder = Authorizer::load(&root().join("policies")).unwrap();
-    assert_eq!(folder.digest(), Authorizer::embedded().unwrap().digest(), "list the new file in bundle.rs");
+    let folder = Bundle::read(&root().join("policies")).unwrap();
+    assert_eq!(folder.digest(), Bundle::embedded().unwrap().digest(), "list the new file in bundle.rs");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use canopy_types::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Config {
     pub database: Database,
     pub plugins: Plugins,
     pub policies: Policies,
+    pub audit: Audit,
+    /// Proxies whose `X-Forwarded-For` says where a client is; policies and the audit log see that address.
+    pub trusted_proxies: Vec<IpAddr>,
     pub quota: Quota,
     pub agent: Agent,
 }
@@ -45,6 +48,8 @@ impl Default for Config {
             database: Database::default(),
             plugins: Plugins::default(),
             policies: Policies::default(),
+            audit: Audit::default(),
+            trusted_proxies: Vec::new(),
             quota: Quota::default(),
             agent: Agent::default(),
         }
@@ -81,8 +86,23 @@ pub struct Plugins {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policies {
-    /// The bundle that came with this binary otherwise.
+    /// The bundle that came with this binary otherwise. A folder of a git work tree is read at the commit
+    /// that is checked out. A change is loaded within seconds, if it is valid.
     pub dir: Option<PathBuf>,
+}
+
+/// The audit log, under `<data_dir>/audit`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The oldest files go when all together are larger, MiB.
+    pub max_mib: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { max_mib: 1_024 }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -159,6 +179,9 @@ impl Config {
         }
         if self.quota.defaults.values().any(|limit| *limit < -1) {
             return bad("quota.defaults: -1 (no limit) or more");
+        }
+        if !(64..=1_048_576).contains(&self.audit.max_mib) {
+            return bad("audit.max_mib: 64 to 1048576");
         }
         if self.region.is_empty() || self.zone.is_empty() {
             return bad("region and zone need a name");

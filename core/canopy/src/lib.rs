@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod files;
 mod listen;
+pub mod policies;
 pub mod server;
 pub mod telemetry;
 mod wiring;

@@ -1,6 +1,7 @@
 //! The listener: connections in a bounded number, none of which may idle in the middle of a request's head.
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -31,8 +32,8 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Re
             _ = stopped.wait_for(|stop| *stop) => break,
             accepted = accepted => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(connected) => connected,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -43,7 +44,10 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Re
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-            router.clone().call(request.map(axum::body::Body::new))
+            let mut request = request.map(axum::body::Body::new);
+            // Policies and the audit log ask where a client is.
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().call(request)
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD);

@@ -89,6 +89,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     tasks.push(tokio::spawn(canopy_app::reconcilers::run(app.clone(), stopped.clone())));
     let (stop_placement, placement_stopped) = watch::channel(false);
     let placement = tokio::spawn(canopy_app::compute::placement::run(app.clone(), placement_stopped));
+    tasks.push(tokio::spawn(canopy_app::policies::watch(app.clone(), stopped.clone())));
     if config.agent.enabled {
         let controller: Arc<dyn Controller> = Arc::new(LocalController(app.clone()));
         let agent = match (overrides.hypervisor, overrides.network) {
@@ -116,6 +117,7 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
     settings.zone.clone_from(&config.zone);
     settings.public_url.clone_from(&config.public_url);
     settings.token_seconds = config.token_seconds;
+    settings.trusted_proxies.clone_from(&config.trusted_proxies);
     settings.image_max_bytes = config.image_max_gib << 30;
     settings.quota_defaults.extend(config.quota.defaults.clone());
     let file = config.data_dir.join("admin-password");
@@ -130,8 +132,11 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
     let identity = Identity::open(&store, clock.clone(), &settings).await?;
     let (journal, scenes) = wiring::journal(config, &plugins.host).await?;
     let seed = if config.database.url.is_some() { journal.seed() } else { 0 };
+    let (authorizer, policies) = wiring::policies(config, clock.now()).await?;
     Ok(App {
-        authorizer: wiring::authorizer(config)?,
+        authorizer,
+        policies,
+        audit: wiring::audit(config, clock.now())?,
         placement: Placement::new(plugins.scheduler.clone(), Some(journal), seed),
         journal: Some(scenes),
         quota: plugins.quota.clone(),
@@ -162,5 +167,8 @@ impl Running {
             task.abort();
         }
         self.app.store.close().await;
+        let app = self.app;
+        // Waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || app.audit.log().close()).await;
     }
 }

@@ -5,13 +5,15 @@ use canopy_agent::metadata::server::MetadataServer;
 use canopy_agent::network::LinuxNetwork;
 use canopy_agent::{Agent, AgentConfig};
 use canopy_agent_api::Controller;
+use canopy_app::audit::Audit;
 use canopy_app::compute::decisions::Scenes;
 use canopy_app::compute::placement::Scheduler;
+use canopy_app::policies::{Policies, Source};
 use canopy_authz::Authorizer;
 use canopy_journal::{Limits, PluginFiles, Reader, Writer};
 use canopy_libvirt::{Accel, Libvirt};
 use canopy_plugin_host::{NetworkPlugin, PluginHost, QuotaPlugin, SchedulerPlugin};
-use canopy_types::{Error, Kind, Result};
+use canopy_types::{Error, Kind, Result, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,11 +105,25 @@ pub fn kept_plugin(files: &Path) -> Result<serde_json::Value> {
     serde_json::from_str(&text).map_err(|e| gone(e.to_string()))
 }
 
-pub fn authorizer(config: &Config) -> Result<Authorizer> {
-    match &config.policies.dir {
-        Some(dir) => Authorizer::load(dir),
-        None => Authorizer::embedded(),
-    }
+/// The policies in force at the start, and where later ones come from.
+pub async fn policies(config: &Config, now: Timestamp) -> Result<(Authorizer, Policies)> {
+    let source: Box<dyn Source> = match &config.policies.dir {
+        Some(dir) => Box::new(crate::policies::Deployed(dir.clone())),
+        None => Box::new(crate::policies::Embedded),
+    };
+    let fingerprint = source.fingerprint().await;
+    let bundle = source.load().await?;
+    Ok((Authorizer::new(bundle), Policies::new(source, fingerprint, now)))
+}
+
+/// The audit log of this process.
+pub fn audit(config: &Config, now: Timestamp) -> Result<Audit> {
+    let options = canopy_audit::Options {
+        dir: config.data_dir.join("audit"),
+        file_bytes: 16 << 20,
+        total_bytes: config.audit.max_mib << 20,
+    };
+    Ok(Audit::new(canopy_audit::Log::open(options, now)?))
 }
 
 /// The agent of this machine, on libvirt and the kernel's network.

@@ -24,8 +24,8 @@ pub const BUILD: &[&str] = &["libvirt-dev", "pkg-config"];
 pub const IMAGE: &[&str] = &["cpio", "e2fsprogs", "kmod", "lz4", "qemu-utils"];
 /// To install tools that come from the Python package index.
 pub const PYTHON: &[&str] = &["python3-venv"];
-/// What only tests use: reads config drives, is a guest's DHCP client.
-pub const TESTS: &[&str] = &["busybox-static", "libarchive-tools", "procps"];
+/// What only tests use: reads config drives, is a guest's DHCP client, proves things about policies.
+pub const TESTS: &[&str] = &["busybox-static", "cvc5", "git", "libarchive-tools", "procps"];
 /// The database server that tests use beside SQLite.
 pub const DATABASE: &[&str] = &["postgresql"];
 

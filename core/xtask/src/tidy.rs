@@ -13,7 +13,11 @@ const ONLY: &[(&str, &[&str])] = &[
     ("virt", &["canopy-libvirt"]),
     ("virt-sys", &["canopy-libvirt"]),
     ("wasmtime", &["canopy-plugin-host"]),
-    ("cedar-policy", &["canopy-authz"]),
+    ("cedar-policy", &["canopy-authz", "canopy-policy-proof"]),
+    ("cedar-policy-formatter", &["canopy-authz"]),
+    ("cedar-policy-symcc", &["canopy-policy-proof"]),
+    // A request never waits for a solver: only the command line links it.
+    ("canopy-policy-proof", &["canopy"]),
     ("wit-component", &["xtask", "canopy-plugin-host", "canopy-tests"]),
 ];
 
@@ -26,6 +30,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("canopy-candidates", &["tokio", "axum", "hyper", "reqwest", "canopy-store", "canopy-app"]),
     ("canopy-agent-api", &["tokio", "canopy-store", "canopy-app"]),
     ("canopy-authz", &["tokio", "canopy-store", "canopy-app"]),
+    ("canopy-policy-proof", &["canopy-store", "canopy-app", "canopy-api"]),
     ("canopy-store", &["axum", "canopy-app", "canopy-authz", "canopy-api"]),
     // Use cases know neither HTTP nor the hypervisor.
     ("canopy-app", &["axum", "hyper", "canopy-api", "canopy-agent", "canopy-hypervisor", "canopy-libvirt"]),

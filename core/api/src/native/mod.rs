@@ -4,6 +4,7 @@ use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
 use canopy_app::compute::{decisions, servers};
+use canopy_app::policies;
 use canopy_authz::actions::canopy as policy;
 use canopy_types::Result;
 use http::Method;
@@ -21,7 +22,33 @@ pub fn routes() -> Vec<Route> {
             .answers(&[200], &[404, 410]),
         route(of_server, "The newest decision on a server", handler!(of_server_id))
             .action(policy::DECISIONS_SHOW),
+        Route::new(
+            Service::Native,
+            Method::GET,
+            "/policies",
+            "The policies in force: their commit, their ids, and why a newer bundle was not loaded",
+            handler!(show_policies),
+        )
+        .action(policy::POLICIES_SHOW)
+        .answers(&[200], &[]),
+        Route::new(
+            Service::Native,
+            Method::POST,
+            "/policies/reload",
+            "Load the policies anew; an invalid bundle is refused and the last good one stays in force",
+            handler!(reload_policies),
+        )
+        .action(policy::POLICIES_RELOAD)
+        .answers(&[200], &[409, 422]),
     ]
+}
+
+async fn show_policies(req: Req) -> Result<Reply> {
+    Reply::json(200, &policies::show(&req.app, req.ctx()?)?)
+}
+
+async fn reload_policies(req: Req) -> Result<Reply> {
+    Reply::json(200, &policies::reload(&req.app, req.ctx()?).await?)
 }
 
 async fn decision(req: Req) -> Result<Reply> {

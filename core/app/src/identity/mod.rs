@@ -87,11 +87,12 @@ impl Identity {
         self.inner.view()
     }
 
-    /// The caller behind a token, with the roles it holds now. From memory.
-    pub fn check(&self, token: &str) -> Result<Principal> {
+    /// The caller behind a token, with the roles it holds now, and how the token was got. From memory.
+    pub fn check(&self, token: &str) -> Result<(Principal, Vec<String>)> {
         let claims = self.inner.sealer.open(token).ok_or_else(unauthorized)?;
         let standing = self.view().standing(&claims, self.inner.clock.now()).ok_or_else(unauthorized)?;
-        Ok(principal(standing))
+        let methods = claims.methods.names().into_iter().map(str::to_owned).collect();
+        Ok((principal(standing), methods))
     }
 
     /// Brings the view to the store's newest state.
@@ -154,7 +155,7 @@ pub(crate) fn unauthorized() -> Error {
 }
 
 /// [`Identity::check`] for the API.
-pub async fn authenticate(app: &App, token: &str) -> Result<Principal> {
+pub async fn authenticate(app: &App, token: &str) -> Result<(Principal, Vec<String>)> {
     app.identity.check(token)
 }
 

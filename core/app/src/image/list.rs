@@ -7,7 +7,6 @@ use canopy_authz::Target;
 use canopy_authz::actions::image::{IMAGES_LIST, IMAGES_SHOW};
 use canopy_store::images::{self, Direction, Filter, Image, Scope, SortKey, Visibility};
 use canopy_types::{Error, ImageId, Page, ProjectId, Result};
-use std::collections::HashMap;
 
 /// Rows read at once when some conditions are checked here and not by the database.
 const CHUNK: i64 = 500;
@@ -53,7 +52,7 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
         let direction = order.last().map_or(Direction::Descending, |(_, direction)| *direction);
         order.push((SortKey::Id, direction));
     }
-    let mut readable: HashMap<(ProjectId, bool), bool> = HashMap::new();
+    let mut readable = access::Rows::default();
     let mut found = Vec::new();
     let checked_here = !query.tags.is_empty() || !query.properties.is_empty();
     loop {
@@ -69,10 +68,7 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
         let last = i64::try_from(rows.len()).is_ok_and(|count| count < size);
         cursor = rows.last().cloned();
         for image in rows {
-            let key = (image.project_id.clone(), image.visibility.readable_by_all());
-            let may = *readable
-                .entry(key)
-                .or_insert_with(|| access::allowed(app, ctx, IMAGES_SHOW, &target(&image)));
+            let may = readable.allowed(app, ctx, IMAGES_SHOW, &target(&image));
             if may && matches(ctx, query, &image) {
                 found.push(image);
             }

@@ -45,5 +45,9 @@ pub fn absent(id: impl std::fmt::Display) -> Error {
 
 /// What policies see of an image.
 fn target(image: &Image) -> Target {
-    Target::in_project(&image.project_id).id(image.id).public(image.visibility.readable_by_all())
+    Target {
+        labels: image.tags.clone(),
+        metadata: image.properties.clone(),
+        ..Target::in_project(&image.project_id).id(image.id).public(image.visibility.readable_by_all())
+    }
 }

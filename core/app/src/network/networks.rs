@@ -45,7 +45,7 @@ pub fn target(network: &Network) -> Target {
 pub(super) async fn visible(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Network> {
     let network = app.store.read(move |c| Box::pin(async move { rows::get(c, id).await })).await?;
     network
-        .filter(|network| access::allowed(app, ctx, actions::NETWORKS_SHOW, &target(network)))
+        .filter(|network| access::seen(app, ctx, actions::NETWORKS_SHOW, &[&target(network)]))
         .ok_or_else(|| errors::network_not_found(id))
 }
 

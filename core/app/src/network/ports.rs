@@ -64,8 +64,7 @@ pub(super) async fn visible(app: &App, ctx: &Ctx, id: PortId) -> Result<(Port, N
     found
         .filter(|(port, network)| {
             let of_network = networks::target(network).public(false);
-            access::allowed(app, ctx, actions::PORTS_SHOW, &target(port))
-                || access::allowed(app, ctx, actions::PORTS_SHOW, &of_network)
+            access::seen(app, ctx, actions::PORTS_SHOW, &[&target(port), &of_network])
         })
         .ok_or_else(|| errors::port_not_found(id))
 }

@@ -115,7 +115,7 @@ pub async fn show(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<Full> {
     found
         .filter(|(group, _)| {
             let target = Target::in_project(&group.project_id).id(id);
-            access::allowed(app, ctx, actions::SECURITY_GROUPS_SHOW, &target)
+            access::seen(app, ctx, actions::SECURITY_GROUPS_SHOW, &[&target])
         })
         .ok_or_else(|| errors::group_not_found(id))
 }
@@ -144,7 +144,7 @@ pub async fn show_rule(app: &App, ctx: &Ctx, id: SecurityGroupRuleId) -> Result<
     let rule = app.store.read(move |c| Box::pin(async move { rows::get_rule(c, id).await })).await?;
     rule.filter(|rule| {
         let target = Target::in_project(&rule.project_id).id(id);
-        access::allowed(app, ctx, actions::SECURITY_GROUP_RULES_SHOW, &target)
+        access::seen(app, ctx, actions::SECURITY_GROUP_RULES_SHOW, &[&target])
     })
     .ok_or_else(|| errors::rule_not_found(id))
 }

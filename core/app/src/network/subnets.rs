@@ -67,8 +67,8 @@ async fn visible(app: &App, ctx: &Ctx, id: SubnetId) -> Result<(Subnet, Network)
         .await?;
     found
         .filter(|(subnet, network)| {
-            access::allowed(app, ctx, actions::SUBNETS_SHOW, &target(subnet, network))
-                || access::allowed(app, ctx, actions::SUBNETS_SHOW, &networks::target(network))
+            let sides = [&target(subnet, network), &networks::target(network)];
+            access::seen(app, ctx, actions::SUBNETS_SHOW, &sides)
         })
         .ok_or_else(|| errors::subnet_not_found(id))
 }

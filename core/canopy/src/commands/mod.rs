@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
 mod agent;
+mod audit;
 mod client;
 mod explain;
 mod openapi;
+mod policy;
 mod replay;
 mod serve;
 mod ssh;
@@ -12,6 +14,7 @@ use crate::config::Config;
 use canopy_types::Result;
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "canopy", version, about = "A cloud in one binary, spoken to in OpenStack's own words")]
@@ -32,6 +35,12 @@ enum Command {
     Explain(explain::Explain),
     /// Decide again what the journal of placement holds, as it was or with another scheduler
     Replay(replay::Replay),
+    /// Check, try, compare and explain policies
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Verify and read the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -62,8 +71,10 @@ enum ConfigCommand {
     Check(File),
 }
 
-pub async fn run(cli: Cli) -> Result<()> {
+pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Audit(command) => return audit::audit(&command),
+        Command::Policy(command) => return policy::policy(&command).await,
         Command::Serve(file) => serve::serve(&file.load()?).await,
         Command::Agent(file) => agent::agent(&file.load()?).await,
         Command::Ssh(ssh) => ssh::ssh(&ssh).await,
@@ -76,4 +87,5 @@ pub async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::network::{self, NetworkRequest, PortPlan};
 use crate::quota::{self, Ask};
 use crate::{App, Ctx};
 use canopy_agent_api::{ImageSpec, KeySpec};
-use canopy_authz::{Target, actions::compute as actions};
+use canopy_authz::{Target, Wanted, actions::compute as actions};
 use canopy_placement::{Decision, Request};
 use canopy_store::decisions::DecisionRow;
 use canopy_store::events::{self, NewEvent};
@@ -73,6 +73,8 @@ struct Plan {
     project: ProjectId,
     zone: String,
     flavor: FlavorSnapshot,
+    /// On the host.
+    disk_gib: i64,
     /// What each server asks of a host.
     request: Request,
     group: Option<ServerGroup>,
@@ -95,13 +97,19 @@ struct Placed {
 
 pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
     let project = access::project(ctx)?.clone();
-    access::require(
-        app,
-        ctx,
-        actions::SERVERS_CREATE,
-        &Target::in_project(&project).owner(&ctx.who.user_id),
-    )?;
-    let plan = Arc::new(look_up(app, ctx, project, create).await?);
+    // Policies see what the request comes to. Where that cannot be looked up they see what it says, so that
+    // who may not create is told that, and not what else is wrong.
+    let named = wanted(&create);
+    let metadata = create.metadata.clone();
+    let planned = look_up(app, ctx, project.clone(), create).await;
+    let wanted = planned.as_ref().map_or(named, Plan::wanted);
+    let target = Target {
+        metadata,
+        wanted: Some(Box::new(wanted)),
+        ..Target::in_project(&project).owner(&ctx.who.user_id)
+    };
+    access::require(app, ctx, actions::SERVERS_CREATE, &target)?;
+    let plan = Arc::new(planned?);
     let mut count = plan.create.max_count;
     loop {
         match commit(app, &plan, count).await {
@@ -110,6 +118,33 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
                 count = plan.create.min_count.max(count / 2);
             }
             outcome => return outcome,
+        }
+    }
+}
+
+/// What a request names, as far as nothing has to be looked up.
+fn wanted(create: &Create) -> Wanted {
+    let networks = match &create.networks {
+        Networks::These(requests) => requests.iter().filter_map(|request| request.network).collect(),
+        _ => Vec::new(),
+    };
+    Wanted {
+        flavor: create.flavor.to_string(),
+        image: create.image.map(|id| id.to_string()).unwrap_or_default(),
+        networks: networks.iter().map(ToString::to_string).collect(),
+        zone: create.availability_zone.clone().unwrap_or_default(),
+        ..Wanted::default()
+    }
+}
+
+impl Plan {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            vcpus: self.flavor.vcpus,
+            ram_mib: self.flavor.memory_mib,
+            disk_gib: self.disk_gib,
+            networks: self.ports.iter().map(|port| port.network_id.to_string()).collect(),
+            ..wanted(&self.create)
         }
     }
 }
@@ -148,6 +183,7 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
         zone,
         project,
         contents: bootable.as_ref().map(|bootable| bootable.contents.clone()).unwrap_or_default(),
+        disk_gib: disk,
         request,
         group,
         image: bootable.map(|bootable| bootable.spec),

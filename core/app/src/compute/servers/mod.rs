@@ -22,7 +22,10 @@ use canopy_types::resources::{Amounts, DISK_GB, MEMORY_MB, VCPU};
 
 /// As policies see it.
 pub fn target(server: &ServerRow) -> Target {
-    Target::in_project(&server.project_id).id(server.id).owner(&server.user_id)
+    Target {
+        metadata: server.metadata.clone(),
+        ..Target::in_project(&server.project_id).id(server.id).owner(&server.user_id)
+    }
 }
 
 /// What a server holds of the project's quota from its creation to the end of its deletion.

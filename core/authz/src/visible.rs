@@ -1,0 +1,117 @@
+//! What of a resource the policies of one action look at: resources that are alike in that get one answer,
+//! so that a list of a thousand takes a few decisions.
+
+use crate::Target;
+use cedar_policy::{Policy, PolicySet, ResourceConstraint};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Names of the attributes that are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visible {
+    attributes: BTreeSet<String>,
+    /// Which resource it is counts.
+    entity: bool,
+    metadata: bool,
+}
+
+impl Visible {
+    pub fn of(policies: &PolicySet) -> Self {
+        let mut visible = Self::default();
+        for policy in policies.policies() {
+            visible.policy(policy);
+        }
+        visible
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        let scoped =
+            !matches!(policy.resource_constraint(), ResourceConstraint::Any | ResourceConstraint::Is(_));
+        self.entity |= scoped;
+        match policy.to_json() {
+            Ok(json) => self.walk(&json["conditions"]),
+            // What cannot be looked into may look at anything.
+            Err(_) => (self.entity, self.metadata) = (true, true),
+        }
+    }
+
+    fn walk(&mut self, json: &Value) {
+        match json {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let of_resource = value["left"]["Var"] == "resource";
+                    match (name.as_str(), value["attr"].as_str()) {
+                        ("." | "has", Some(attribute)) if of_resource => {
+                            self.attributes.insert(attribute.to_owned());
+                        }
+                        ("hasTag" | "getTag", _) if of_resource => {
+                            self.metadata = true;
+                            self.walk(&value["right"]);
+                        }
+                        ("Var", _) => self.entity |= value == "resource",
+                        _ => self.walk(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The target with everything left out that no policy looks at.
+    pub fn part_of(&self, target: &Target) -> Target {
+        let sees = |name: &str| self.attributes.contains(name);
+        let text = |name: &str, value: &String| if sees(name) { value.clone() } else { String::new() };
+        Target {
+            id: if self.entity || sees("id") { target.id.clone() } else { String::new() },
+            project_id: text("project_id", &target.project_id),
+            domain_id: text("domain_id", &target.domain_id),
+            user_id: text("user_id", &target.user_id),
+            public: sees("public") && target.public,
+            labels: if sees("labels") { target.labels.clone() } else { Vec::new() },
+            metadata: if self.metadata { target.metadata.clone() } else { Default::default() },
+            wanted: target.wanted.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::str::FromStr;
+
+    fn seen(text: &str) -> Target {
+        let target = Target {
+            id: "i".into(),
+            project_id: "p".into(),
+            domain_id: "d".into(),
+            user_id: "u".into(),
+            public: true,
+            labels: vec!["l".into()],
+            metadata: [("k".to_owned(), "v".to_owned())].into(),
+            wanted: None,
+        };
+        Visible::of(&PolicySet::from_str(text).unwrap()).part_of(&target)
+    }
+
+    #[test]
+    fn only_what_a_policy_looks_at_counts() {
+        let none = Target::default();
+        assert_eq!(seen("permit (principal, action, resource) when { principal.id == \"x\" };"), none);
+        assert_eq!(
+            seen(
+                "permit (principal, action, resource) when { resource.project_id == principal.project_id };"
+            ),
+            Target { project_id: "p".into(), ..none.clone() }
+        );
+        let id = Target { id: "i".into(), ..none.clone() };
+        assert_eq!(seen("permit (principal, action, resource == Image::\"i\");"), id);
+        assert_eq!(seen("permit (principal, action, resource) when { resource == Image::\"i\" };"), id);
+        assert_eq!(seen("permit (principal, action, resource is Image in Image::\"i\");"), id);
+        assert_eq!(seen("permit (principal, action, resource) unless { resource.id like \"a*\" };"), id);
+        let tags = seen(
+            "permit (principal, action, resource) when { resource.hasTag(\"k\") && resource.labels.contains(\"l\") && resource.public };",
+        );
+        assert_eq!((tags.metadata.len(), tags.labels.len(), tags.public, tags.id.as_str()), (1, 1, true, ""));
+    }
+}
