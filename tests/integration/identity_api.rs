@@ -185,7 +185,7 @@ async fn every_failed_login_looks_the_same() {
         (json!({"name": "t\u{0}", "domain": default, "password": PASSWORD}), own.clone()),
         (json!({"name": "t", "domain": default, "password": format!("{PASSWORD}\u{0}")}), own.clone()),
         (json!({"name": "t", "domain": default, "password": ""}), own.clone()),
-        (json!({"name": "t", "domain": default, "password": "x".repeat(500_000)}), own.clone()),
+        (json!({"name": "t", "domain": default, "password": "x".repeat(50_000)}), own.clone()),
         (json!({"name": "T", "domain": default, "password": PASSWORD}), own),
         (tenant_user("disabled"), Value::Null),
         (json!({"name": "nobody", "domain": default, "password": "no such user"}), Value::Null),
@@ -233,13 +233,13 @@ async fn malformed_logins_are_400_and_never_repeat_the_password() {
         assert_eq!(answer.json["error"]["code"], 400);
         assert!(!answer.text().contains(secret), "{}", answer.text());
     }
-    let deep = format!("{}{}", "{\"auth\":".repeat(10_000), "}".repeat(10_000));
-    for raw in [deep, "[".repeat(100_000), "{".into(), "\u{0}".into(), "nul".into()] {
+    let deep = format!("{}{}", "{\"auth\":".repeat(6_000), "}".repeat(6_000));
+    for raw in [deep, "[".repeat(60_000), "{".into(), "\u{0}".into(), "nul".into()] {
         let request =
             cloud.anonymous().request("POST", TOKENS).header("content-type", "application/json").body(raw);
         assert_eq!(cloud.anonymous().send(request).await.status, 400);
     }
-    let huge = cloud.anonymous().request("POST", TOKENS).body(" ".repeat(2 << 20));
+    let huge = cloud.anonymous().request("POST", TOKENS).body(" ".repeat(65 << 10));
     assert_eq!(cloud.anonymous().send(huge).await.status, 413);
 }
 
