@@ -31,7 +31,8 @@ pub fn answers() -> bool {
 
 /// Makes libvirt answer. `notes` is a folder that remembers what we started, written before we do.
 pub fn start(notes: &Path) -> Res<()> {
-    if answers() {
+    // Where nothing starts the others on demand, one that answers is not enough.
+    if answers() && (with_systemd() || DAEMONS.iter().all(|daemon| running(daemon).is_some())) {
         return Ok(());
     }
     fs::create_dir_all(notes).map_err(|e| failed("create", notes, &e))?;
@@ -48,7 +49,7 @@ pub fn start(notes: &Path) -> Res<()> {
         } else {
             // Where nothing else does, its guests' processes must be reaped, or libvirt waits for a guest that
             // has ended long ago: a small init of their own, which ends with the daemon.
-            let script = format!("{daemon} --daemon; while pidof -q {daemon}; do sleep 1; done");
+            let script = keeper_script(daemon);
             quiet(
                 as_root("setsid")
                     .args(["--fork", "tini", "-s", "--", "sh", "-c", &script])
@@ -65,6 +66,18 @@ pub fn start(notes: &Path) -> Res<()> {
         Ok(_) => "libvirt answered too late: try again".to_owned(),
         Err(said) => format!("libvirt does not answer at {URI}: {said}"),
     })
+}
+
+fn keeper_script(daemon: &str) -> String {
+    format!("{daemon} --daemon; while pidof -q {daemon}; do sleep 1; done")
+}
+
+/// Whether the init that we gave this daemon still waits for it: then one that was restarted since, as tests do,
+/// is ours too.
+fn kept(note: &Path, daemon: &str) -> bool {
+    let script = keeper_script(daemon);
+    let keepers = processes::all().into_iter().filter(|process| process.arguments.last() == Some(&script));
+    keepers.into_iter().any(|process| ours(note, &process))
 }
 
 /// Where udev runs, /dev/kvm belongs to group kvm. Where it does not, libvirt distrusts what it learnt of an
@@ -104,7 +117,7 @@ pub fn stop(notes: &Path) -> Res<()> {
         if !note.exists() {
             continue;
         }
-        if let Some(process) = running(daemon).filter(|process| ours(&note, process)) {
+        if let Some(process) = running(daemon).filter(|process| ours(&note, process) || kept(&note, daemon)) {
             if has_guests() {
                 println!(
                     "{daemon} stays: it was started by the demo, but runs guests that are not the demo's"
