@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 const EVERY: Duration = Duration::from_secs(60);
-/// How long a deleted server can still be listed.
 /// Bytes that no row names may belong to an upload that is about to finish.
 const BLOB_GRACE_SECONDS: i64 = 3_600;
+/// How long a deleted server can still be listed.
 const TOMBSTONE_SECONDS: i64 = 30 * 86_400;
 
 /// Runs until `stopped`. A failure is logged and tried again at the next round.
