@@ -4,7 +4,8 @@
 use canopy_agent::network::items::Plan;
 use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec, bridge_name, tap_name};
 use canopy_placement::{
-    Columns, Decision, Fleet, Host, Names, Request, ResourceColumn, Scorer, spread::Spread,
+    Change, Columns, Decision, Engine, Fleet, GroupPolicy, GroupRule, Host, Names, Request, ResourceColumn,
+    Scorer, SignalColumn, spread::Spread,
 };
 use canopy_plugin_host::{Charge, PluginHost, QuotaPlugin, QuotaQuestion, SchedulerPlugin, Usage};
 use canopy_types::{DecisionId, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId, UserId};
@@ -27,6 +28,8 @@ fn built(name: &str) -> PathBuf {
     folder
 }
 
+const SCHEDULERS: [&str; 3] = ["scheduler-binpack", "scheduler-spread", "scheduler-weighted"];
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -34,7 +37,7 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn each_component_loads_as_what_it_says_and_as_nothing_else() {
     let host = PluginHost::new().unwrap();
-    for name in ["scheduler-spread", "quota-limits", "network-bridge"] {
+    for name in SCHEDULERS.into_iter().chain(["quota-limits", "network-bridge"]) {
         let folder = built(name);
         let outcomes = [
             host.load_scheduler(&folder, Value::Null).map(drop),
@@ -116,6 +119,102 @@ fn scheduler_spread_explains_each_row_with_its_score() {
     };
     let reasons = runtime().block_on(plugin.explain(columns.clone())).unwrap();
     assert_eq!(reasons, Spread.explain(&columns).unwrap());
+}
+
+/// Hosts that differ in everything that a shipped scheduler looks at.
+fn varied(hosts: usize) -> Fleet {
+    let column = |class: &str, capacity: usize, step: usize| {
+        let capacities = (0..hosts).map(|n| (capacity + n % 3 * capacity) as i64).collect();
+        ResourceColumn::new(class, capacities, (0..hosts).map(|n| (n * step % capacity) as i64).collect())
+    };
+    let id = |n: usize| HostId(format!("00000000-0000-4000-8000-{n:012}").parse().unwrap());
+    let zone = |n: usize| if n.is_multiple_of(2) { "a" } else { "b" };
+    let signal = |name: &str, step: usize| SignalColumn {
+        name: name.to_owned(),
+        values: (0..hosts).map(|n| (n * step % 5) as f64).collect(),
+    };
+    Fleet {
+        revision: 1,
+        hosts: (0..hosts).map(|n| Host::new(id(n), format!("h{n:04}"), zone(n))).collect(),
+        resources: vec![column("DISK_GB", 500, 7), column("MEMORY_MB", 65_536, 4_099), column("VCPU", 32, 5)],
+        signals: vec![signal("build-failures", 1), signal("cpu.percent", 3)],
+        ..Fleet::default()
+    }
+}
+
+#[test]
+fn the_index_through_each_component_decides_as_asking_about_every_host_does() {
+    let host = PluginHost::new().unwrap();
+    for name in SCHEDULERS {
+        let mut scorer = host.load_scorer(&built(name), Value::Null).unwrap();
+        let mut engine = Engine::new(varied(300));
+        for n in 0..200_i64 {
+            let amounts = [("VCPU", 1 + n % 3), ("MEMORY_MB", 1024 * (1 + n % 5)), ("DISK_GB", n % 2 * 10)];
+            let policies =
+                [GroupPolicy::SoftAffinity, GroupPolicy::SoftAntiAffinity, GroupPolicy::AntiAffinity];
+            let group = GroupRule { id: "g".into(), policy: policies[n as usize % 3], max_per_host: 2 };
+            let request = Request {
+                amounts: amounts.map(|(class, amount)| (class.to_owned(), amount)).into(),
+                zone: (n % 4 == 0).then(|| "a".to_owned()),
+                home_zone: (n % 7 == 0).then(|| "b".to_owned()),
+                group: (n % 3 == 0).then_some(group),
+                ..Request::default()
+            };
+            let id = DecisionId::random();
+            let indexed = engine.decide(id, &request, &mut scorer);
+            let mut plain = canopy_placement::decide(id, engine.fleet(), &request, &mut scorer);
+            assert_eq!(indexed.plugin.fault, None, "{name}");
+            // Over so many hosts a success does not count its refusals.
+            plain.refused.clear();
+            assert_eq!(indexed, plain, "{name}, {n}: {request:?}");
+            let Some(host) = indexed.winner else { continue };
+            for (class, delta) in request.amounts {
+                engine.apply(&Change::Used { host, class, delta });
+            }
+            if let Some(group) = request.group {
+                engine.apply(&Change::Group { group: group.id, host, delta: 1 });
+            }
+            engine.apply(&Change::Signal { host, name: "cpu.percent".into(), value: n as f64 });
+        }
+    }
+}
+
+#[test]
+fn every_score_has_reasons_that_add_up_to_it() {
+    let host = PluginHost::new().unwrap();
+    let fleet = varied(50);
+    let amounts = [("VCPU", 2), ("MEMORY_MB", 4096)].map(|(class, amount)| (class.to_owned(), amount)).into();
+    let request = Request { amounts, home_zone: Some("a".into()), ..Request::default() };
+    let columns = canopy_placement::decide::columns(&fleet, &request, (0..50).collect());
+    for name in SCHEDULERS {
+        let mut scorer = host.load_scorer(&built(name), Value::Null).unwrap();
+        let scores = scorer.score(&columns).unwrap();
+        for (reasons, score) in scorer.explain(&columns).unwrap().iter().zip(scores) {
+            let sum: f64 = reasons.iter().map(|reason| reason.value).sum();
+            assert!((sum - f64::from(score)).abs() < 1e-3, "{name}: {score} is not {reasons:?}");
+        }
+    }
+}
+
+/// Instructions rather than time, so that the answer is the same on a busy machine: what slips onto the hot path
+/// shows.
+#[test]
+fn the_default_scores_256_rows_in_a_bounded_number_of_instructions() {
+    let host = PluginHost::counting().unwrap();
+    let fleet = varied(256);
+    let amounts = [("VCPU", 2), ("MEMORY_MB", 4096), ("DISK_GB", 10)];
+    let amounts = amounts.map(|(class, amount)| (class.to_owned(), amount)).into();
+    let columns = canopy_placement::decide::columns(
+        &Fleet { signals: Vec::new(), ..fleet },
+        &Request { amounts, ..Request::default() },
+        (0..256).collect(),
+    );
+    let mut scorer = host.load_scorer(&built("scheduler-binpack"), Value::Null).unwrap();
+    // The second call: the first one also grows the guest's memory.
+    scorer.score(&columns).unwrap();
+    scorer.score(&columns).unwrap();
+    let taken = scorer.instructions().unwrap();
+    assert!((1..=50_000).contains(&taken), "{taken} instructions for 256 rows");
 }
 
 fn questions() -> impl Strategy<Value = QuotaQuestion> {

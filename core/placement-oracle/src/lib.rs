@@ -47,6 +47,11 @@ pub fn decide(fleet: &Fleet, request: &Request, scorer: &mut dyn Scorer) -> Answ
     }
 }
 
+/// Whether any host is possible.
+pub fn fits(fleet: &Fleet, request: &Request) -> bool {
+    (0..fleet.hosts.len()).any(|host| possible(fleet, host, request))
+}
+
 fn possible(fleet: &Fleet, index: usize, request: &Request) -> bool {
     let host = &fleet.hosts[index];
     if host.closed.is_some() {

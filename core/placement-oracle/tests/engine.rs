@@ -4,7 +4,7 @@
 use canopy_placement::seeded::Rng;
 use canopy_placement::spread::Spread;
 use canopy_placement::{
-    Change, Columns, Engine, Fleet, GroupPolicy, GroupRule, Host, NameSet, PluginUse, Reason, Request,
+    Change, Columns, Engine, Fleet, GroupPolicy, GroupRule, Host, NameSet, PluginUse, Reason, Relax, Request,
     ResourceColumn, Scorer, SignalColumn, Units, engine,
 };
 use canopy_placement_oracle as oracle;
@@ -276,8 +276,9 @@ fn the_engine_answers_as_the_oracle_does_whatever_changes_in_between() {
             let request = known[world.rng.below(8) as usize].clone();
             let what = format!("CANOPY_SEED={seed}, step {step}");
             if let Some(winner) = check(&mut world, &request, &mut scorer, &what) {
-                for (class, amount) in &request.amounts {
-                    world.engine.apply(&Change::Used { host: winner, class: class.clone(), delta: *amount });
+                world.engine.claim(winner, &request.amounts, 1);
+                if world.rng.one_in(2) {
+                    world.engine.claim(winner, &request.amounts, -1);
                 }
             }
             if world.rng.one_in(150) {
@@ -387,4 +388,43 @@ fn more_classes_than_are_kept_and_more_changes_than_are_logged_cost_only_time() 
             world.engine.apply(&Change::Used { host, class, delta: world.rng.below(3) as i64 - 1 });
         }
     }
+}
+
+#[test]
+fn advice_fits_when_followed_and_nothing_smaller_does() {
+    let (mut followed, mut none) = (0, 0);
+    for seed in seeds() {
+        let mut world = World::new(seed, 5 + 4 * (seed % 5));
+        for step in 0..150 {
+            world.change();
+            let mut request = world.request();
+            request.exclude.clear();
+            let decision = world.engine.decide(DecisionId::random(), &request, &mut Spread);
+            let fleet = world.engine.fleet();
+            let what = format!("CANOPY_SEED={seed}, step {step}: {request:?} {:?}", decision.advice);
+            assert!(decision.winner.is_none() || decision.advice.is_empty(), "{what}");
+            if decision.winner.is_none() {
+                followed += decision.advice.len();
+                none += usize::from(decision.advice.is_empty());
+            }
+            for advice in &decision.advice {
+                assert!(oracle::fits(fleet, &advice.follow(&request)), "{what}");
+                // Without any one of the changes it does not fit, nor with one more of an amount that is cut.
+                for (at, change) in advice.changes.iter().enumerate() {
+                    let mut less = advice.clone();
+                    less.changes.remove(at);
+                    assert!(!oracle::fits(fleet, &less.follow(&request)), "{what}");
+                    if let Relax::Amount { class, from, to } = change
+                        && advice.changes.len() == 1
+                    {
+                        for to in to + 1..(to + 40).min(*from) {
+                            less.changes = vec![Relax::Amount { class: class.clone(), from: *from, to }];
+                            assert!(!oracle::fits(fleet, &less.follow(&request)), "{what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(followed > 100 && none > 0, "{followed} followed, {none} without");
 }

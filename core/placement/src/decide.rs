@@ -1,5 +1,6 @@
 //! One decision on a snapshot: feasibility by rule, preference by the scorer, the first host on a tie.
 
+use crate::advice::advise;
 use crate::decision::{Decision, PluginUse, ScoredHost, Smallest};
 use crate::scorer::{HOME_ZONE, Names, OWN_SIGNALS};
 use crate::{Columns, Fleet, GroupPolicy, Request, Scorer, rules::Ruler, spread::Spread};
@@ -42,7 +43,7 @@ pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn
         nearest: if winner.is_some() { Vec::new() } else { nearest(fleet, request) },
         refused: tally.counts(),
         plugin,
-        advice: Vec::new(),
+        advice: if winner.is_some() { Vec::new() } else { advise(fleet, request) },
         seed: 0,
     }
 }

@@ -26,7 +26,7 @@ pub mod scorer;
 pub mod seeded;
 pub mod spread;
 
-pub use advice::{Advice, Relax};
+pub use advice::{Advice, Relax, advise};
 pub use change::{Change, Touched};
 pub use decide::decide;
 pub use decision::{Decision, PluginUse, RuleCount, ScoredHost, Smallest};

@@ -2,7 +2,12 @@
 
 /// `canopy:scheduler@1`, world `scorer`.
 pub(crate) mod scheduler {
-    wasmtime::component::bindgen!({ path: "../../sdk/wit/scheduler/v1", world: "scorer" });
+    // Columns are lent, not copied, on their way to the guest.
+    wasmtime::component::bindgen!({
+        path: "../../sdk/wit/scheduler/v1",
+        world: "scorer",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
     pub(crate) use exports::canopy::scheduler::scoring::{Class, Columns};
 }
 

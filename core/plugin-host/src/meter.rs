@@ -2,27 +2,36 @@
 
 use crate::fault::Fault;
 use crate::manifest::PluginKind;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Counts for one plugin. The label values come from manifests and [`Fault::label`]: few, and bounded.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Meter {
     name: String,
     kind: PluginKind,
+    /// Looked up with the first call: some calls take less time than the looking up does.
+    handles: Arc<OnceLock<(metrics::Counter, metrics::Histogram)>>,
 }
 
 impl Meter {
     pub(crate) fn new(name: &str, kind: PluginKind) -> Self {
-        Self { name: name.to_owned(), kind }
+        Self { name: name.to_owned(), kind, handles: Arc::default() }
     }
 
     /// Runs one call of the guest, counted and timed.
     pub(crate) fn call<T>(&self, call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let started = Instant::now();
         let outcome = call();
-        let labels = [("plugin", self.name.clone()), ("kind", self.kind.as_str().to_owned())];
-        metrics::counter!("canopy_plugin_calls_total", &labels).increment(1);
-        metrics::histogram!("canopy_plugin_call_seconds", &labels).record(started.elapsed().as_secs_f64());
+        let (calls, seconds) = self.handles.get_or_init(|| {
+            let labels = [("plugin", self.name.clone()), ("kind", self.kind.as_str().to_owned())];
+            (
+                metrics::counter!("canopy_plugin_calls_total", &labels),
+                metrics::histogram!("canopy_plugin_call_seconds", &labels),
+            )
+        });
+        calls.increment(1);
+        seconds.record(started.elapsed().as_secs_f64());
         if let Err(fault) = &outcome {
             self.fault(fault);
         }
@@ -44,8 +53,8 @@ mod tests {
         Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     };
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Mutex};
 
     #[derive(Default)]
     struct Counters(Mutex<BTreeMap<String, Arc<Count>>>);

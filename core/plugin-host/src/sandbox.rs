@@ -58,6 +58,7 @@ pub(crate) struct Sandbox<W: World> {
     limits: Limits,
     /// Whether instructions are limited instead of time.
     fuel: bool,
+    used: Option<u64>,
     init: Init<W>,
     alive: Option<(Store<Limiter>, W)>,
 }
@@ -69,13 +70,18 @@ impl<W: World> Sandbox<W> {
         limits: Limits,
         init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static,
     ) -> Self {
-        Self { engine, pre, limits, fuel: false, init: Box::new(init), alive: None }
+        Self { engine, pre, limits, fuel: false, used: None, init: Box::new(init), alive: None }
     }
 
     /// Limits instructions instead of time, when the engine counts them.
     pub(crate) fn counting(mut self, fuel: bool) -> Self {
         self.fuel = fuel;
         self
+    }
+
+    /// Instructions of the last call that gave an answer.
+    pub(crate) fn fuel_used(&self) -> Option<u64> {
+        self.used
     }
 
     /// Instructions that one call may take: as many as fit in the deadline of an ordinary machine.
@@ -109,6 +115,9 @@ impl<W: World> Sandbox<W> {
         self.arm(&mut store);
         match call(&world, &mut store) {
             Ok(Ok(answer)) => {
+                if self.fuel {
+                    self.used = store.get_fuel().ok().map(|left| self.budget().saturating_sub(left));
+                }
                 self.alive = Some((store, world));
                 Ok(answer)
             }

@@ -3,6 +3,7 @@
 //! It runs on a bare Debian 12 with git, a C linker and Rust, as root or as a user whose `sudo` asks for no
 //! password, so it depends on nothing that needs a system library.
 
+mod bench;
 mod client;
 mod cloud;
 mod demo;
@@ -57,6 +58,9 @@ enum Command {
     Lint,
     /// Builds the plugins to components under `target/plugins`
     Plugins,
+    /// Measures, in a release build
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Writes the OpenAPI documents and other generated files anew
     Openapi,
     /// Ends what a run of `test` started, also when it was killed
@@ -91,6 +95,7 @@ fn run(command: Command) -> run::Res<()> {
         Command::Test { all, filter } => test::run(&root, all, filter.as_deref()),
         Command::Lint => lint::run(&root),
         Command::Plugins => plugins::build(&root),
+        Command::Bench(bench) => bench::run(&root, &bench),
         Command::Openapi => generated::write(&root),
         Command::Sweep { .. } => Ok(()),
     }

@@ -110,7 +110,7 @@ fn configuration(root: &Path, demo: &Demo, port: u16) -> String {
          [policies]\ndir = {policies}\n\n\
          [agent]\nenabled = true\nlibvirt_uri = \"{uri}\"\nnetwork_scope = \"{SCOPE}\"\n",
         data = quoted(&demo.data),
-        scheduler = plugin("scheduler-spread"),
+        scheduler = plugin("scheduler-binpack"),
         quota = plugin("quota-limits"),
         network = plugin("network-bridge"),
         policies = quoted(&root.join("policies")),

@@ -57,15 +57,14 @@ mod tests {
     fn scorer(classes: &[&str]) -> Spread {
         let resources = ["VCPU", "MEMORY_MB"].map(String::from).into();
         let config = Config { classes: classes.iter().map(|c| String::from(*c)).collect() };
-        Spread::init(config, Names { resources, traits: vec![] }).unwrap()
+        Spread::init(config, Names { resources, ..Names::default() }).unwrap()
     }
 
     fn hosts() -> Columns {
         Columns {
-            rows: 3,
             capacity: vec![8.0, 8.0, 0.0, 64.0, 64.0, 64.0],
             used: vec![4.0, 0.0, 0.0, 0.0, 60.0, 0.0],
-            traits: vec![],
+            ..Columns::of(3)
         }
     }
 
@@ -86,7 +85,7 @@ mod tests {
 
     #[test]
     fn overcommitted_hosts_score_below_zero_and_no_answer_is_nan() {
-        let columns = Columns { rows: 2, capacity: vec![8.0, 0.0], used: vec![16.0, 5.0], traits: vec![] };
+        let columns = Columns { capacity: vec![8.0, 0.0], used: vec![16.0, 5.0], ..Columns::of(2) };
         let scores = scorer(&[]).score(&class(1.0, 0.0), &columns);
         assert_eq!(scores, [-1.125, 1.0]);
     }

@@ -23,6 +23,8 @@ pub struct Names {
     pub resources: Vec<String>,
     /// Traits of hosts; empty when the cloud uses none.
     pub traits: Vec<String>,
+    /// Numbers that change with time: `soft-affinity`, `soft-anti-affinity`, `home-zone`, then the cloud's own.
+    pub signals: Vec<String>,
 }
 
 /// A pure scorer. The score of a row may depend on the class and that row only.
@@ -54,9 +56,9 @@ pub struct Names {
 /// }
 /// canopy_sdk::export_scorer!(MostFree);
 ///
-/// let names = Names { resources: vec!["VCPU".into()], traits: vec![] };
+/// let names = Names { resources: vec!["VCPU".into()], ..Names::default() };
 /// let scorer = MostFree::init(Default::default(), names)?;
-/// let columns = Columns { rows: 2, capacity: vec![8.0, 8.0], used: vec![6.0, 1.0], traits: vec![] };
+/// let columns = Columns { capacity: vec![8.0, 8.0], used: vec![6.0, 1.0], ..Columns::of(2) };
 /// assert_eq!(scorer.score(&Class { wants: vec![1.0], traits: vec![] }, &columns), [2.0, 7.0]);
 /// # Ok::<(), String>(())
 /// ```
@@ -75,6 +77,16 @@ pub trait Scorer: Sized + 'static {
 }
 
 impl Columns {
+    /// So many rows, and no columns yet: for tests.
+    pub fn of(rows: u32) -> Self {
+        Self { rows, capacity: vec![], used: vec![], traits: vec![], signals: vec![] }
+    }
+
+    /// One signal, a value per row; empty when there is no such signal, or all of them are 0.
+    pub fn signal(&self, index: usize) -> &[f64] {
+        column(&self.signals, index, self.rows)
+    }
+
     /// Capacity of one resource class, a value per row; empty when there is no such class.
     pub fn capacity_of(&self, class: usize) -> &[f64] {
         column(&self.capacity, class, self.rows)
@@ -117,9 +129,14 @@ macro_rules! export_scorer {
             struct Component;
 
             impl bindings::exports::canopy::scheduler::scoring::Guest for Component {
-                fn init(config: String, resources: Vec<String>, traits: Vec<String>) -> Result<(), String> {
+                fn init(
+                    config: String,
+                    resources: Vec<String>,
+                    traits: Vec<String>,
+                    signals: Vec<String>,
+                ) -> Result<(), String> {
                     let config = $crate::parse_config(&config)?;
-                    let plugin = <$plugin as Scorer>::init(config, Names { resources, traits })?;
+                    let plugin = <$plugin as Scorer>::init(config, Names { resources, traits, signals })?;
                     PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| $crate::__private::TWICE.to_owned())
                 }
 
@@ -143,12 +160,12 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_position_and_absent_ones_are_empty() {
-        let columns =
-            Columns { rows: 2, capacity: vec![1.0, 2.0, 3.0, 4.0], used: vec![], traits: vec![0, 1] };
+        let columns = Columns { capacity: vec![1.0, 2.0, 3.0, 4.0], traits: vec![0, 1], ..Columns::of(2) };
         assert_eq!(columns.capacity_of(1), [3.0, 4.0]);
         assert!(columns.capacity_of(2).is_empty());
         assert!(columns.capacity_of(usize::MAX).is_empty());
         assert!(columns.used_of(0).is_empty());
         assert_eq!(columns.trait_of(0), [0, 1]);
+        assert!(columns.signal(0).is_empty());
     }
 }

@@ -8,6 +8,7 @@ mod openapi;
 mod policy;
 mod replay;
 mod serve;
+mod sim;
 mod ssh;
 
 use crate::config::Config;
@@ -46,6 +47,8 @@ enum Command {
     Config(ConfigCommand),
     /// Write the OpenAPI documents of all services
     Openapi(openapi::Openapi),
+    /// Try a workload on a fleet and a scheduler, without a cloud
+    Sim(sim::Sim),
 }
 
 #[derive(clap::Args)]
@@ -81,6 +84,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Explain(explain) => explain::explain(&explain).await,
         Command::Replay(replay) => replay::replay(&replay).await,
         Command::Openapi(openapi) => openapi::write(&openapi),
+        Command::Sim(sim) => sim::sim(&sim),
         Command::Config(ConfigCommand::Check(file)) => {
             let config = file.load()?;
             println!("ok: listens on {}, keeps its data in {}", config.listen, config.data_dir.display());

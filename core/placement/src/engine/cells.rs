@@ -107,20 +107,27 @@ pub(super) struct Log {
     /// A power of two.
     entries: Vec<u32>,
     next: u64,
+    /// Up to where someone has read: what changes again after that must be said again.
+    read: u64,
 }
 
 impl Log {
     fn new(rows: usize) -> Self {
-        Self { entries: vec![0; rows.max(MIN_LOG).next_power_of_two()], next: 0 }
+        Self { entries: vec![0; rows.max(MIN_LOG).next_power_of_two()], next: 0, read: 0 }
     }
 
     fn push(&mut self, position: u32) {
-        let at = (self.next as usize) & (self.entries.len() - 1);
-        self.entries[at] = position;
+        let mask = self.entries.len() - 1;
+        if self.next > self.read && self.entries[(self.next - 1) as usize & mask] == position {
+            return;
+        }
+        self.entries[self.next as usize & mask] = position;
         self.next += 1;
     }
 
-    pub(super) fn next(&self) -> u64 {
+    /// Where the next entry goes; everything before it counts as read.
+    pub(super) fn read(&mut self) -> u64 {
+        self.read = self.next;
         self.next
     }
 

@@ -188,7 +188,7 @@ impl Class {
     fn stale(&mut self, number: usize, fleet: &Fleet, rows: &Rows, cells: &mut Cells, scratch: &mut Scratch) {
         let stamp = cells.stamp();
         let cell = &mut cells.cells[self.parts[number].cell as usize];
-        let next = cell.log.next();
+        let next = cell.log.read();
         if self.parts[number].seen == Some(next) {
             return;
         }

@@ -13,11 +13,13 @@ mod rows;
 pub use choose::tie;
 pub use class::class_hash;
 
+use crate::advice::advise;
 use crate::decide::{names, nearest};
 use crate::rules::Ruler;
 use crate::scorer::Names;
 use crate::spread::Spread;
 use crate::{Change, Decision, Fleet, PluginUse, Request, ScoredHost, Scorer, Touched};
+use canopy_types::resources::Amounts;
 use canopy_types::{DecisionId, HostId};
 use cells::{Cells, mentioned};
 use choose::{Choice, Lists, choose};
@@ -101,6 +103,25 @@ impl Engine {
         }
     }
 
+    /// Puts `amounts` on a host `times` times; −1 takes them off again. The same as a [`Change::Used`] for each
+    /// class, at once. Does nothing about a host that is not there.
+    pub fn claim(&mut self, host: HostId, amounts: &Amounts, times: i64) {
+        let Some(place) = self.places.get(&host).copied() else { return };
+        // An amount of nothing makes no column.
+        for (class, amount) in amounts.iter().filter(|(_, amount)| **amount != 0) {
+            if let Some(column) = self.fleet.resources.iter_mut().find(|column| column.class == *class) {
+                column.used[place] = column.used[place].saturating_add(amount.saturating_mul(times));
+            } else {
+                let delta = amount.saturating_mul(times);
+                self.apply(&Change::Used { host, class: class.clone(), delta });
+            }
+        }
+        if !self.stale {
+            self.rows.read(&self.fleet, place);
+            self.cells.changed(place);
+        }
+    }
+
     /// Decides where `request` goes; changes nothing that a later answer depends on.
     ///
     /// Over more than 256 hosts a success leaves [`Decision::refused`] to be counted by whoever reads it.
@@ -114,6 +135,21 @@ impl Engine {
             Ok(choice) => self.decision(id, &asked, choice, plugin),
             Err(fault) => self.decide_at_fault(id, request, PluginUse { fault: Some(fault), ..plugin }),
         }
+    }
+
+    /// The winner of [`Self::decide`] alone, without the reasons: for simulations, where most of a refusal's cost
+    /// would be words that nobody reads.
+    pub fn find(&mut self, request: &Request, scorer: &mut dyn Scorer) -> Option<HostId> {
+        let hash = self.prepare(request);
+        self.classes.belong_to(&scorer.identity());
+        let lists = Lists::of(request, &self.fleet, &self.places);
+        let asked = Asked { request, hash, lists: &lists };
+        let choice = self.choice(false, &asked, scorer).or_else(|_| {
+            self.fallback.belong_to(&Spread.identity());
+            self.choice(true, &asked, &mut Spread)
+        });
+        let (place, _) = *choice.ok()?.top.first()?;
+        Some(self.fleet.hosts[place as usize].id)
     }
 
     /// The built-in's decision in place of a scorer that was at fault, which `plugin` names.
@@ -195,10 +231,10 @@ impl Engine {
             hosts_considered: fleet.hosts.len() as u64,
             hosts_feasible: choice.feasible,
             nearest: if winner.is_some() { Vec::new() } else { nearest(fleet, asked.request) },
+            advice: if winner.is_some() { Vec::new() } else { advise(fleet, asked.request) },
             top,
             refused,
             plugin,
-            advice: Vec::new(),
             seed: self.seed,
         }
     }
@@ -212,11 +248,14 @@ impl Engine {
         scorer: &mut dyn Scorer,
     ) -> Vec<Decision> {
         let mut decisions: Vec<Decision> = Vec::with_capacity(batch.len());
-        let mut undo = Vec::new();
+        let mut taken = Vec::new();
         for (id, request) in batch {
             let decision = self.decide(*id, request, scorer);
             match decision.winner {
-                Some(host) => self.take(host, request, &mut undo),
+                Some(host) => {
+                    self.take(host, request, 1);
+                    taken.push((host, request));
+                }
                 None if all_or_nothing => {
                     decisions.push(decision);
                     break;
@@ -225,8 +264,8 @@ impl Engine {
             }
             decisions.push(decision);
         }
-        for change in undo.iter().rev() {
-            self.apply(change);
+        for (host, request) in taken.into_iter().rev() {
+            self.take(host, request, -1);
         }
         if all_or_nothing && decisions.last().is_some_and(|last| last.winner.is_none()) {
             let failed = decisions.len() - 1;
@@ -253,17 +292,11 @@ impl Engine {
         tally.counts()
     }
 
-    /// Puts the request on the host, and says what would take it off again.
-    fn take(&mut self, host: HostId, request: &Request, undo: &mut Vec<Change>) {
-        for (class, amount) in request.amounts.iter().filter(|(_, amount)| **amount > 0) {
-            let used = |delta| Change::Used { host, class: class.clone(), delta };
-            self.apply(&used(*amount));
-            undo.push(used(-amount));
-        }
+    /// Puts a request on a host, or takes it off again.
+    fn take(&mut self, host: HostId, request: &Request, times: i64) {
+        self.claim(host, &request.amounts, times);
         if let Some(group) = &request.group {
-            let count = |delta| Change::Group { group: group.id.clone(), host, delta };
-            self.apply(&count(1));
-            undo.push(count(-1));
+            self.apply(&Change::Group { group: group.id.clone(), host, delta: times });
         }
     }
 }

@@ -55,13 +55,13 @@ pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
     let params = "(param $wants i32) (param $wants_len i32) (param $want_traits i32) (param $want_traits_len i32)
         (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $used i32) (param $used_len i32)
-        (param $traits i32) (param $traits_len i32) (result i32)";
+        (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)";
     format!(
         r#"(module {FRAME}
           (data (i32.const 1024) "this configuration is not for me")
           (func (export "canopy:scheduler/scoring@1.0.0#init")
             (param $config i32) (param $config_len i32) (param $resources i32) (param $resources_len i32)
-            (param $traits i32) (param $traits_len i32) (result i32)
+            (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)
             (i32.store8 (i32.const 16) (i32.const 0))
             {init}
             (i32.const 16))

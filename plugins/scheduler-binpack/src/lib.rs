@@ -1,0 +1,163 @@
+//! Packs servers: fills the fullest host first, but not so that one resource runs out while another is left
+//! over. What is left over where the scarce resource is gone is lost, and counts more than emptiness does.
+//!
+//! A host's score is `Σ free[c] · share(c) + imbalance · (max share − min share)`, where `share(c)` is the
+//! part of class `c` that is still free after placing, over the classes in `free` that the host has.
+
+use canopy_sdk::scheduler::{Class, Columns, Names, Reason, Scorer};
+use std::collections::BTreeMap;
+
+pub struct Binpack {
+    /// Position of a resource class, and what its free share counts for.
+    free: Vec<(usize, String, f64)>,
+    imbalance: f64,
+}
+
+/// What an operator may set.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Per resource class, what its free share counts for; classes that a cloud does not count are ignored.
+    pub free: BTreeMap<String, f64>,
+    pub imbalance: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let free = [("VCPU", -1.0), ("MEMORY_MB", 0.63)];
+        Self { free: free.map(|(class, weight)| (class.to_owned(), weight)).into(), imbalance: -3.0 }
+    }
+}
+
+impl Scorer for Binpack {
+    type Config = Config;
+
+    fn init(config: Config, names: Names) -> Result<Self, String> {
+        if let Some((class, _)) = config.free.iter().find(|(_, weight)| !weight.is_finite()) {
+            return Err(format!("`free.{class}` must be a finite number"));
+        }
+        let place = |name: &String| names.resources.iter().position(|known| known == name);
+        // In the order of the columns, so that sums come out the same however they are configured.
+        let mut free: Vec<(usize, String, f64)> = config
+            .free
+            .into_iter()
+            .filter_map(|(name, weight)| Some((place(&name)?, name, weight)))
+            .collect();
+        free.sort_by_key(|(place, _, _)| *place);
+        Ok(Self { free, imbalance: config.imbalance })
+    }
+
+    fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
+        let (scores, least, most) = self.parts(class, columns);
+        let spread = scores.into_iter().zip(least.into_iter().zip(most));
+        spread
+            .map(|(score, (least, most))| (score + self.imbalance * spread_of(least, most)) as f32)
+            .collect()
+    }
+
+    fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
+        let (_, least, most) = self.parts(class, columns);
+        let reason = |code: String, value: f64| Reason { code, value };
+        (0..columns.rows as usize)
+            .map(|row| {
+                let shares = self.free.iter().filter_map(|(place, name, weight)| {
+                    let capacity = columns.capacity_of(*place).get(row).copied()?;
+                    let free =
+                        capacity - columns.used_of(*place).get(row).copied()? - class.wants.get(*place)?;
+                    let code = format!("free-share-{}", name.to_lowercase().replace('_', "-"));
+                    (capacity > 0.0).then(|| reason(code, weight * free / capacity))
+                });
+                let spread = self.imbalance * spread_of(least[row], most[row]);
+                // Room for the last one within the 16 that are kept.
+                shares.take(15).chain([reason("imbalance".into(), spread)]).collect()
+            })
+            .collect()
+    }
+}
+
+/// No class: nothing is out of balance.
+fn spread_of(least: f64, most: f64) -> f64 {
+    if most >= least { most - least } else { 0.0 }
+}
+
+impl Binpack {
+    /// Per row: the weighted sum of free shares, the least and the largest share. Class by class, so that each
+    /// pass is a plain loop over two columns and becomes SIMD.
+    fn parts(&self, class: &Class, columns: &Columns) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let rows = columns.rows as usize;
+        let mut scores = vec![0.0; rows];
+        let mut least = vec![f64::INFINITY; rows];
+        let mut most = vec![f64::NEG_INFINITY; rows];
+        for (place, _, weight) in &self.free {
+            let want = class.wants.get(*place).copied().unwrap_or(0.0);
+            let numbers = columns.capacity_of(*place).iter().zip(columns.used_of(*place));
+            let sums = scores.iter_mut().zip(least.iter_mut().zip(most.iter_mut()));
+            for ((capacity, used), (score, (least, most))) in numbers.zip(sums) {
+                let has = *capacity > 0.0;
+                let share = (capacity - used - want) / if has { *capacity } else { 1.0 };
+                *score += if has { weight * share } else { 0.0 };
+                *least = if has && share < *least { share } else { *least };
+                *most = if has && share > *most { share } else { *most };
+            }
+        }
+        (scores, least, most)
+    }
+}
+
+canopy_sdk::export_scorer!(Binpack);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scorer(config: Config) -> Binpack {
+        let resources = ["DISK_GB", "MEMORY_MB", "VCPU"].map(String::from).into();
+        Binpack::init(config, Names { resources, ..Names::default() }).unwrap()
+    }
+
+    fn hosts() -> Columns {
+        Columns {
+            // Half full and balanced; half full with all its memory; empty; without memory.
+            capacity: vec![100.0, 100.0, 100.0, 100.0, 64.0, 64.0, 64.0, 0.0, 8.0, 8.0, 8.0, 8.0],
+            used: vec![0.0, 0.0, 0.0, 0.0, 32.0, 0.0, 0.0, 0.0, 4.0, 4.0, 0.0, 0.0],
+            ..Columns::of(4)
+        }
+    }
+
+    fn class() -> Class {
+        Class { wants: vec![10.0, 8.0, 1.0], traits: vec![] }
+    }
+
+    #[test]
+    fn the_full_and_balanced_host_beats_the_full_and_the_empty() {
+        let scores = scorer(Config::default()).score(&class(), &hosts());
+        assert!((scores[0] + 0.13875).abs() < 1e-6, "{scores:?}");
+        assert!(scores[0] > scores[2] && scores[2] > scores[1], "{scores:?}");
+        assert_eq!(scores[3], -0.875);
+    }
+
+    #[test]
+    fn weights_are_the_operators() {
+        let free = [("VCPU".to_owned(), -1.0), ("CUSTOM_NONE".to_owned(), 5.0)].into();
+        let scores = scorer(Config { free, imbalance: -100.0 }).score(&class(), &hosts());
+        assert_eq!(scores, [-0.375, -0.375, -0.875, -0.875]);
+        let nothing = scorer(Config { free: BTreeMap::new(), imbalance: -1.0 }).score(&class(), &hosts());
+        assert_eq!(nothing, [0.0; 4]);
+    }
+
+    #[test]
+    fn reasons_add_up_to_the_score_whatever_the_numbers_are() {
+        let mut columns = hosts();
+        columns.used[8] = 1e15;
+        let scorer = scorer(Config::default());
+        for (reasons, score) in
+            scorer.explain(&class(), &columns).iter().zip(scorer.score(&class(), &columns))
+        {
+            let sum: f64 = reasons.iter().map(|reason| reason.value).sum();
+            assert!(
+                score.is_finite() && (sum as f32 - score).abs() <= score.abs() * 1e-5 + 1e-6,
+                "{reasons:?}"
+            );
+        }
+    }
+}
