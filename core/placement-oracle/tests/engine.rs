@@ -369,6 +369,35 @@ fn changes_one_by_one_are_as_good_as_a_new_snapshot() {
 }
 
 #[test]
+fn a_refusal_over_many_hosts_is_explained_as_host_by_host() {
+    let mut refused = 0;
+    for seed in seeds() {
+        let mut world = World::new(seed, 200 + 300 * (seed % 3));
+        for step in 0..80 {
+            for _ in 0..world.rng.below(30) {
+                world.change();
+            }
+            let mut request = world.request();
+            // So that nearly all are refused, some by little.
+            let factor = 1 + world.rng.below(12) as i64;
+            request.amounts.values_mut().for_each(|amount| *amount = amount.saturating_mul(factor));
+            let id = DecisionId::random();
+            let decision = world.engine.decide(id, &request, &mut Spread);
+            if decision.winner.is_some() {
+                continue;
+            }
+            refused += 1;
+            let plain = canopy_placement::decide(id, world.engine.fleet(), &request, &mut Spread);
+            let what = format!("CANOPY_SEED={seed}, step {step}: {request:?}");
+            assert_eq!(decision.refused, plain.refused, "{what}");
+            assert_eq!(decision.nearest, plain.nearest, "{what}");
+            assert_eq!(decision.advice, plain.advice, "{what}");
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
 fn more_classes_than_are_kept_and_more_changes_than_are_logged_cost_only_time() {
     let mut world = World::new(6, 40);
     let mut scorer = Odd { vetoes: false, faults: false, name: "odd" };

@@ -4,12 +4,14 @@
 //! kind. Single changes are looked for first; pairs only when no single one helps. Exact by the core's rules; a
 //! plugin may still veto the host.
 
-use crate::{Fleet, GroupPolicy, NameSet, Request, ResourceColumn};
+use crate::{Fleet, GroupPolicy, Host, NameSet, Request, ResourceColumn, Units};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Advice that is kept.
 const MOST: usize = 8;
+/// Changes of one piece of advice.
+const MOST_CHANGES: usize = 2;
 
 /// Changes that together make the request fit; each alone does not, when there is more than one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +89,7 @@ impl Relax {
     /// In thousandths of an amount; a rule left out counts as more than any part of an amount.
     fn cost(&self) -> u64 {
         match self {
-            Self::Amount { from, to, .. } => {
-                let part = from.abs_diff(*to) as u128 * 1000 / u128::from(from.unsigned_abs().max(1));
-                u64::try_from(part).unwrap_or(1000)
-            }
+            Self::Amount { from, to, .. } => amount_cost(*from, *to),
             Self::Zone { .. } => 1_000,
             Self::Trait { .. } => 1_001,
             Self::Group { .. } => 1_002,
@@ -127,25 +126,93 @@ impl Relax {
 pub fn advise(fleet: &Fleet, request: &Request) -> Vec<Advice> {
     let columns: BTreeMap<&str, &ResourceColumn> =
         fleet.resources.iter().map(|column| (column.class.as_str(), column)).collect();
-    let mut best: BTreeMap<Vec<(u8, String)>, Advice> = BTreeMap::new();
-    let mut fewest = 2;
+    let mut kept = Kept::default();
     for index in 0..fleet.hosts.len() {
-        let Some(changes) = needs(fleet, &columns, request, index, fewest) else { continue };
-        if changes.len() < fewest {
-            fewest = changes.len();
-            best.clear();
+        if let Some(changes) = needs(fleet, &columns, request, index, kept.fewest()) {
+            kept.offer(changes);
+        }
+    }
+    kept.best_first()
+}
+
+/// The least advice of each kind, of those with the fewest changes.
+pub(crate) struct Kept {
+    best: BTreeMap<Vec<(u8, String)>, Advice>,
+    fewest: usize,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { best: BTreeMap::new(), fewest: MOST_CHANGES }
+    }
+}
+
+impl Kept {
+    /// More changes than this are of no use any more.
+    pub(crate) fn fewest(&self) -> usize {
+        self.fewest
+    }
+
+    /// Changes that would do for some host, at least one.
+    pub(crate) fn offer(&mut self, changes: Vec<Relax>) {
+        if changes.len() > self.fewest {
+            return;
+        }
+        if changes.len() < self.fewest {
+            self.fewest = changes.len();
+            self.best.clear();
         }
         let kinds = changes.iter().map(|change| (change.kind().0, change.kind().1.to_owned())).collect();
         let advice = Advice { changes };
-        let known = best.entry(kinds).or_insert_with(|| advice.clone());
+        let known = self.best.entry(kinds).or_insert_with(|| advice.clone());
         if advice.cost() < known.cost() {
             *known = advice;
         }
     }
-    let mut advice: Vec<Advice> = best.into_values().collect();
-    advice.sort_by(|a, b| a.cost().cmp(&b.cost()));
-    advice.truncate(MOST);
-    advice
+
+    pub(crate) fn best_first(self) -> Vec<Advice> {
+        let mut advice: Vec<Advice> = self.best.into_values().collect();
+        advice.sort_by(|a, b| a.cost().cmp(&b.cost()));
+        advice.truncate(MOST);
+        advice
+    }
+}
+
+/// The zone to ask for and the traits to leave out for a host like this, as far as more than `most` are not.
+pub(crate) fn zone_and_traits(request: &Request, host: &Host, most: usize) -> Vec<Relax> {
+    let mut changes = Vec::new();
+    if let Some(zone) = request.zone.as_ref().filter(|zone| **zone != host.zone) {
+        changes.push(Relax::Zone { from: zone.clone(), to: host.zone.clone() });
+    }
+    // A host lacks a trait or has it: none is in both.
+    let lacking = request.required_traits.difference(&host.traits);
+    let unwanted = request.forbidden_traits.intersection(&host.traits);
+    for name in lacking.chain(unwanted).take(most + 1) {
+        changes.push(Relax::Trait { name: name.clone() });
+    }
+    changes
+}
+
+/// Thousandths of an amount that are given up.
+pub(crate) fn amount_cost(from: i64, to: i64) -> u64 {
+    let (given_up, of) = (from.abs_diff(to), from.unsigned_abs().max(1));
+    match given_up.checked_mul(1000) {
+        Some(thousandfold) => thousandfold / of,
+        None => u64::try_from(u128::from(given_up) * 1000 / u128::from(of)).unwrap_or(1000),
+    }
+}
+
+/// Whether a host like this is in the way of what the request says of aggregates.
+pub(crate) fn not_in_aggregates(request: &Request, host: &Host) -> bool {
+    request.member_of.iter().any(|any| any.is_disjoint(&host.aggregates))
+        || !request.forbidden_aggregates.is_disjoint(&host.aggregates)
+}
+
+/// The most that can be asked for instead of `want`, of an inventory with so much left; `None` for nothing.
+pub(crate) fn instead(want: i64, free: i64, units: Units) -> Option<i64> {
+    let to = free.min(want.saturating_sub(1)).min(units.max);
+    let to = to.checked_sub(to.checked_rem(units.step.max(1))?)?;
+    (to >= 1 && units.allow(to)).then_some(to)
 }
 
 /// What would have to change for this host, if that is one to `most` things.
@@ -167,21 +234,13 @@ fn needs(
         if *want > 0 && *want <= free && units.allow(*want) {
             continue;
         }
-        let to = free.min(want.saturating_sub(1)).min(units.max);
-        let to = to - to % units.step.max(1);
-        if to < 1 || !units.allow(to) || changes.len() == most {
+        let to = instead(*want, free, units)?;
+        if changes.len() == most {
             return None;
         }
         changes.push(Relax::Amount { class: class.clone(), from: *want, to });
     }
-    if let Some(zone) = request.zone.as_ref().filter(|zone| **zone != host.zone) {
-        changes.push(Relax::Zone { from: zone.clone(), to: host.zone.clone() });
-    }
-    let lacking = request.required_traits.difference(&host.traits);
-    let unwanted = request.forbidden_traits.intersection(&host.traits);
-    for name in lacking.chain(unwanted).take(most + 1) {
-        changes.push(Relax::Trait { name: name.clone() });
-    }
+    changes.extend(zone_and_traits(request, host, most));
     if let Some(group) = &request.group {
         let members = fleet.members(&group.id, host.id);
         let refused = match group.policy {
@@ -193,9 +252,7 @@ fn needs(
             changes.push(Relax::Group { id: group.id.clone() });
         }
     }
-    if request.member_of.iter().any(|any| any.is_disjoint(&host.aggregates))
-        || !request.forbidden_aggregates.is_disjoint(&host.aggregates)
-    {
+    if not_in_aggregates(request, host) {
         changes.push(Relax::Aggregates);
     }
     if (!request.only_hosts.is_empty() && !request.only_hosts.contains(&host.id))
@@ -203,7 +260,5 @@ fn needs(
     {
         changes.push(Relax::Hosts);
     }
-    // A trait both required and forbidden is one change.
-    changes.dedup();
     (1..=most).contains(&changes.len()).then_some(changes)
 }

@@ -17,6 +17,13 @@ impl Default for NameSet {
     }
 }
 
+impl NameSet {
+    /// The same for sets that share their names, and for no others that live at the same time.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+}
+
 impl std::fmt::Debug for NameSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.iter()).finish()

@@ -1,7 +1,7 @@
 //! What makes a host impossible for a request: each rule, in a fixed order, with its words.
 
 use crate::decision::RuleCount;
-use crate::{Fleet, GroupPolicy, Request, ResourceColumn};
+use crate::{Fleet, GroupPolicy, Host, Request, ResourceColumn};
 use canopy_types::HostId;
 use std::collections::{BTreeMap, HashSet};
 
@@ -56,20 +56,8 @@ impl<'a> Ruler<'a> {
         if host.closed.is_some() {
             return Some(Rule::Closed);
         }
-        if request.zone.as_ref().is_some_and(|zone| *zone != host.zone) {
-            return Some(Rule::Zone);
-        }
-        if !request.required_traits.is_subset(&host.traits) {
-            return Some(Rule::Trait);
-        }
-        if !request.forbidden_traits.is_disjoint(&host.traits) {
-            return Some(Rule::ForbiddenTrait);
-        }
-        if request.member_of.iter().any(|any| any.is_disjoint(&host.aggregates)) {
-            return Some(Rule::Aggregate);
-        }
-        if !request.forbidden_aggregates.is_disjoint(&host.aggregates) {
-            return Some(Rule::ForbiddenAggregate);
+        if let Some(rule) = self.lasting(host) {
+            return Some(rule);
         }
         if !self.only.is_empty() && !self.only.contains(&host.id) {
             return Some(Rule::NotListed);
@@ -89,6 +77,27 @@ impl<'a> Ruler<'a> {
             GroupPolicy::AntiAffinity if members >= group.max_per_host.max(1) => Some(Rule::AntiAffinity),
             _ => None,
         }
+    }
+
+    /// The first rule about zone, traits and aggregates that keeps a host like this out.
+    pub(crate) fn lasting(&self, host: &Host) -> Option<Rule> {
+        let request = self.request;
+        if request.zone.as_ref().is_some_and(|zone| *zone != host.zone) {
+            return Some(Rule::Zone);
+        }
+        if !request.required_traits.is_subset(&host.traits) {
+            return Some(Rule::Trait);
+        }
+        if !request.forbidden_traits.is_disjoint(&host.traits) {
+            return Some(Rule::ForbiddenTrait);
+        }
+        if request.member_of.iter().any(|any| any.is_disjoint(&host.aggregates)) {
+            return Some(Rule::Aggregate);
+        }
+        if !request.forbidden_aggregates.is_disjoint(&host.aggregates) {
+            return Some(Rule::ForbiddenAggregate);
+        }
+        None
     }
 
     fn capacity(&self, index: usize) -> Option<Rule> {
@@ -212,6 +221,11 @@ pub struct Tally {
 pub const VETO: &str = "veto";
 
 impl Tally {
+    /// Rule, hosts, example; rules in their order, as [`Ruler::tally`] has them.
+    pub(crate) fn of(counts: impl Iterator<Item = (String, u64, String)>) -> Self {
+        Self { counts: counts.map(|(rule, hosts, example)| RuleCount { rule, hosts, example }).collect() }
+    }
+
     pub fn vetoed(&mut self, hosts: u64, example: String) {
         self.counts.push(RuleCount { rule: VETO.into(), hosts, example });
     }

@@ -7,7 +7,6 @@ use crate::decide::{checked, columns};
 use crate::seeded::mix;
 use crate::{Fleet, GroupPolicy, Request, Scorer};
 use canopy_types::HostId;
-use std::collections::HashMap;
 
 /// Hosts that a decision names.
 const TOP: usize = 3;
@@ -32,7 +31,11 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn of(request: &Request, fleet: &Fleet, places: &HashMap<HostId, usize>) -> Self {
+    pub(super) fn of(
+        request: &Request,
+        fleet: &Fleet,
+        places: &super::hash::QuickMap<HostId, usize>,
+    ) -> Self {
         let at = |host: &HostId| places.get(host).map(|place| super::cells::index(*place));
         let mut lists = Self { out: Vec::new(), only: None, group: Vec::new() };
         lists.out.extend(request.exclude.iter().chain(&request.forbidden_hosts).filter_map(at));
@@ -98,7 +101,7 @@ pub(super) fn choose(
             Some(only) => among(class, cells, fleet, only, seed),
             None => best(class, cells, fleet, seed, &mut undo),
         };
-        if count || choice.top.is_empty() {
+        if (count || choice.top.is_empty()) && class.parts.iter().any(super::part::Part::vetoes) {
             choice.vetoed = vetoed(class, cells, fleet, lists);
         }
         choice

@@ -72,7 +72,10 @@ pub fn class_hash(request: &Request) -> u64 {
 
 pub(super) struct Class {
     pub(super) shape: Shape,
+    /// Of [`class_hash`].
     pub(super) hash: u64,
+    /// Of [`super::hash::quick`].
+    pub(super) quick: u64,
     /// When it was last asked about.
     pub(super) used: u64,
     /// Per class asked for, with an amount above 0; `None` when no host can ever fit.
@@ -88,7 +91,7 @@ pub(super) struct Class {
 }
 
 impl Class {
-    pub(super) fn new(request: &Request, hash: u64, fleet: &Fleet, cells: &Cells) -> Self {
+    pub(super) fn new(request: &Request, quick: u64, fleet: &Fleet, cells: &Cells) -> Self {
         let wants = wants(request, fleet);
         let shape = Shape::of(request);
         let may: Vec<bool> = fleet
@@ -115,7 +118,8 @@ impl Class {
         }
         let units = |(class, _): &(usize, i64)| !fleet.resources[*class].units.is_empty();
         Self {
-            hash,
+            hash: class_hash(request),
+            quick,
             used: 0,
             units: wants.iter().flatten().any(units),
             wants,

@@ -1,9 +1,8 @@
 //! The classes that are kept, for one scorer. Forgetting one costs time, never another answer.
 
-use super::cells::Cells;
 use super::class::Class;
+use super::hash::QuickMap;
 use crate::{Fleet, PluginUse, Request};
-use std::collections::HashMap;
 
 /// Scores that are kept, over all classes: 4 bytes each.
 const MAX_SCORES: usize = 32 << 20;
@@ -17,7 +16,7 @@ pub(super) struct Classes {
     scorer: Option<PluginUse>,
     classes: Vec<Class>,
     /// By hash; classes with equal hashes are told apart by their shape.
-    by_hash: HashMap<u64, Vec<usize>>,
+    by_hash: QuickMap<u64, Vec<usize>>,
     clock: u64,
 }
 
@@ -39,22 +38,20 @@ impl Classes {
         self.classes.len()
     }
 
-    pub(super) fn find(&self, request: &Request, hash: u64) -> Option<usize> {
-        self.by_hash.get(&hash)?.iter().copied().find(|at| self.classes[*at].shape.is(request))
+    /// The place of a request's class; `quick` is its hash.
+    pub(super) fn find(&self, request: &Request, quick: u64) -> Option<usize> {
+        self.by_hash.get(&quick)?.iter().copied().find(|at| self.classes[*at].shape.is(request))
     }
 
-    /// The class of a request, made when it is not there.
-    pub(super) fn of(&mut self, request: &Request, hash: u64, fleet: &Fleet, cells: &Cells) -> &mut Class {
+    /// The class at a place, which is now in use.
+    pub(super) fn at(&mut self, at: usize) -> &mut Class {
         self.clock += 1;
-        let at = self
-            .find(request, hash)
-            .unwrap_or_else(|| self.add(Class::new(request, hash, fleet, cells), fleet));
         let class = &mut self.classes[at];
         class.used = self.clock;
         class
     }
 
-    fn add(&mut self, class: Class, fleet: &Fleet) -> usize {
+    pub(super) fn add(&mut self, class: Class, fleet: &Fleet) -> usize {
         let most = (MAX_SCORES / fleet.hosts.len().max(1)).clamp(MIN_CLASSES, MAX_CLASSES);
         let at = if self.classes.len() < most {
             self.classes.len()
@@ -64,13 +61,13 @@ impl Classes {
             oldest.map_or(0, |(at, _)| at)
         };
         if let Some(old) = self.classes.get(at) {
-            let same = self.by_hash.entry(old.hash).or_default();
+            let same = self.by_hash.entry(old.quick).or_default();
             same.retain(|other| *other != at);
             if same.is_empty() {
-                self.by_hash.remove(&self.classes[at].hash);
+                self.by_hash.remove(&self.classes[at].quick);
             }
         }
-        self.by_hash.entry(class.hash).or_default().push(at);
+        self.by_hash.entry(class.quick).or_default().push(at);
         if at < self.classes.len() {
             self.classes[at] = class;
         } else {

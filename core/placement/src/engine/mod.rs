@@ -3,30 +3,35 @@
 //! An engine is its fleet and what was derived from it. The same fleet and the same request have the same
 //! answer, whatever was asked before: what is kept between decisions saves time and decides nothing.
 
+mod blocks;
 mod cells;
 mod choose;
 mod class;
 mod classes;
+mod cuts;
+mod hash;
+mod marks;
 mod part;
+mod refusal;
 mod rows;
 
 pub use choose::tie;
 pub use class::class_hash;
 
-use crate::advice::advise;
-use crate::decide::{names, nearest};
-use crate::rules::Ruler;
+use crate::decide::names;
 use crate::scorer::Names;
 use crate::spread::Spread;
 use crate::{Change, Decision, Fleet, PluginUse, Request, ScoredHost, Scorer, Touched};
+use blocks::Profiles;
 use canopy_types::resources::Amounts;
 use canopy_types::{DecisionId, HostId};
 use cells::{Cells, mentioned};
 use choose::{Choice, Lists, choose};
-use class::Scratch;
+use class::{Class, Scratch};
 use classes::Classes;
+use hash::{QuickMap, quick};
+use refusal::{Refusal, refusal};
 use rows::Rows;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Up to here a successful decision counts its refusals too: it costs less than anyone would notice.
@@ -36,13 +41,15 @@ const COUNTED: usize = 256;
 /// date from a log of changes when the class is next asked about. Only hosts that changed are scored again.
 pub struct Engine {
     fleet: Fleet,
-    places: HashMap<HostId, usize>,
+    places: QuickMap<HostId, usize>,
     seed: u64,
     /// Hosts, zones, names or columns changed since the rest was derived.
     stale: bool,
     names: Arc<Names>,
     rows: Rows,
     cells: Cells,
+    /// Made when a refusal is first explained.
+    profiles: Option<Profiles>,
     classes: Classes,
     /// The built-in's scores, for when the scorer is at fault.
     fallback: Classes,
@@ -70,6 +77,7 @@ impl Engine {
             names: Arc::default(),
             rows: Rows::default(),
             cells: Cells::default(),
+            profiles: None,
             classes: Classes::default(),
             fallback: Classes::default(),
             scratch: Scratch::default(),
@@ -97,7 +105,7 @@ impl Engine {
             }
             Touched::Row(place) if !self.stale => {
                 self.rows.read(&self.fleet, place);
-                self.cells.changed(place);
+                self.changed(place);
             }
             Touched::Row(_) | Touched::Group | Touched::Nothing => {}
         }
@@ -109,16 +117,26 @@ impl Engine {
         let Some(place) = self.places.get(&host).copied() else { return };
         // An amount of nothing makes no column.
         for (class, amount) in amounts.iter().filter(|(_, amount)| **amount != 0) {
-            if let Some(column) = self.fleet.resources.iter_mut().find(|column| column.class == *class) {
-                column.used[place] = column.used[place].saturating_add(amount.saturating_mul(times));
+            let delta = amount.saturating_mul(times);
+            if let Some(at) = self.fleet.resources.iter().position(|column| column.class == *class) {
+                let used = &mut self.fleet.resources[at].used[place];
+                *used = used.saturating_add(delta);
+                if !self.stale {
+                    self.rows.used(place, at, *used);
+                }
             } else {
-                let delta = amount.saturating_mul(times);
                 self.apply(&Change::Used { host, class: class.clone(), delta });
             }
         }
         if !self.stale {
-            self.rows.read(&self.fleet, place);
-            self.cells.changed(place);
+            self.changed(place);
+        }
+    }
+
+    fn changed(&mut self, place: usize) {
+        self.cells.changed(place);
+        if let Some(profiles) = &mut self.profiles {
+            profiles.changed(place);
         }
     }
 
@@ -127,12 +145,10 @@ impl Engine {
     /// Over more than 256 hosts a success leaves [`Decision::refused`] to be counted by whoever reads it.
     pub fn decide(&mut self, id: DecisionId, request: &Request, scorer: &mut dyn Scorer) -> Decision {
         let plugin = scorer.identity();
-        let hash = self.prepare(request);
         self.classes.belong_to(&plugin);
         let lists = Lists::of(request, &self.fleet, &self.places);
-        let asked = Asked { request, hash, lists: &lists };
-        match self.choice(false, &asked, scorer) {
-            Ok(choice) => self.decision(id, &asked, choice, plugin),
+        match self.choice(false, request, &lists, scorer) {
+            Ok(choice) => self.decision(id, request, choice, plugin),
             Err(fault) => self.decide_at_fault(id, request, PluginUse { fault: Some(fault), ..plugin }),
         }
     }
@@ -140,13 +156,11 @@ impl Engine {
     /// The winner of [`Self::decide`] alone, without the reasons: for simulations, where most of a refusal's cost
     /// would be words that nobody reads.
     pub fn find(&mut self, request: &Request, scorer: &mut dyn Scorer) -> Option<HostId> {
-        let hash = self.prepare(request);
         self.classes.belong_to(&scorer.identity());
         let lists = Lists::of(request, &self.fleet, &self.places);
-        let asked = Asked { request, hash, lists: &lists };
-        let choice = self.choice(false, &asked, scorer).or_else(|_| {
+        let choice = self.choice(false, request, &lists, scorer).or_else(|_| {
             self.fallback.belong_to(&Spread.identity());
-            self.choice(true, &asked, &mut Spread)
+            self.choice(true, request, &lists, &mut Spread)
         });
         let (place, _) = *choice.ok()?.top.first()?;
         Some(self.fleet.hosts[place as usize].id)
@@ -154,90 +168,105 @@ impl Engine {
 
     /// The built-in's decision in place of a scorer that was at fault, which `plugin` names.
     pub fn decide_at_fault(&mut self, id: DecisionId, request: &Request, plugin: PluginUse) -> Decision {
-        let hash = self.prepare(request);
         self.fallback.belong_to(&Spread.identity());
         let lists = Lists::of(request, &self.fleet, &self.places);
-        let asked = Asked { request, hash, lists: &lists };
         // The built-in has no faults.
-        let choice = self.choice(true, &asked, &mut Spread);
+        let choice = self.choice(true, request, &lists, &mut Spread);
         let choice = choice.unwrap_or_default();
-        self.decision(id, &asked, choice, plugin)
+        self.decision(id, request, choice, plugin)
     }
 
     fn choice(
         &mut self,
         fallback: bool,
-        asked: &Asked<'_>,
+        request: &Request,
+        lists: &Lists,
         scorer: &mut dyn Scorer,
     ) -> Result<Choice, String> {
+        let at = self.class(fallback, request);
         let classes = if fallback { &mut self.fallback } else { &mut self.classes };
-        let class = classes.of(asked.request, asked.hash, &self.fleet, &self.cells);
+        let class = classes.at(at);
         class.refresh(&self.fleet, &self.rows, &mut self.cells, &self.names, &mut self.scratch, scorer)?;
         let how = (self.seed, self.fleet.hosts.len() <= COUNTED);
-        choose(class, &self.cells, &self.fleet, asked.request, asked.lists, how, scorer)
+        choose(class, &self.cells, &self.fleet, request, lists, how, scorer)
     }
 
-    /// Derives what is missing for this request, and tells its class.
-    fn prepare(&mut self, request: &Request) -> u64 {
-        let hash = class_hash(request);
+    /// The place of the request's class; derives what is missing for it.
+    fn class(&mut self, fallback: bool, request: &Request) -> usize {
         if self.stale {
             self.derive(self.cells.names().to_vec());
         }
-        let known = self.classes.find(request, hash).or_else(|| self.fallback.find(request, hash));
-        if known.is_none() {
-            let new = mentioned(request, self.cells.names());
-            if !new.is_empty() {
-                let names = self.cells.names().iter().cloned().chain(new).collect();
-                self.derive(names);
-            }
+        let quick = quick(request);
+        let classes = if fallback { &self.fallback } else { &self.classes };
+        if let Some(known) = classes.find(request, quick) {
+            return known;
         }
-        hash
+        let new = mentioned(request, self.cells.names());
+        if !new.is_empty() {
+            let names = self.cells.names().iter().cloned().chain(new).collect();
+            self.derive(names);
+        }
+        let class = Class::new(request, quick, &self.fleet, &self.cells);
+        let classes = if fallback { &mut self.fallback } else { &mut self.classes };
+        classes.add(class, &self.fleet)
     }
 
     fn derive(&mut self, names: Vec<cells::Name>) {
         self.names = Arc::new(self::names(&self.fleet));
         self.rows = Rows::of(&self.fleet);
         self.cells = Cells::of(&self.fleet, names);
+        self.profiles = None;
         self.classes.forget();
         self.fallback.forget();
         self.stale = false;
     }
 
-    fn decision(&self, id: DecisionId, asked: &Asked<'_>, choice: Choice, plugin: PluginUse) -> Decision {
+    fn decision(&mut self, id: DecisionId, request: &Request, choice: Choice, plugin: PluginUse) -> Decision {
+        let found = !choice.top.is_empty();
+        let refusal = if !found || self.fleet.hosts.len() <= COUNTED {
+            self.refusal(request, !found, &choice.vetoed, &plugin)
+        } else {
+            Refusal::default()
+        };
         let fleet = &self.fleet;
         let host = |place: u32| &fleet.hosts[place as usize];
-        let top: Vec<ScoredHost> = choice
-            .top
-            .iter()
-            .map(|(place, score)| ScoredHost {
-                host_id: host(*place).id,
-                name: host(*place).name.clone(),
-                score: *score,
-            })
-            .collect();
-        let winner = top.first();
-        let refused = if winner.is_none() || fleet.hosts.len() <= COUNTED {
-            self.counts(asked.request, &choice.vetoed, &plugin)
-        } else {
-            Vec::new()
+        let scored = |(place, score): &(u32, f32)| ScoredHost {
+            host_id: host(*place).id,
+            name: host(*place).name.clone(),
+            score: *score,
         };
+        let top: Vec<ScoredHost> = choice.top.iter().map(scored).collect();
+        let winner = top.first();
         Decision {
             v: 2,
             id,
             revision: fleet.revision,
-            request: asked.request.clone(),
+            request: request.clone(),
             winner: winner.map(|host| host.host_id),
             winner_name: winner.map(|host| host.name.clone()),
             hosts_considered: fleet.hosts.len() as u64,
             hosts_feasible: choice.feasible,
-            nearest: if winner.is_some() { Vec::new() } else { nearest(fleet, asked.request) },
-            advice: if winner.is_some() { Vec::new() } else { advise(fleet, asked.request) },
+            nearest: refusal.nearest,
+            advice: refusal.advice,
+            refused: refusal.tally.counts(),
             top,
-            refused,
             plugin,
             seed: self.seed,
         }
     }
+
+    /// Hosts per rule, the plugin's vetoes among them; with `help`, what would fit.
+    fn refusal(&mut self, request: &Request, help: bool, vetoed: &[u32], plugin: &PluginUse) -> Refusal {
+        let (fleet, rows, places) = (&self.fleet, &self.rows, &self.places);
+        let profiles = self.profiles.get_or_insert_with(|| Profiles::of(fleet));
+        let mut refusal = refusal(fleet, rows, profiles, places, request, help);
+        if let Some(first) = vetoed.first() {
+            let name = &fleet.hosts[*first as usize].name;
+            refusal.tally.vetoed(vetoed.len() as u64, format!("{name} was vetoed by {}", plugin.name));
+        }
+        refusal
+    }
+
     /// Decides a batch in order, each seeing what the earlier ones took; afterwards the fleet is as before.
     /// With `all_or_nothing`, one that finds no host refuses the others by the rule `batch`, and the rest is
     /// not asked.
@@ -282,16 +311,6 @@ impl Engine {
         decisions
     }
 
-    /// Hosts per rule, the plugin's vetoes among them.
-    fn counts(&self, request: &Request, vetoed: &[u32], plugin: &PluginUse) -> Vec<crate::RuleCount> {
-        let (mut tally, _) = Ruler::new(&self.fleet, request).tally();
-        if let Some(first) = vetoed.first() {
-            let name = &self.fleet.hosts[*first as usize].name;
-            tally.vetoed(vetoed.len() as u64, format!("{name} was vetoed by {}", plugin.name));
-        }
-        tally.counts()
-    }
-
     /// Puts a request on a host, or takes it off again.
     fn take(&mut self, host: HostId, request: &Request, times: i64) {
         self.claim(host, &request.amounts, times);
@@ -299,13 +318,6 @@ impl Engine {
             self.apply(&Change::Group { group: group.id.clone(), host, delta: times });
         }
     }
-}
-
-/// A request, its class and whom it treats otherwise.
-struct Asked<'a> {
-    request: &'a Request,
-    hash: u64,
-    lists: &'a Lists,
 }
 
 fn with_the_batch(failed: &Decision, id: DecisionId, request: &Request, at: usize) -> Decision {
@@ -322,6 +334,6 @@ fn with_the_batch(failed: &Decision, id: DecisionId, request: &Request, at: usiz
     }
 }
 
-fn places(fleet: &Fleet) -> HashMap<HostId, usize> {
+fn places(fleet: &Fleet) -> QuickMap<HostId, usize> {
     fleet.hosts.iter().enumerate().map(|(place, host)| (host.id, place)).collect()
 }

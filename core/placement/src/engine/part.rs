@@ -12,9 +12,13 @@ pub(super) struct Part {
     /// How far in the cell's log the scores are up to date; `None`: not scored at all.
     pub(super) seen: Option<u64>,
     scores: Vec<f32>,
+    /// A bit per position: whether its score is another than `NO`. Most hosts that change are full before and after,
+    /// and this is small enough to be near when the scores of so many hosts and classes are not.
+    some: Vec<u64>,
     blocks: Vec<f32>,
     supers: Vec<f32>,
     feasible: u32,
+    vetoed: u32,
 }
 
 impl Part {
@@ -24,9 +28,11 @@ impl Part {
             cell,
             seen: None,
             scores: vec![NO; rows],
+            some: vec![0; rows.div_ceil(64)],
             blocks: vec![NO; blocks],
             supers: vec![NO; blocks.div_ceil(SUPER)],
             feasible: 0,
+            vetoed: 0,
         }
     }
 
@@ -39,13 +45,21 @@ impl Part {
         self.feasible.into()
     }
 
+    /// Whether the plugin vetoed any of them.
+    pub(super) fn vetoes(&self) -> bool {
+        self.vetoed > 0
+    }
+
     /// Sets all scores: `NO`, but for these.
     pub(super) fn fill(&mut self, scores: impl Iterator<Item = (u32, f32)>) {
         self.scores.fill(NO);
+        self.some.fill(0);
         for (position, score) in scores {
             self.scores[position as usize] = score;
+            self.some[position as usize / 64] |= u64::from(score != NO) << (position % 64);
         }
         self.feasible = super::cells::index(self.scores.iter().filter(|score| **score != NO).count());
+        self.vetoed = super::cells::index(self.scores.iter().filter(|score| score.is_nan()).count());
         for (best, block) in self.blocks.iter_mut().zip(self.scores.chunks(BLOCK)) {
             *best = most(block);
         }
@@ -57,8 +71,18 @@ impl Part {
     /// Sets one score; the old one is returned.
     pub(super) fn set(&mut self, position: u32, score: f32) -> f32 {
         let at = position as usize;
+        let (some, bit) = (&mut self.some[at / 64], 1 << (at % 64));
+        if score == NO {
+            if *some & bit == 0 {
+                return NO;
+            }
+            *some &= !bit;
+        } else {
+            *some |= bit;
+        }
         let old = std::mem::replace(&mut self.scores[at], score);
         self.feasible = self.feasible + u32::from(score != NO) - u32::from(old != NO);
+        self.vetoed = self.vetoed + u32::from(score.is_nan()) - u32::from(old.is_nan());
         let block = at / BLOCK;
         let best = self.blocks[block];
         let new = if score >= best {
@@ -134,6 +158,7 @@ mod tests {
                 assert_eq!(part.best(), best, "seed {seed}");
                 let first = plain.iter().position(|s| *s == best && best > NO).map(|i| i as u32);
                 assert_eq!(part.at_best(best).next().filter(|_| best > NO), first, "seed {seed}");
+                assert_eq!(part.vetoes(), plain.iter().any(|s| s.is_nan()));
                 assert_eq!(part.feasible(), plain.iter().filter(|s| **s != NO).count() as u64);
             }
         }

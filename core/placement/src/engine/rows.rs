@@ -2,24 +2,23 @@
 
 use crate::Fleet;
 
-/// A host's capacity and usage per class lie together, so that looking at a host touches one place in memory.
+/// A host's numbers of all classes lie together, so that looking at a host touches one place in memory.
 #[derive(Default)]
 pub(super) struct Rows {
     classes: usize,
     open: Vec<bool>,
-    /// Per host and class: capacity, used.
-    numbers: Vec<i64>,
+    /// Per host and class: what is left; below zero when an operator lowered the capacity.
+    free: Vec<i64>,
+    /// Per host and class.
+    capacity: Vec<i64>,
 }
 
 impl Rows {
     pub(super) fn of(fleet: &Fleet) -> Self {
-        let classes = fleet.resources.len();
-        let mut rows = Self {
-            classes,
-            open: vec![false; fleet.hosts.len()],
-            numbers: vec![0; fleet.hosts.len() * classes * 2],
-        };
-        for place in 0..fleet.hosts.len() {
+        let (hosts, classes) = (fleet.hosts.len(), fleet.resources.len());
+        let numbers = vec![0; hosts * classes];
+        let mut rows = Self { classes, open: vec![false; hosts], free: numbers.clone(), capacity: numbers };
+        for place in 0..hosts {
             rows.read(fleet, place);
         }
         rows
@@ -28,20 +27,32 @@ impl Rows {
     /// Takes one host's facts over from the fleet.
     pub(super) fn read(&mut self, fleet: &Fleet, place: usize) {
         self.open[place] = fleet.hosts[place].closed.is_none();
-        let at = place * self.classes * 2;
+        let at = place * self.classes;
         for (class, column) in fleet.resources.iter().enumerate() {
-            self.numbers[at + class * 2] = column.capacity[place];
-            self.numbers[at + class * 2 + 1] = column.used[place];
+            self.free[at + class] = column.free(place);
+            self.capacity[at + class] = column.capacity[place];
         }
+    }
+
+    /// Takes over that a host now uses so much of a class.
+    pub(super) fn used(&mut self, place: usize, class: usize, used: i64) {
+        let at = place * self.classes + class;
+        self.free[at] = self.capacity[at].saturating_sub(used);
+    }
+
+    pub(super) fn open(&self, place: usize) -> bool {
+        self.open[place]
+    }
+
+    /// What is left, per class.
+    pub(super) fn free(&self, place: usize) -> &[i64] {
+        &self.free[place * self.classes..][..self.classes]
     }
 
     /// Whether a host is open and has room for all wants, given as (class, amount above 0).
     pub(super) fn fits(&self, place: usize, wants: &[(usize, i64)]) -> bool {
-        let numbers = &self.numbers[place * self.classes * 2..(place + 1) * self.classes * 2];
-        self.open[place]
-            && wants
-                .iter()
-                .all(|(class, want)| numbers[class * 2].saturating_sub(numbers[class * 2 + 1]) >= *want)
+        let free = self.free(place);
+        self.open[place] && wants.iter().all(|(class, want)| free[*class] >= *want)
     }
 
     /// Writes a host's numbers to row `row` of `rows`, column by column.
@@ -53,10 +64,10 @@ impl Rows {
         capacity: &mut [f64],
         used: &mut [f64],
     ) {
-        let numbers = &self.numbers[place * self.classes * 2..(place + 1) * self.classes * 2];
-        for (class, pair) in numbers.chunks_exact(2).enumerate() {
-            capacity[class * rows + row] = pair[0] as f64;
-            used[class * rows + row] = pair[1] as f64;
+        let totals = &self.capacity[place * self.classes..][..self.classes];
+        for (class, (free, total)) in self.free(place).iter().zip(totals).enumerate() {
+            capacity[class * rows + row] = *total as f64;
+            used[class * rows + row] = total.saturating_sub(*free) as f64;
         }
     }
 }
