@@ -13,6 +13,7 @@ mod identity_api;
 mod image_api;
 mod libvirt;
 mod live;
+mod migrations;
 mod network;
 mod network_api;
 mod placement;

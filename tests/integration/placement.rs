@@ -11,13 +11,17 @@ mod groups;
 mod hosts;
 #[path = "placement/journal.rs"]
 mod journal;
+#[path = "placement/supply.rs"]
+mod supply;
 
 use canopy::Config;
-use canopy_agent_api::{Controller, Inventory, Registration};
+use canopy_agent_api::{Controller, Inventory, Observed, Registration, ServerObserved};
 use canopy_app::compute::controller::LocalController;
 use canopy_tests::fixtures::{flavor, image};
 use canopy_tests::{Client, Cloud, Engine};
 use canopy_types::HostId;
+use canopy_types::server::Phase;
+use serde_json::json;
 
 /// What a fake host says of itself: nothing runs there, so its servers stay in BUILD.
 fn registration(name: &str, disk_gib: i64) -> Registration {
@@ -78,4 +82,34 @@ async fn ready(cloud: &Cloud) -> (Client, Client, String, String) {
 async fn host_of(admin: &Client, id: &str) -> String {
     let shown = canopy_tests::fixtures::show(admin, id).await;
     shown["OS-EXT-SRV-ATTR:host"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Says as the hosts' agents what became of the servers that are to be there (`Some`) or to go.
+async fn report(cloud: &Cloud, hosts: &[HostId], generation: i64, phase: Option<Phase>) {
+    let controller = LocalController(cloud.app().clone());
+    for host in hosts {
+        let wanted = controller.desired(*host, 0, std::time::Duration::ZERO).await.unwrap();
+        let told = wanted.servers.iter().filter(|server| server.deleted == phase.is_none());
+        let servers = told.map(|server| ServerObserved {
+            id: server.id,
+            phase: phase.unwrap_or(Phase::Gone),
+            power_n: server.power.n,
+            error: None,
+        });
+        let observed = Observed { revision: wanted.revision, generation, servers: servers.collect() };
+        controller.report(*host, observed).await.unwrap();
+    }
+}
+
+/// A flavor of 1 vCPU and 64 MiB with these extra specs.
+async fn special(admin: &Client, name: &str, disk: i64, specs: &[(&str, &str)]) -> String {
+    let id = flavor(admin, name, 1, 64, disk).await;
+    if specs.is_empty() {
+        return id;
+    }
+    let specs: serde_json::Map<_, _> = specs.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+    let path = format!("/compute/v2.1/flavors/{id}/os-extra_specs");
+    let set = admin.post(&path, &json!({ "extra_specs": specs })).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    id
 }

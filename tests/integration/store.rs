@@ -242,7 +242,10 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
         let (_, inventories) = store.read(|c| Box::pin(hosts::all(c))).await.unwrap();
         assert!(inventories.iter().all(|row| row.used == 0), "{engine:?} {inventories:?}");
         // Registering again keeps the id and what is set by the operator.
-        assert_eq!(inventories.iter().map(hosts::InventoryRow::capacity).collect::<Vec<_>>(), [100, 6]);
+        assert_eq!(
+            inventories.iter().map(canopy_store::inventories::Inventory::capacity).collect::<Vec<_>>(),
+            [100, 6]
+        );
     }
 }
 

@@ -271,12 +271,10 @@ async fn handle(
     if legacy {
         entry.schemas.relax(asked, &mut json);
     }
-    entry.schemas.check(asked, &json).map_err(|mut error| {
-        if entry.route.service == Service::Placement {
-            error.message = format!("JSON does not validate: {}", error.message);
-        }
-        error
-    })?;
+    match entry.route.service {
+        Service::Placement => entry.schemas.check_as_placement(asked, &json)?,
+        _ => entry.schemas.check(asked, &json)?,
+    }
     let query = parse_query(parts.uri.query().unwrap_or_default())?;
     let req = Req {
         app: shared.app.clone(),

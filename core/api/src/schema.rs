@@ -5,8 +5,8 @@
 use crate::route::Schema;
 use crate::version::Microversion;
 use canopy_types::{Error, Result};
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
 
 /// Depth of objects with unknown properties that are taken out rather than refused.
@@ -53,16 +53,34 @@ impl Compiled {
         }
     }
 
+    /// Why `version` does not want `body`: the first reason.
+    fn fault<'b>(&'b self, version: Microversion, body: &'b Value) -> Option<ValidationError<'b>> {
+        let (_, validator) = self.0.iter().rev().find(|(from, _)| *from <= version)?;
+        validator.iter_errors(body).next()
+    }
+
+    /// The same as [`Self::check`] in the words of Python's validator, which placement's clients know. They show
+    /// the value: no body of placement's holds a secret.
+    pub fn check_as_placement(&self, version: Microversion, body: &Value) -> Result<()> {
+        let Some(error) = self.fault(version, body) else { return Ok(()) };
+        let text = match error.kind() {
+            ValidationErrorKind::MinProperties { .. } => format!("{} should be non-empty", error.instance()),
+            _ => error.to_string(),
+        };
+        let path = error.schema_path().to_string();
+        let keyword = path.rsplit('/').next().unwrap_or_default();
+        let text = short(text.replace('"', "'"));
+        let text = format!("JSON does not validate: {text}\n\nFailed validating '{keyword}' in schema");
+        Err(Error::bad_request("request.schema", text))
+    }
+
     /// Checks `body` as `version` wants it.
     pub fn check(&self, version: Microversion, body: &Value) -> Result<()> {
-        let Some((_, validator)) = self.0.iter().rev().find(|(from, _)| *from <= version) else {
-            return Ok(());
-        };
-        let Some(error) = validator.iter_errors(body).next() else { return Ok(()) };
+        let Some(error) = self.fault(version, body) else { return Ok(()) };
         let path = error.instance_path().to_string();
         let field = path.rsplit('/').next().unwrap_or_default();
         // Without the value: it may be a secret, or megabytes. Names of properties may be long too.
-        let mut text = match error.kind() {
+        let text = match error.kind() {
             // The pattern itself helps nobody.
             ValidationErrorKind::Pattern { pattern } if pattern == NAME => {
                 "A name must not begin or end with a blank, nor hold a line break or another control character."
@@ -70,11 +88,7 @@ impl Compiled {
             }
             _ => error.masked().to_string(),
         };
-        if text.len() > 300 {
-            let cut = (0..=300).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-            text.truncate(cut);
-            text.push('…');
-        }
+        let text = short(text);
         Err(Error::bad_request(
             "request.schema",
             if field.is_empty() {
@@ -84,6 +98,16 @@ impl Compiled {
             },
         ))
     }
+}
+
+/// At most 300 bytes of it.
+fn short(mut text: String) -> String {
+    if text.len() > 300 {
+        let cut = (0..=300).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
 }
 
 const NAME: &str = r"^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$";
@@ -132,6 +156,27 @@ mod tests {
             );
             assert!(error.message.len() < 400);
         }
+    }
+
+    #[test]
+    fn placement_says_it_in_the_words_of_the_genuine_service() {
+        let compiled = Compiled::new(&[(v(1, 0), || {
+            object(json!({"name": {"type": "string", "minLength": 2}, "of": {"minProperties": 1}}), &["name"])
+        })]);
+        for (body, words) in [
+            (
+                json!({}),
+                "JSON does not validate: 'name' is a required property\n\nFailed validating 'required' in schema",
+            ),
+            (json!({"name": ""}), "Failed validating 'minLength' in schema"),
+            (json!({"name": 1}), "1 is not of type 'string'"),
+            (json!({"name": "ab", "of": {}}), "{} should be non-empty"),
+        ] {
+            let error = compiled.check_as_placement(v(1, 5), &body).unwrap_err();
+            assert!(error.message.contains(words), "{}", error.message);
+        }
+        let long = json!({"name": ["x".repeat(100_000)]});
+        assert!(compiled.check_as_placement(v(1, 5), &long).unwrap_err().message.len() < 500);
     }
 
     #[test]

@@ -69,19 +69,23 @@ pub fn negotiate(range: Range, standard: &[&str], legacy: Option<&str>) -> Resul
         return Ok(range.max);
     }
     let version = Microversion::parse(asked).ok_or_else(|| {
-        Error::bad_request(
-            "version.malformed",
-            format!("API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum."),
-        )
+        let text = match range.service {
+            "placement" => format!("invalid version string: {asked}"),
+            _ => format!(
+                "API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum."
+            ),
+        };
+        Error::bad_request("version.malformed", text)
     })?;
     if version < range.min || version > range.max {
+        let refused = match range.service {
+            "placement" => format!("Unacceptable version header: {version}"),
+            _ => format!("Version {version} is not supported by the API"),
+        };
         return Err(Error::new(
             Kind::NotAcceptable,
             "version.unsupported",
-            format!(
-                "Version {version} is not supported by the API. Minimum is {} and maximum is {}.",
-                range.min, range.max
-            ),
+            format!("{refused}. Minimum is {} and maximum is {}.", range.min, range.max),
         ));
     }
     Ok(version)

@@ -8,11 +8,13 @@
 //! without may spread its classes over the anchor's tree. A provider with the trait
 //! `MISC_SHARES_VIA_AGGREGATE` serves, beside its own tree, every tree with a member in one of its aggregates.
 
+mod advice;
 mod plan;
 mod request;
 mod search;
 mod world;
 
+pub use advice::{Relaxed, relaxed};
 pub use plan::providers;
 pub use request::{Group, Request, Unknown};
 pub use search::{Candidate, Found, MAX_CANDIDATES, MAX_STEPS, search};

@@ -34,6 +34,8 @@ pub struct Request {
     pub flat: bool,
     /// At most so many candidates.
     pub limit: Option<usize>,
+    /// At most so many of one anchor: 1 tells which trees can serve the request, and how, in the time that takes.
+    pub per_anchor: Option<usize>,
 }
 
 /// A name that no trait or resource class has.

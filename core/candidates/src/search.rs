@@ -25,6 +25,8 @@ pub struct Candidate {
 pub struct Found {
     /// No two alike, by age of the anchor.
     pub candidates: Vec<Candidate>,
+    /// The root that each candidate is for: what it takes is in that tree or shared with it.
+    pub anchors: Vec<u32>,
     /// Work was stopped by [`MAX_STEPS`] or [`MAX_CANDIDATES`]: there may be more.
     pub cut_short: bool,
 }
@@ -66,7 +68,7 @@ pub fn search(world: &World, request: &Request) -> Result<Found, Unknown> {
             break;
         }
         if walk.options(anchor, &mut options) {
-            walk.descend(&options);
+            walk.descend(anchor, &options);
         }
     }
     walk.found.cut_short |= asked > most && walk.found.candidates.len() >= most;
@@ -120,8 +122,11 @@ impl Walk<'_> {
         true
     }
 
-    fn descend(&mut self, options: &[Vec<u32>]) {
+    fn descend(&mut self, anchor: u32, options: &[Vec<u32>]) {
         let depth = options.len();
+        let known = self.found.candidates.len();
+        let until =
+            self.request.per_anchor.map_or(self.limit, |most| self.limit.min(known.saturating_add(most)));
         // For each slot, the next option to try; `chosen` holds the choices above it.
         let mut next = vec![0_usize; depth];
         let mut chosen: Vec<u32> = Vec::with_capacity(depth);
@@ -160,8 +165,8 @@ impl Walk<'_> {
                 continue;
             }
             if !fails && self.is_allowed(&chosen) {
-                self.emit(&chosen);
-                if self.found.candidates.len() >= self.limit {
+                self.emit(anchor, &chosen);
+                if self.found.candidates.len() >= until {
                     return;
                 }
             }
@@ -218,7 +223,7 @@ impl Walk<'_> {
         false
     }
 
-    fn emit(&mut self, chosen: &[u32]) {
+    fn emit(&mut self, anchor: u32, chosen: &[u32]) {
         if chosen.iter().all(|provider| self.world.shares(*provider)) && !self.seen.insert(chosen.to_vec()) {
             return;
         }
@@ -240,6 +245,7 @@ impl Walk<'_> {
             providers.sort_unstable();
             providers.dedup();
         }
+        self.found.anchors.push(anchor);
         self.found.candidates.push(Candidate { allocations, mappings });
     }
 }

@@ -223,6 +223,14 @@ impl World {
         &self.stock[provider as usize]
     }
 
+    /// Counts what somebody is about to take. Nothing happens where there is no such inventory.
+    pub fn take(&mut self, provider: u32, class: u32, amount: i64) {
+        let stock = self.stock.get_mut(provider as usize);
+        for (_, inventory) in stock.into_iter().flatten().filter(|(known, _)| *known == class) {
+            inventory.used = inventory.used.saturating_add(amount);
+        }
+    }
+
     pub fn inventory(&self, provider: u32, class: u32) -> Option<&Inventory> {
         let stock = self.stock(provider);
         let at = stock.binary_search_by_key(&class, |(class, _)| *class).ok()?;

@@ -15,6 +15,7 @@ use canopy_types::{
     ConsumerId, HostId, NetworkId, ProjectId, ProviderId, Result, ServerId, Timestamp, UserId,
 };
 use sqlx::Row;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRow {
@@ -26,49 +27,14 @@ pub struct HostRow {
     pub closed: Option<String>,
     /// An operator says that it is down, whatever its agent says.
     pub forced_down: bool,
+    /// Builds that failed here since one last succeeded.
+    pub build_failures: i64,
     pub hypervisor_type: String,
     pub hypervisor_version: i64,
     pub acceleration: String,
     pub revision: i64,
     pub generation: i64,
     pub seen_at: Timestamp,
-}
-
-/// What a host offers of one class.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InventoryRow {
-    pub host_id: HostId,
-    pub class: String,
-    pub total: i64,
-    pub reserved: i64,
-    pub min_unit: i64,
-    pub max_unit: i64,
-    pub step_size: i64,
-    pub allocation_ratio: f64,
-    pub used: i64,
-}
-
-impl InventoryRow {
-    /// (total − reserved) × allocation ratio, rounded down; never negative.
-    pub fn capacity(&self) -> i64 {
-        canopy_types::resources::capacity(self.total, self.reserved, self.allocation_ratio).max(0)
-    }
-}
-
-impl From<Inventory> for InventoryRow {
-    fn from(row: Inventory) -> Self {
-        Self {
-            host_id: HostId(row.provider_id.0),
-            class: row.class,
-            total: row.total,
-            reserved: row.reserved,
-            min_unit: row.min_unit,
-            max_unit: row.max_unit,
-            step_size: row.step_size,
-            allocation_ratio: row.allocation_ratio,
-            used: row.used,
-        }
-    }
 }
 
 /// What an agent says of its host at each start. `reserved` and ratios stay as the operator set them.
@@ -205,7 +171,7 @@ pub async fn get(conn: &mut Conn, id: HostId) -> Result<Option<HostRow>> {
 }
 
 /// Every host, in registration order, with its inventories.
-pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<InventoryRow>)> {
+pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<Inventory>)> {
     let hosts = sqlx::query("SELECT * FROM hosts ORDER BY number").fetch_all(&mut *conn).await.map_err(db)?;
     let inventories = sqlx::query(
         "SELECT i.* FROM inventories i JOIN hosts h ON h.id = i.provider_id ORDER BY i.provider_id, i.class",
@@ -213,10 +179,7 @@ pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<InventoryRow>)> {
     .fetch_all(conn)
     .await
     .map_err(db)?;
-    let inventories = inventories
-        .iter()
-        .map(|row| inventories::inventory(row).map(InventoryRow::from))
-        .collect::<Result<_>>()?;
+    let inventories = inventories.iter().map(inventories::inventory).collect::<Result<_>>()?;
     Ok((hosts.iter().map(host).collect::<Result<_>>()?, inventories))
 }
 
@@ -255,6 +218,17 @@ pub async fn set_forced_down(conn: &mut Conn, id: HostId, down: bool) -> Result<
         .await
         .map_err(db)?;
     Ok(())
+}
+
+/// How a build ended here: one more failed since the last success, or one succeeded. Whether it says anything new.
+pub async fn build_ended(conn: &mut Conn, id: HostId, failed: bool) -> Result<bool> {
+    let sql = if failed {
+        "UPDATE hosts SET build_failures = build_failures + 1 WHERE id = $1"
+    } else {
+        "UPDATE hosts SET build_failures = 0 WHERE id = $1 AND build_failures > 0"
+    };
+    let told = sqlx::query(sql).bind(id.to_string()).execute(conn).await.map_err(db)?;
+    Ok(told.rows_affected() > 0)
 }
 
 /// Something that this host should have has changed.
@@ -301,7 +275,6 @@ pub struct Claimant<'a> {
 }
 
 /// Takes `amounts` from the host for the server, all or nothing (the caller rolls back on `false`).
-/// The host's provider is held first and classes are taken in order, so concurrent claims lock alike.
 pub async fn claim(
     conn: &mut Conn,
     id: HostId,
@@ -309,9 +282,22 @@ pub async fn claim(
     amounts: &Amounts,
     now: Timestamp,
 ) -> Result<bool> {
-    let (provider, consumer) = (ProviderId::from(id), ConsumerId::from(claimant.server));
-    if providers::bump(conn, provider, None, now).await?.is_none() {
-        return Ok(false);
+    claim_from(conn, claimant, &BTreeMap::from([(ProviderId::from(id), amounts.clone())]), now).await
+}
+
+/// The same from several providers, e.g. a host, a device of it and storage that it shares. Providers are held
+/// first and in order, then classes, so concurrent claims lock alike.
+pub async fn claim_from(
+    conn: &mut Conn,
+    claimant: &Claimant<'_>,
+    amounts: &BTreeMap<ProviderId, Amounts>,
+    now: Timestamp,
+) -> Result<bool> {
+    let consumer = ConsumerId::from(claimant.server);
+    for provider in amounts.keys() {
+        if providers::bump(conn, *provider, None, now).await?.is_none() {
+            return Ok(false);
+        }
     }
     let row = Consumer {
         id: consumer,
@@ -325,21 +311,23 @@ pub async fn claim(
     if !consumers::insert(conn, &row).await? {
         consumers::lock(conn, consumer).await?;
     }
-    for (class, want) in amounts {
-        if *want == 0 {
-            continue;
+    for (provider_id, amounts) in amounts {
+        for (class, want) in amounts {
+            if *want == 0 {
+                continue;
+            }
+            if !inventories::take(conn, *provider_id, class, *want, 0).await? {
+                return Ok(false);
+            }
+            let row = Allocation {
+                consumer_id: consumer,
+                provider_id: *provider_id,
+                class: class.clone(),
+                used: *want,
+                created_at: now,
+            };
+            consumers::allocate(conn, &row).await?;
         }
-        if !inventories::take(conn, provider, class, *want, 0).await? {
-            return Ok(false);
-        }
-        let row = Allocation {
-            consumer_id: consumer,
-            provider_id: provider,
-            class: class.clone(),
-            used: *want,
-            created_at: now,
-        };
-        consumers::allocate(conn, &row).await?;
     }
     Ok(true)
 }
@@ -357,6 +345,7 @@ pub(crate) fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {
         zone: row.text("zone")?,
         closed: row.text_opt("closed")?,
         forced_down: row.flag("forced_down")?,
+        build_failures: row.int("build_failures")?,
         hypervisor_type: row.text("hypervisor_type")?,
         hypervisor_version: row.int("hypervisor_version")?,
         acceleration: row.text("acceleration")?,

@@ -3,7 +3,7 @@
 use crate::Conn;
 use crate::rows::{Columns, places};
 use crate::store::db;
-use canopy_types::resources::capacity;
+use canopy_types::resources::{SHARES_VIA_AGGREGATE, capacity};
 use canopy_types::{ProviderId, Result, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -77,8 +77,8 @@ pub async fn of(conn: &mut Conn, provider: ProviderId) -> Result<Vec<Inventory>>
 pub async fn put(conn: &mut Conn, inventory: &Inventory) -> Result<()> {
     sqlx::query(
         "INSERT INTO inventories (provider_id, class, total, reserved, min_unit, max_unit, step_size, \
-         allocation_ratio, capacity, used, agent, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $11) \
+         allocation_ratio, capacity, used, agent, of_host, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, (SELECT host FROM providers WHERE id = $1), $11, $11) \
          ON CONFLICT (provider_id, class) DO UPDATE SET total = $3, reserved = $4, min_unit = $5, max_unit = $6, \
          step_size = $7, allocation_ratio = $8, capacity = $9, agent = $10, updated_at = $11",
     )
@@ -110,8 +110,8 @@ pub async fn delete(conn: &mut Conn, provider: ProviderId, class: &str) -> Resul
     Ok(gone.rows_affected() > 0)
 }
 
-/// Takes `amount` if afterwards no more than the capacity is taken, or than `before` was: a consumer may
-/// shrink where there is too much already.
+/// Takes `amount`, which must be one that the inventory gives, if afterwards no more than the capacity is taken,
+/// or than `before` was: a consumer may shrink where there is too much already.
 pub async fn take(
     conn: &mut Conn,
     provider: ProviderId,
@@ -121,7 +121,7 @@ pub async fn take(
 ) -> Result<bool> {
     let taken = sqlx::query(
         "UPDATE inventories SET used = used + $3 WHERE provider_id = $1 AND class = $2 \
-         AND (used + $3 <= capacity OR used + $3 <= $4)",
+         AND (used + $3 <= capacity OR used + $3 <= $4) AND $3 >= min_unit AND $3 <= max_unit AND $3 % step_size = 0",
     )
     .bind(provider.to_string())
     .bind(class)
@@ -142,4 +142,23 @@ pub async fn give_back(conn: &mut Conn, provider: ProviderId, class: &str, amoun
         .await
         .map_err(db)?;
     Ok(())
+}
+
+/// Whether any of these classes is offered by more than the hosts themselves: by a provider below one, or by one
+/// that shares.
+pub async fn beyond_hosts(conn: &mut Conn, classes: &[String]) -> Result<bool> {
+    if classes.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT 1 FROM inventories i JOIN providers p ON p.id = i.provider_id \
+         WHERE i.of_host = 0 AND i.class IN ({}) AND (EXISTS (SELECT 1 FROM hosts h WHERE h.id = p.root_id) \
+         OR EXISTS (SELECT 1 FROM provider_traits t WHERE t.provider_id = p.id AND t.trait = $1)) LIMIT 1",
+        places(2, classes.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(SHARES_VIA_AGGREGATE);
+    for class in classes {
+        query = query.bind(class);
+    }
+    Ok(query.fetch_optional(conn).await.map_err(db)?.is_some())
 }

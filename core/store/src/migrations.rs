@@ -7,29 +7,17 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 4] = [
+const FILES: [(i64, &str, &str); 5] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
     (4, "server groups and aggregates", include_str!("../migrations/0004_server_groups_and_aggregates.sql")),
+    (5, "what hosts share", include_str!("../migrations/0005_what_hosts_share.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.
 pub async fn migrate(pool: &AnyPool) -> Result<()> {
-    let migrations = FILES
-        .iter()
-        .map(|(version, name, sql)| {
-            let sql: SqlStr = (*sql).into_sql_str();
-            Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
-        })
-        .collect();
-    Migrator::with_migrations(migrations).run(pool).await.map_err(|e| {
-        Error::unavailable(
-            "store.schema",
-            "The database's schema does not fit this version of Canopy: run the version that made it, or restore a backup.",
-        )
-        .with_source(e)
-    })?;
+    run(pool, i64::MAX).await?;
     let mut conn = pool.acquire().await.map_err(db)?;
     if dialect::engine(&conn) == Engine::Postgres {
         let made = sqlx::query(dialect::POSTGRES_SCHEMA).execute(&mut *conn).await.map_err(db);
@@ -41,4 +29,23 @@ pub async fn migrate(pool: &AnyPool) -> Result<()> {
         }
     }
     crate::traits::add_standard(&mut conn).await
+}
+
+/// Brings the schema to `last`, or to this version if that is older.
+pub(crate) async fn run(pool: &AnyPool, last: i64) -> Result<()> {
+    let migrations = FILES
+        .iter()
+        .filter(|(version, ..)| *version <= last)
+        .map(|(version, name, sql)| {
+            let sql: SqlStr = (*sql).into_sql_str();
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
+        })
+        .collect();
+    Migrator::with_migrations(migrations).run(pool).await.map_err(|e| {
+        Error::unavailable(
+            "store.schema",
+            "The database's schema does not fit this version of Canopy: run the version that made it, or restore a backup.",
+        )
+        .with_source(e)
+    })
 }

@@ -1,7 +1,8 @@
-//! For tests: a PostgreSQL database of one's own.
+//! For tests: a PostgreSQL database of one's own, and databases as other versions leave them.
 
 use crate::store::db;
 use canopy_types::Result;
+use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 
 /// Makes an empty database beside the one that `url` names, and answers its URL. `name` is lower-case
@@ -27,6 +28,18 @@ pub async fn drop_database(url: &str, name: &str) -> Result<()> {
     let mut conn = AnyConnection::connect(url).await.map_err(db)?;
     conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await.map_err(db)?;
     conn.close().await.map_err(db)
+}
+
+/// Makes the schema of an earlier version in an empty database, and writes these statements to it.
+pub async fn earlier(url: &str, version: i64, statements: &[String]) -> Result<()> {
+    sqlx::any::install_default_drivers();
+    let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.map_err(db)?;
+    crate::migrations::run(&pool, version).await?;
+    for text in statements {
+        sqlx::query(AssertSqlSafe(text.clone())).execute(&pool).await.map_err(db)?;
+    }
+    pool.close().await;
+    Ok(())
 }
 
 /// Leaves the schema as a later version of this program would.

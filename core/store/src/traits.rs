@@ -139,6 +139,18 @@ pub async fn set_aggregates(conn: &mut Conn, provider: ProviderId, ids: &[String
     replace(conn, "provider_aggregates", "aggregate_id", provider, ids).await
 }
 
+/// Adds the provider to one aggregate, or takes it out, and tells caches.
+pub async fn change_aggregate(conn: &mut Conn, provider: ProviderId, id: &str, member: bool) -> Result<()> {
+    let sql = if member {
+        "INSERT INTO provider_aggregates (provider_id, aggregate_id) VALUES ($1, $2) \
+         ON CONFLICT (provider_id, aggregate_id) DO NOTHING"
+    } else {
+        "DELETE FROM provider_aggregates WHERE provider_id = $1 AND aggregate_id = $2"
+    };
+    sqlx::query(sql).bind(provider.to_string()).bind(id).execute(&mut *conn).await.map_err(db)?;
+    crate::providers::touch(conn, provider).await
+}
+
 /// Resource classes, standard ones first.
 pub async fn classes(conn: &mut Conn) -> Result<Vec<Name>> {
     let sql = "SELECT * FROM resource_classes ORDER BY position, name";

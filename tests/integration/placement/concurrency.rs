@@ -136,7 +136,7 @@ async fn check(store: &Store, what: &str) -> usize {
         }
     }
     for row in rows.inventories.iter().filter(|row| row.class == "DISK_GB") {
-        let counted = on_host.get(&row.host_id).copied().unwrap_or(0);
+        let counted = on_host.get(&canopy_types::HostId(row.provider_id.0)).copied().unwrap_or(0);
         assert_eq!(row.used, counted, "{what}: what is used is what is there");
     }
     servers.iter().filter(|server| server.host_id.is_some()).count()

@@ -1,16 +1,13 @@
 //! A journal recorded while clients run side by side, with a trap, a time-out and another plugin in the middle,
 //! comes out bit for bit from the journal alone, in another process.
 
-use super::{controller_with, ready, register};
-use canopy_agent_api::{Controller, Observed, ServerObserved};
-use canopy_app::compute::controller::LocalController;
+use super::{controller_with, ready, register, report};
 use canopy_app::compute::placement::Scheduler;
 use canopy_journal::{Entry, PluginFiles, Reader};
 use canopy_plugin_host::PluginHost;
 use canopy_tests::fixtures::{boot, flavor, server};
 use canopy_tests::process::{binary, plugins};
 use canopy_tests::{Client, Engine};
-use canopy_types::server::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -78,21 +75,10 @@ async fn a_journal_with_a_trap_a_timeout_and_a_swap_replays_bit_for_bit_elsewher
     let first = at_once(&tenant, &image, &(0..24).map(mixed).collect::<Vec<_>>(), &group).await;
 
     // Some end, so that room comes back in the middle.
-    let controller = LocalController(cloud.app().clone());
     for id in first.iter().take(10) {
         assert_eq!(tenant.delete(&format!("/compute/v2.1/servers/{id}")).await.status, 204);
     }
-    for host in &hosts {
-        let wanted = controller.desired(*host, 0, std::time::Duration::ZERO).await.unwrap();
-        let ended = wanted.servers.iter().filter(|server| server.deleted).map(|server| ServerObserved {
-            id: server.id,
-            phase: Phase::Gone,
-            power_n: server.power.n,
-            error: None,
-        });
-        let observed = Observed { revision: wanted.revision, generation: 7, servers: ended.collect() };
-        controller.report(*host, observed).await.unwrap();
-    }
+    report(&cloud, &hosts, 7, None).await;
     let spread = plugins().join("scheduler-spread");
     let plugin = PluginHost::new().unwrap().load_scheduler(&spread, json!({})).unwrap();
     let files = Some(PluginFiles { dir: spread.clone(), config: json!({}) });

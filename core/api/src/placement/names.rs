@@ -3,6 +3,7 @@
 use super::query;
 use super::reply::{accepts_json, answer, dated};
 use crate::request::{Reply, Req};
+use canopy_app::placement::errors;
 use canopy_app::placement::names::{self, TraitFilter};
 use canopy_types::{Error, Result};
 use serde_json::{Value, json};
@@ -24,8 +25,11 @@ pub async fn traits(req: Req) -> Result<Reply> {
         let (op, value) = text.split_once(':').ok_or_else(|| {
             Error::bad_request(
                 "query.name",
-                "Badly formatted name parameter. Expected name query string parameter in form: \
-                 ?name=[in|startswith]:[name1,name2|prefix].",
+                format!(
+                    "Badly formatted name parameter. Expected name query string parameter in form: \
+                     ?name=[in|startswith]:[name1,name2|prefix]. Got: \"{}\"",
+                    errors::shown(text)
+                ),
             )
         })?;
         match op {
@@ -111,10 +115,13 @@ pub async fn rename_class(req: Req) -> Result<Reply> {
 pub async fn ensure_class(req: Req) -> Result<Reply> {
     let name = req.param("name");
     if !is_custom(name) {
+        let keyword = if name.chars().count() > 255 { "maxLength" } else { "pattern" };
         return Err(Error::bad_request(
             "placement.class_name",
-            "JSON does not validate: a custom resource class does not match '^CUSTOM_[A-Z0-9_]+$' or is longer \
-             than 255 characters.",
+            format!(
+                "JSON does not validate: a custom resource class does not match '^CUSTOM_[A-Z0-9_]+$' or is longer \
+                 than 255 characters.\n\nFailed validating '{keyword}' in schema"
+            ),
         ));
     }
     let made = names::ensure_class(&req.app, req.ctx()?, name).await?;

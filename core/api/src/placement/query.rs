@@ -66,8 +66,18 @@ fn unknown(version: Microversion, key: &str) -> Error {
         return unexpected(key);
     }
     let key: String = key.chars().take(128).collect();
+    let patterns: Vec<String> = CANDIDATES
+        .iter()
+        .filter(|(minor, ..)| version >= v(1, *minor))
+        .map(|(_, name, grouped)| match grouped {
+            true if version >= v(1, 33) => format!("'^{name}([a-zA-Z0-9_-]{{1,64}})?$'"),
+            true => format!("'^{name}([1-9][0-9]*)?$'"),
+            false => format!("'{name}'"),
+        })
+        .collect();
     bad(format!(
-        "Invalid query string parameters: '{key}' does not match any of the regexes of this version's parameters"
+        "Invalid query string parameters: '{key}' does not match any of the regexes: {}",
+        patterns.join(", ")
     ))
 }
 
@@ -87,7 +97,10 @@ pub fn candidates(req: &Req, shape: Shape) -> Result<Request> {
             "limit" => {
                 let plain = value.bytes().all(|b| b.is_ascii_digit()) && !value.starts_with('0');
                 if value.is_empty() || !plain {
-                    return Err(bad("Invalid query string parameters: limit does not match '^[1-9][0-9]*$'"));
+                    return Err(bad(
+                        "Invalid query string parameters: limit does not match '^[1-9][0-9]*$'\n\nFailed validating \
+                         'pattern' in schema",
+                    ));
                 }
                 out.limit = out.limit.or(Some(value.parse().unwrap_or(usize::MAX)));
             }

@@ -53,13 +53,17 @@ pub async fn of_project(req: Req) -> Result<Reply> {
 
 fn text(req: &Req, name: &str) -> Result<Option<String>> {
     let Some(text) = req.query.last(name) else { return Ok(None) };
-    if text.is_empty() || text.chars().count() > 255 {
-        return Err(Error::bad_request(
-            "query.length",
-            format!("Invalid query string parameters: {name} has 1 to 255 characters"),
-        ));
-    }
-    Ok(Some(text.to_owned()))
+    let keyword = match text.chars().count() {
+        0 => "minLength",
+        1..=255 => return Ok(Some(text.to_owned())),
+        _ => "maxLength",
+    };
+    Err(Error::bad_request(
+        "query.length",
+        format!(
+            "Invalid query string parameters: {name} has 1 to 255 characters\n\nFailed validating '{keyword}' in schema"
+        ),
+    ))
 }
 
 fn sums<'a>(rows: impl Iterator<Item = &'a Usage>) -> Map<String, Value> {

@@ -211,6 +211,8 @@ async fn add_host(c: &mut Conn, aggregate: &Aggregate, name: &str, now: Timestam
         zone_may_change(c, aggregate, &[host.id], "add_host_to_aggregate").await.map_err(conflict)?;
     }
     store::update(c, aggregate).await?;
+    // Placement knows it too, so that hosts can share providers through it.
+    canopy_store::traits::change_aggregate(c, host.id.into(), &aggregate.id, true).await?;
     hosts::changed(c, "host.aggregates", host.id, now).await?;
     Ok(vec![host.id])
 }
@@ -229,6 +231,7 @@ async fn remove_host(c: &mut Conn, aggregate: &Aggregate, name: &str, now: Times
         return Err(Error::conflict(refused.code, refused.message));
     }
     store::update(c, aggregate).await?;
+    canopy_store::traits::change_aggregate(c, host.id.into(), &aggregate.id, false).await?;
     hosts::changed(c, "host.aggregates", host.id, now).await?;
     Ok(vec![host.id])
 }

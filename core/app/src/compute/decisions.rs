@@ -136,6 +136,10 @@ fn without_hosts(document: &mut Value) {
     for host in document["top"].as_array_mut().into_iter().flatten() {
         *host = json!({"score": host["score"]});
     }
+    if let Some(candidates) = document["candidates"].as_object_mut() {
+        candidates.remove("allocations");
+        candidates.remove("groups");
+    }
     document["winner"] = Value::Null;
     document["winner_name"] = Value::Null;
     for list in ["only_hosts", "forbidden_hosts", "exclude"] {

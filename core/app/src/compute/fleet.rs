@@ -3,6 +3,8 @@
 use crate::compute::hosts::{is_up, zones};
 use canopy_placement::{Change, Host, NameSet, Units};
 use canopy_store::fleet::FleetRows;
+use canopy_store::inventories::Inventory;
+use canopy_types::resources::MAX_AMOUNT;
 use canopy_types::{HostId, ServerGroupId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +16,12 @@ pub struct Facts {
     pub classes: BTreeMap<String, Supply>,
     /// Servers per group; never 0.
     pub groups: BTreeMap<ServerGroupId, i64>,
+    /// What only schedulers look at; never 0.
+    pub signals: BTreeMap<&'static str, f64>,
 }
+
+/// Builds that failed on the host since one last succeeded.
+pub const BUILD_FAILURES: &str = "build-failures";
 
 /// What a host has of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +39,15 @@ pub fn facts(rows: &FleetRows, now: Timestamp) -> HashMap<HostId, Facts> {
     for (number, host, _) in &rows.memberships {
         aggregates.entry(*host).or_default().extend(ids.get(number));
     }
+    for (provider, id) in &rows.provider_aggregates {
+        aggregates.entry(HostId(provider.0)).or_default().push(id);
+    }
+    let mut traits: HashMap<HostId, Vec<&str>> = HashMap::new();
+    for (provider, name) in &rows.traits {
+        traits.entry(HostId(provider.0)).or_default().push(name);
+    }
+    // Many hosts have the same traits: those share one set.
+    let mut sets: HashMap<Vec<&str>, NameSet> = HashMap::new();
     let mut facts: HashMap<HostId, Facts> = HashMap::with_capacity(rows.hosts.len());
     for row in &rows.hosts {
         let closed = match &row.closed {
@@ -46,15 +62,19 @@ pub fn facts(rows: &FleetRows, now: Timestamp) -> HashMap<HostId, Facts> {
         };
         let host = Host {
             closed,
-            aggregates: aggregates.remove(&row.id).map_or_else(NameSet::default, NameSet::from_iter),
+            traits: shared(&mut sets, traits.remove(&row.id)),
+            aggregates: shared(&mut sets, aggregates.remove(&row.id)),
             ..Host::new(row.id, &row.name, zones.remove(&row.id).unwrap_or_default())
         };
         let (classes, groups) = (BTreeMap::new(), BTreeMap::new());
-        facts.insert(row.id, Facts { host, seen_at: row.seen_at, classes, groups });
+        #[expect(clippy::cast_precision_loss, reason = "nobody fails that often")]
+        let failures = (row.build_failures > 0).then_some((BUILD_FAILURES, row.build_failures as f64));
+        let signals = failures.into_iter().collect();
+        facts.insert(row.id, Facts { host, seen_at: row.seen_at, classes, groups, signals });
     }
     for row in &rows.inventories {
-        if let Some(known) = facts.get_mut(&row.host_id) {
-            let supply = Supply { capacity: row.capacity(), units: Units::ANY, used: row.used };
+        if let Some(known) = facts.get_mut(&HostId(row.provider_id.0)) {
+            let supply = Supply { capacity: row.capacity().max(0), units: units(row), used: row.used };
             known.classes.insert(row.class.clone(), supply);
         }
     }
@@ -64,6 +84,26 @@ pub fn facts(rows: &FleetRows, now: Timestamp) -> HashMap<HostId, Facts> {
         }
     }
     facts
+}
+
+/// One set for all that are equal; `names` come in the order of the rows, which is sorted.
+fn shared<'a>(sets: &mut HashMap<Vec<&'a str>, NameSet>, names: Option<Vec<&'a str>>) -> NameSet {
+    let Some(mut names) = names else { return NameSet::default() };
+    names.sort_unstable();
+    names.dedup();
+    if let Some(known) = sets.get(&names) {
+        return known.clone();
+    }
+    let set = NameSet::from_iter(names.iter().copied());
+    sets.insert(names, set.clone());
+    set
+}
+
+/// What one server may take of the inventory.
+fn units(row: &Inventory) -> Units {
+    // No amount is larger: an inventory that says nothing of units gives any.
+    let max = if row.max_unit >= MAX_AMOUNT { Units::ANY.max } else { row.max_unit };
+    Units { min: row.min_unit, max, step: row.step_size }
 }
 
 /// The changes that lead from what was known to what is known now. Usage is told as a difference, so that
@@ -90,6 +130,15 @@ pub fn changes(before: Option<&Facts>, now: Option<&Facts>, out: &mut Vec<Change
     for (class, known) in classes_before.into_iter().flatten() {
         if !now.classes.contains_key(class) {
             push_supply(host, class, known, &nothing, out);
+        }
+    }
+    let signals_before = before.map(|before| &before.signals);
+    let gone = signals_before.into_iter().flatten().filter(|(name, _)| !now.signals.contains_key(*name));
+    for (name, value) in
+        now.signals.iter().map(|(name, value)| (name, *value)).chain(gone.map(|(n, _)| (n, 0.0)))
+    {
+        if signals_before.and_then(|signals| signals.get(name)).copied().unwrap_or(0.0) != value {
+            out.push(Change::Signal { host, name: (*name).to_owned(), value });
         }
     }
     let groups_before = before.map(|before| &before.groups);
@@ -133,6 +182,7 @@ mod tests {
             seen_at: Timestamp(0),
             classes: [("VCPU".to_owned(), supply)].into(),
             groups: (servers > 0).then(|| (ServerGroupId(Default::default()), servers)).into_iter().collect(),
+            signals: (servers > 1).then_some((BUILD_FAILURES, servers as f64)).into_iter().collect(),
         }
     }
 
@@ -150,6 +200,11 @@ mod tests {
                     let mut engine = Engine::new(Default::default());
                     changes.iter().for_each(|change| engine.apply(change));
                     engine.fleet().clone()
+                });
+                // A signal that was there once leaves a column of nothing.
+                let [one, other] = [one, other].map(|mut fleet| {
+                    fleet.signals.retain(|signal| signal.values.iter().any(|value| *value != 0.0));
+                    fleet
                 });
                 assert_eq!(one, other);
             }

@@ -89,7 +89,10 @@ pub(crate) async fn unchecked(app: &App) -> Result<Vec<Host>> {
     let mut zones = zones(&rows);
     let mut amounts: HashMap<HostId, HashMap<String, (i64, i64)>> = HashMap::new();
     for row in &rows.inventories {
-        amounts.entry(row.host_id).or_default().insert(row.class.clone(), (row.total, row.used));
+        amounts
+            .entry(HostId(row.provider_id.0))
+            .or_default()
+            .insert(row.class.clone(), (row.total, row.used));
     }
     let aggregates = |id: HostId| {
         rows.memberships.iter().filter(|(_, host, _)| *host == id).map(|(number, ..)| *number).collect()

@@ -6,6 +6,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::actions::placement as actions;
 use canopy_authz::{Action, Target};
 use canopy_store::{BoxFuture, Conn, inventories as rows, providers as provider_rows, traits};
+use canopy_types::resources::standard_classes;
 use canopy_types::{Error, Kind, ProviderId, Result, Timestamp};
 
 /// One inventory as a client wants it.
@@ -247,15 +248,27 @@ pub(super) async fn put_all(
 }
 
 pub(super) async fn remove_others(conn: &mut Conn, provider: &Provider, keep: &[Wanted]) -> Result<()> {
-    for row in rows::of(conn, provider.id).await? {
-        if !keep.iter().any(|one| one.class == row.class) {
-            remove(conn, provider, &row).await.map_err(|mut error| {
-                if error.code == errors::INVENTORY_IN_USE {
-                    error.message = format!("update conflict: {}", error.message);
-                }
-                error
-            })?;
-        }
+    let mut gone = rows::of(conn, provider.id).await?;
+    gone.retain(|row| !keep.iter().any(|one| one.class == row.class));
+    let mut held: Vec<&str> =
+        gone.iter().filter(|row| row.used > 0 && !row.agent).map(|row| row.class.as_str()).collect();
+    // Standard classes first, as they are numbered.
+    held.sort_by_key(|class| standard_classes().position(|one| one == *class).unwrap_or(usize::MAX));
+    if held.len() > 1 {
+        let message = format!(
+            "update conflict: Inventory for '{}' on resource provider '{}' in use.",
+            held.join(", "),
+            provider.id
+        );
+        return Err(Error::conflict(errors::INVENTORY_IN_USE, message));
+    }
+    for row in gone {
+        remove(conn, provider, &row).await.map_err(|mut error| {
+            if error.code == errors::INVENTORY_IN_USE {
+                error.message = format!("update conflict: {}", error.message);
+            }
+            error
+        })?;
     }
     Ok(())
 }

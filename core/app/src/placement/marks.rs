@@ -54,7 +54,10 @@ async fn write_traits(
             Box::pin(async move {
                 let found = provider(c, id).await?;
                 if let Some(given) = expected.filter(|given| *given != found.generation) {
-                    return Err(errors::generation_conflict(id, found.generation, given));
+                    let mut error = errors::generation_conflict(id, found.generation, given);
+                    let genuine = "Resource provider's generation already changed. Please update the generation and try again.";
+                    error.message = format!("{genuine} ({})", error.message);
+                    return Err(error);
                 }
                 let known = rows::list(c).await?;
                 let missing: Vec<String> = names
@@ -114,6 +117,7 @@ pub async fn set_aggregates(
                 };
                 provider_rows::touch(c, id).await?;
                 rows::set_aggregates(c, id, &ids).await?;
+                offer_changed(c, &found, now).await?;
                 Ok((found, ids))
             })
         })

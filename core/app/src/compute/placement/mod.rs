@@ -23,6 +23,8 @@ pub struct Placement {
     shared: Arc<Shared>,
     /// Taken by the desk when it starts.
     back: Mutex<Option<Back>>,
+    /// Whose turn it is among requests that more than a host must serve, from the search to the commit.
+    pub(crate) exact: tokio::sync::Mutex<()>,
 }
 
 struct Back {
@@ -111,7 +113,8 @@ impl Placement {
         let (asks, back) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::default());
         shared.tell(|news| news.scheduler = Some(scheduler));
-        Self { asks, shared, back: Mutex::new(Some(Back { asks: back, journal, seed })) }
+        let back = Mutex::new(Some(Back { asks: back, journal, seed }));
+        Self { asks, shared, back, exact: tokio::sync::Mutex::default() }
     }
 
     /// Decides where these servers go. With `all_or_nothing` either all find a host or none does. A refusal is

@@ -6,7 +6,8 @@
 //! again. When no host fits, the server is committed in ERROR with the decision that says why, holding no
 //! host, port or address, as nova does.
 
-use super::wants::{self, Hints};
+use super::exact::{self, Chosen, Exact};
+use super::wants::{self, Hints, Wants};
 use crate::access;
 use crate::compute::server_groups;
 use crate::image::{self, BootImage};
@@ -77,6 +78,8 @@ struct Plan {
     disk_gib: i64,
     /// What each server asks of a host.
     request: Request,
+    /// The same, when a host alone may not be able to serve it.
+    exact: Option<Exact>,
     group: Option<ServerGroup>,
     image: Option<ImageSpec>,
     /// The images that the guest is made from, and what was in them.
@@ -93,6 +96,10 @@ struct Placed {
     id: ServerId,
     index: u32,
     decision: Decision,
+    /// What it takes, by provider.
+    claim: exact::Claim,
+    /// What the decision's document says beside the decision.
+    note: Option<serde_json::Value>,
 }
 
 pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
@@ -178,13 +185,14 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
     }
     let image = bootable.as_ref().map(|bootable| &bootable.spec);
     let disk = disk_gib(&flavor, bootable.as_ref());
-    let (request, group) = wants::request(app, ctx, &create, &flavor, image, disk).await?;
+    let Wants { request, group, exact } = wants::request(app, ctx, &create, &flavor, image, disk).await?;
     Ok(Plan {
         zone,
         project,
         contents: bootable.as_ref().map(|bootable| bootable.contents.clone()).unwrap_or_default(),
         disk_gib: disk,
         request,
+        exact,
         group,
         image: bootable.map(|bootable| bootable.spec),
         flavor,
@@ -244,14 +252,15 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
     // From here to the commit it is this project's turn, so a reservation never waits for another request's.
     let turn = quota::turn(app, &ask).await?;
     let most = quota::limit(app, &turn.usage, server_groups::MEMBERS);
+    let _alone = exact::turn(app, plan.exact.as_ref()).await?;
     for _ in 0..ATTEMPTS {
         let ids: Vec<ServerId> = (0..count).map(|_| ServerId::random()).collect();
-        let batch = ids.iter().map(|id| (*id, plan.request.clone())).collect();
-        // As nova does: one that finds no host fails all that were asked for with it.
-        let mut made = app.placement.decide(batch, true).await?;
-        let decisions = std::mem::take(&mut made.decisions);
-        let place = |(index, (id, decision))| Placed { id, index, decision };
-        let placed: Vec<Placed> = (0..).zip(ids.iter().copied().zip(decisions)).map(place).collect();
+        let (made, chosen) = exact::choose(app, &plan.request, plan.exact.as_ref(), &ids).await?;
+        let place = |(index, (id, chosen))| {
+            let Chosen { decision, claim, note } = chosen;
+            Placed { id, index, decision, claim, note }
+        };
+        let placed: Vec<Placed> = (0..).zip(ids.iter().copied().zip(chosen)).map(place).collect();
         let scene = (made.journal.clone(), made.number);
         let plan_in = plan.clone();
         let outcome = turn
@@ -329,7 +338,7 @@ async fn insert_all(
         }
         let claimant =
             hosts::Claimant { server: placed.id, project: &plan.project, user: &plan.ctx.who.user_id };
-        if !hosts::claim(conn, host, &claimant, &placed.decision.request.amounts, plan.now).await? {
+        if !hosts::claim_from(conn, &claimant, &placed.claim, plan.now).await? {
             return Err(raced());
         }
         hosts::touch(conn, host).await?;
@@ -361,14 +370,17 @@ async fn insert_one(
         let refund = [("ports".to_owned(), charged)].into();
         canopy_store::quota::refund(conn, &plan.project, &refund).await?;
     }
-    let document =
-        serde_json::to_string(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;
+    let mut document =
+        serde_json::to_value(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;
+    if let Some(note) = &placed.note {
+        document["candidates"] = note.clone();
+    }
     let decision = DecisionRow {
         id: placed.decision.id,
         project_id: plan.project.clone(),
         server_id: server.id,
         at: plan.now,
-        document,
+        document: document.to_string(),
         journal: journal.clone(),
         position: *position,
     };

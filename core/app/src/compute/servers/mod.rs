@@ -2,15 +2,18 @@
 
 mod create;
 mod delete;
+mod exact;
 mod list;
 mod observe;
 mod power;
+mod specs;
 mod wants;
 
 pub use canopy_store::ports::ServerAddress;
 pub use canopy_store::servers::Filter;
 pub use create::{Create, Networks, create};
 pub use delete::delete;
+pub use exact::NO_CANDIDATE;
 pub use list::{Listed, absent, addresses, list, show};
 pub use observe::observe;
 pub use power::{console_output, start, stop};

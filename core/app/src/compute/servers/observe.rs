@@ -8,15 +8,15 @@ use canopy_types::server::Phase;
 use canopy_types::{HostId, Result, Timestamp};
 
 /// Takes a report from `host`. An old generation, or a server that is on another host, changes nothing.
-/// Answers with the host's present desired revision.
+/// Answers with the host's present desired revision. How builds end is what schedulers see of a host.
 pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
     let now = app.now();
-    let (revision, freed) = app
+    let (revision, news) = app
         .store
         .write("server.observe", move |c| {
             let observed = observed.clone();
             Box::pin(async move {
-                let mut freed = false;
+                let mut news = false;
                 canopy_store::hosts::seen(c, host, observed.generation, now).await?;
                 for report in &observed.servers {
                     let Some(known) = canopy_store::servers::get(c, report.id).await? else { continue };
@@ -29,21 +29,28 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     if !concerns(&server, host, observed.generation, report) {
                         continue;
                     }
+                    let built = outcome(&server, report);
                     let server = apply(server, observed.generation, report, now);
+                    if let Some(failed) = built
+                        && canopy_store::hosts::build_ended(c, host, failed).await?
+                    {
+                        crate::compute::hosts::changed(c, "host.build", host, now).await?;
+                        news = true;
+                    }
                     if server.deleting && server.phase == Phase::Gone {
                         finish(c, server, now).await?;
-                        freed = true;
+                        news = true;
                         continue;
                     }
                     canopy_store::servers::update(c, &server).await?;
                     let status = if server.phase == Phase::Running { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
-                Ok((canopy_store::hosts::revision(c, host).await?.unwrap_or(0), freed))
+                Ok((canopy_store::hosts::revision(c, host).await?.unwrap_or(0), news))
             })
         })
         .await?;
-    if freed {
+    if news {
         app.placement.touch(host);
     }
     Ok(revision)
@@ -58,6 +65,16 @@ fn concerns(server: &ServerRow, host: HostId, generation: i64, report: &ServerOb
             || server.observed_n != report.power_n
             || (report.phase == Phase::Gone && server.deleting)
             || (report.phase == Phase::Failed && server.fault.is_none()))
+}
+
+/// Whether the report ends the server's build, and if so whether it failed.
+fn outcome(server: &ServerRow, report: &ServerObserved) -> Option<bool> {
+    let building = server.launched_at.is_none() && !server.deleting && server.phase != Phase::Failed;
+    match report.phase {
+        Phase::Failed if building => Some(true),
+        Phase::Running if server.launched_at.is_none() => Some(false),
+        _ => None,
+    }
 }
 
 fn apply(mut server: ServerRow, generation: i64, report: &ServerObserved, now: Timestamp) -> ServerRow {

@@ -1,14 +1,15 @@
 //! What a server asks of placement: its flavor's amounts and traits, its zone, and the hints of its create.
 
 use super::create::Create;
+use super::exact::{self, Exact};
+use super::specs::Specs;
 use crate::compute::server_groups;
 use crate::{App, Ctx};
 use canopy_agent_api::ImageSpec;
 use canopy_placement::{GroupPolicy, GroupRule, NameSet, Request};
 use canopy_store::server_groups::ServerGroup;
 use canopy_store::servers::FlavorSnapshot;
-use canopy_types::{Error, HostId, ProjectId, Result, ServerGroupId, ServerId};
-use std::collections::BTreeMap;
+use canopy_types::{HostId, ProjectId, Result, ServerGroupId, ServerId};
 
 /// Scheduler hints, as far as they mean something here; nova passes over others too.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,15 @@ pub struct Hints {
     pub different_host: Vec<ServerId>,
 }
 
-/// The request of each server of a create, and the group that they join.
+/// What each server of a create asks.
+pub(super) struct Wants {
+    pub request: Request,
+    /// The group that they join.
+    pub group: Option<ServerGroup>,
+    /// The request as more than a host must serve it.
+    pub exact: Option<Exact>,
+}
+
 pub(super) async fn request(
     app: &App,
     ctx: &Ctx,
@@ -28,13 +37,17 @@ pub(super) async fn request(
     flavor: &FlavorSnapshot,
     image: Option<&ImageSpec>,
     disk_gib: i64,
-) -> Result<(Request, Option<ServerGroup>)> {
+) -> Result<Wants> {
     let mut request = Request {
         amounts: super::amounts(flavor.vcpus, flavor.memory_mib, disk_gib),
         zone: create.availability_zone.clone(),
         ..Request::default()
     };
-    specs(&mut request, &flavor.extra_specs, image.map(|image| &image.properties))?;
+    let specs = Specs::of(&flavor.extra_specs, image.map(|image| &image.properties))?;
+    request.amounts.extend(specs.amounts.clone());
+    let exact = exact::needed(app, &request, &specs).await?;
+    request.required_traits = NameSet::from_iter(specs.marks.required);
+    request.forbidden_traits = NameSet::from_iter(specs.marks.forbidden);
     let project = crate::access::project(ctx)?;
     let hints = &create.hints;
     if !hints.same_host.is_empty() {
@@ -52,7 +65,7 @@ pub(super) async fn request(
         None => None,
     };
     request.group = group.as_ref().map(rule);
-    Ok((request, group))
+    Ok(Wants { request, group, exact })
 }
 
 fn rule(group: &ServerGroup) -> GroupRule {
@@ -86,67 +99,4 @@ async fn hosts_of(app: &App, project: &ProjectId, servers: &[ServerId]) -> Resul
     hosts.sort_unstable();
     hosts.dedup();
     Ok(hosts)
-}
-
-/// `resources:CLASS` replaces an amount; `trait:NAME` of flavor and image requires or forbids one.
-fn specs(
-    request: &mut Request,
-    flavor: &BTreeMap<String, String>,
-    image: Option<&BTreeMap<String, String>>,
-) -> Result<()> {
-    for (key, value) in flavor {
-        let Some(class) = key.strip_prefix("resources:") else { continue };
-        let amount: i64 =
-            value.parse().ok().filter(|n| (0..=i64::from(i32::MAX)).contains(n)).ok_or_else(|| {
-                Error::bad_request(
-                    "flavor.resources",
-                    format!("The flavor's extra spec {key} is '{value}': a whole number from 0 is wanted."),
-                )
-            })?;
-        request.amounts.insert(class.to_owned(), amount);
-    }
-    let (mut required, mut forbidden) = (Vec::new(), Vec::new());
-    for (key, value) in flavor.iter().chain(image.into_iter().flatten()) {
-        let Some(name) = key.strip_prefix("trait:") else { continue };
-        match value.as_str() {
-            "required" => required.push(name),
-            "forbidden" => forbidden.push(name),
-            _ => {
-                return Err(Error::bad_request(
-                    "flavor.trait",
-                    format!("Unknown value '{value}' for {key}: it is 'required' or 'forbidden'."),
-                ));
-            }
-        }
-    }
-    request.required_traits = NameSet::from_iter(required);
-    request.forbidden_traits = NameSet::from_iter(forbidden);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn extra_specs_change_amounts_and_ask_for_traits() {
-        let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-        };
-        let mut request = Request { amounts: super::super::amounts(2, 512, 1), ..Request::default() };
-        let flavor = text(&[
-            ("resources:VCPU", "0"),
-            ("resources:CUSTOM_GPU", "1"),
-            ("trait:CUSTOM_FAST", "required"),
-            ("hw:cpu_policy", "dedicated"),
-        ]);
-        let image = text(&[("trait:CUSTOM_OLD", "forbidden"), ("os_type", "linux")]);
-        specs(&mut request, &flavor, Some(&image)).unwrap();
-        assert_eq!((request.amounts["VCPU"], request.amounts["CUSTOM_GPU"]), (0, 1));
-        assert!(request.required_traits.contains("CUSTOM_FAST"));
-        assert!(request.forbidden_traits.contains("CUSTOM_OLD"));
-        for (key, value) in [("resources:VCPU", "-1"), ("resources:X", "many"), ("trait:X", "maybe")] {
-            assert!(specs(&mut Request::default(), &text(&[(key, value)]), None).is_err(), "{key}={value}");
-        }
-    }
 }

@@ -1,0 +1,141 @@
+//! A database that an earlier version filled, opened by this one: what hosts had and what servers held is there, and
+//! can be given back and given out again.
+
+use canopy_store::{Options, Store, consumers, fleet, hosts, inventories, providers, traits};
+use canopy_tests::{Engine, engines};
+use canopy_types::{ConsumerId, HostId, ProviderId, ServerId, Timestamp};
+
+/// Rows of version 2: two hosts, three servers, one of them gone whose allocation was left behind.
+fn rows(hosts: &[HostId; 2], servers: &[ServerId; 3]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (n, id) in hosts.iter().enumerate() {
+        all.push(format!(
+            "INSERT INTO hosts (id, number, name, zone, closed, hypervisor_type, hypervisor_version, acceleration, \
+             revision, generation, seen_at, created_at) VALUES ('{id}', {}, 'h{n}', 'nova', NULL, 'QEMU', 7, 'kvm', \
+             5, 3, 9, 4)",
+            n + 1
+        ));
+        for (class, total, reserved, ratio, used) in
+            [("VCPU", 8, 0, 16_000, 3), ("MEMORY_MB", 1_000, 100, 1_500, 64), ("DISK_GB", 10, 1, 1_000, 0)]
+        {
+            let used = if n == 0 { used } else { 0 };
+            all.push(format!(
+                "INSERT INTO inventories (host_id, class, total, reserved, allocation_ratio, used) \
+                 VALUES ('{id}', '{class}', {total}, {reserved}, {ratio}, {used})"
+            ));
+        }
+    }
+    for (n, id) in servers.iter().enumerate().take(2) {
+        all.push(format!(
+            "INSERT INTO servers (id, number, project_id, user_id, name, hostname, flavor, keys, config_drive, metadata, \
+             availability_zone, reservation_id, launch_index, request_id, decision_id, host_id, power_on, power_n, \
+             deleting, refused, phase, observed_n, observed_generation, status, created_at, updated_at) \
+             VALUES ('{id}', {n}, 'p{n}', 'u{n}', 's', 's', '{{}}', '[]', 0, '{{}}', 'nova', 'r-1', 0, 'req', 'd', \
+             '{}', 1, 1, 0, 0, 'running', 1, 1, 'ACTIVE', {n}7, 8)",
+            hosts[0]
+        ));
+    }
+    for (server, class, used) in [(0, "VCPU", 1), (0, "MEMORY_MB", 64), (1, "VCPU", 1), (2, "VCPU", 1)] {
+        all.push(format!(
+            "INSERT INTO allocations (consumer_id, host_id, class, used) VALUES ('{}', '{}', '{class}', {used})",
+            servers[server], hosts[0]
+        ));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts() {
+    for engine in engines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut on_server = None;
+        let (url, options) = match engine {
+            Engine::Sqlite => {
+                let path = dir.path().join("db");
+                (format!("sqlite:{}?mode=rwc", path.display()), Options::sqlite(&path))
+            }
+            Engine::Postgres => {
+                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
+                let name = format!("migrated_{}", std::process::id());
+                let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
+                on_server = Some((server, name));
+                (url.clone(), Options::url(url))
+            }
+        };
+        let host_ids = [HostId::random(), HostId::random()];
+        let server_ids = [ServerId::random(), ServerId::random(), ServerId::random()];
+        canopy_store::testing::earlier(&url, 2, &rows(&host_ids, &server_ids)).await.unwrap();
+
+        let store = Store::open(&options).await.unwrap();
+        let first = ProviderId::from(host_ids[0]);
+        let (known, stock, held, left, classes, standard) = store
+            .read(move |c| {
+                Box::pin(async move {
+                    Ok((
+                        providers::list(c, None).await?,
+                        inventories::of(c, first).await?,
+                        consumers::of_provider(c, first).await?,
+                        consumers::get(c, ConsumerId::from(server_ids[2])).await?,
+                        traits::classes(c).await?,
+                        traits::list(c).await?,
+                    ))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(known.len(), 2, "{engine:?}");
+        for (n, provider) in known.iter().enumerate() {
+            assert_eq!((provider.id, provider.root_id), (host_ids[n].into(), host_ids[n].into()));
+            assert_eq!(
+                (provider.name.as_str(), provider.host, provider.parent_id),
+                (format!("h{n}").as_str(), true, None)
+            );
+        }
+        let stock: Vec<_> = stock
+            .iter()
+            .map(|row| (row.class.as_str(), row.total, row.capacity(), row.used, row.agent, row.max_unit))
+            .collect();
+        let most = i64::from(i32::MAX);
+        let expected = [
+            ("DISK_GB", 10, 9, 0, true, most),
+            ("MEMORY_MB", 1_000, 1_350, 64, true, most),
+            ("VCPU", 8, 128, 3, true, most),
+        ];
+        assert_eq!(stock, expected, "{engine:?}");
+        assert_eq!(held.len(), 4, "{engine:?}: {held:?}");
+        let left = left.unwrap();
+        assert!(left.server && left.project_id.as_str().is_empty(), "nobody knows whose it was: {left:?}");
+        assert_eq!(classes.iter().filter(|class| class.name == "VCPU").count(), 1);
+        assert!(classes.len() > 10 && standard.len() > 300, "standard names are added");
+
+        // What servers hold is given back, and what is free is given out, by the rows' own numbers.
+        let amounts = [("VCPU".to_owned(), 126), ("DISK_GB".to_owned(), 9)].into();
+        let claimed = store
+            .write("test", move |c| {
+                let amounts: canopy_types::resources::Amounts = std::clone::Clone::clone(&amounts);
+                Box::pin(async move {
+                    hosts::release(c, server_ids[0], Timestamp(20)).await?;
+                    let who = hosts::Claimant {
+                        server: ServerId::random(),
+                        project: &canopy_types::ProjectId::from("p"),
+                        user: &canopy_types::UserId::from("u"),
+                    };
+                    let fits = hosts::claim(c, host_ids[0], &who, &amounts, Timestamp(21)).await?;
+                    let one = [("VCPU".to_owned(), 1)].into();
+                    let too_much = hosts::claim(c, host_ids[0], &who, &one, Timestamp(22)).await?;
+                    Ok((fits, too_much))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(claimed, (true, false), "{engine:?}");
+        let rows = store.read(|c| Box::pin(async move { fleet::load(c, None).await })).await.unwrap();
+        assert_eq!((rows.hosts.len(), rows.hosts[0].build_failures), (2, 0));
+        // A second start finds nothing to do.
+        store.close().await;
+        Store::open(&options).await.unwrap().close().await;
+        if let Some((server, name)) = on_server {
+            canopy_store::testing::drop_database(&server, &name).await.unwrap();
+        }
+    }
+}
