@@ -65,12 +65,19 @@ impl Compiled {
         let Some(error) = self.fault(version, body) else { return Ok(()) };
         let text = match error.kind() {
             ValidationErrorKind::MinProperties { .. } => format!("{} should be non-empty", error.instance()),
+            // With dashes or without.
+            ValidationErrorKind::Pattern { pattern } if pattern.starts_with(UUID_BEGINS) => {
+                format!("{} is not a 'uuid'", error.instance())
+            }
             _ => error.to_string(),
         };
         let path = error.schema_path().to_string();
-        let keyword = path.rsplit('/').next().unwrap_or_default();
+        let (path, keyword) = path.rsplit_once('/').unwrap_or_default();
+        let keyword = if text.ends_with("'uuid'") { "format" } else { keyword };
+        let within: String = path.split('/').skip(1).map(|name| format!("['{name}']")).collect();
         let text = short(text.replace('"', "'"));
-        let text = format!("JSON does not validate: {text}\n\nFailed validating '{keyword}' in schema");
+        let text =
+            format!("JSON does not validate: {text}\n\nFailed validating '{keyword}' in schema{within}");
         Err(Error::bad_request("request.schema", text))
     }
 
@@ -112,6 +119,10 @@ fn short(mut text: String) -> String {
 
 const NAME: &str = r"^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$";
 
+/// How each pattern of UUIDs begins.
+const UUID_BEGINS: &str = "^[0-9a-fA-F]{8}-";
+const UUID: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$";
+
 /// A name as nova accepts one: 1 to 255 printable characters, no surrounding blanks.
 pub fn name() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 255,
@@ -124,7 +135,7 @@ pub fn text(max: u32) -> Value {
 }
 
 pub fn uuid() -> Value {
-    json!({"type": "string", "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"})
+    json!({"type": "string", "pattern": UUID})
 }
 
 /// An object with exactly these properties allowed.
@@ -161,14 +172,21 @@ mod tests {
     #[test]
     fn placement_says_it_in_the_words_of_the_genuine_service() {
         let compiled = Compiled::new(&[(v(1, 0), || {
-            object(json!({"name": {"type": "string", "minLength": 2}, "of": {"minProperties": 1}}), &["name"])
+            object(
+                json!({"name": {"type": "string", "minLength": 2}, "of": {"minProperties": 1}, "id": uuid()}),
+                &["name"],
+            )
         })]);
         for (body, words) in [
             (
                 json!({}),
                 "JSON does not validate: 'name' is a required property\n\nFailed validating 'required' in schema",
             ),
-            (json!({"name": ""}), "Failed validating 'minLength' in schema"),
+            (json!({"name": ""}), "Failed validating 'minLength' in schema['properties']['name']"),
+            (
+                json!({"name": "ab", "id": "ab"}),
+                "'ab' is not a 'uuid'\n\nFailed validating 'format' in schema",
+            ),
             (json!({"name": 1}), "1 is not of type 'string'"),
             (json!({"name": "ab", "of": {}}), "{} should be non-empty"),
         ] {

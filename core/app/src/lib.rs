@@ -30,6 +30,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Scheme and authority of links when the request's Host header is not to be used.
     pub public_url: Option<String>,
+    /// This controller among those that share a database, for people: where its own files can be asked about.
+    pub controller: String,
     pub zone: String,
     /// Largest image, bytes.
     pub image_max_bytes: u64,
@@ -59,6 +61,7 @@ impl Settings {
             region: "RegionOne".into(),
             data_dir,
             public_url: None,
+            controller: String::new(),
             zone: "nova".into(),
             image_max_bytes: 64 << 30,
             token_seconds: 3_600,

@@ -116,6 +116,8 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
     settings.region.clone_from(&config.region);
     settings.zone.clone_from(&config.zone);
     settings.public_url.clone_from(&config.public_url);
+    settings.controller =
+        format!("{} at http://{}", wiring::machine().unwrap_or_else(|| "?".into()), config.listen);
     settings.token_seconds = config.token_seconds;
     settings.trusted_proxies.clone_from(&config.trusted_proxies);
     settings.image_max_bytes = config.image_max_gib << 30;

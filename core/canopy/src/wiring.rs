@@ -164,16 +164,18 @@ fn probe_dir(state_dir: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// This machine's host name.
+pub fn machine() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 pub fn agent_config(config: &Config, state_dir: PathBuf) -> Result<AgentConfig> {
     let name = match &config.agent.name {
         Some(name) => name.clone(),
-        None => std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .ok()
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| {
-                Error::bad_request("config.name", "This machine has no host name: set agent.name.")
-            })?,
+        None => machine().ok_or_else(|| {
+            Error::bad_request("config.name", "This machine has no host name: set agent.name.")
+        })?,
     };
     let mut agent = AgentConfig::new(name, state_dir);
     agent.network_scope.clone_from(&config.agent.network_scope);

@@ -64,6 +64,16 @@ async fn a_decision_tells_each_hosts_verdict_as_it_was_then() {
         assert_eq!(other.get(&format!("{path}/hosts")).await.status, 404);
         assert_eq!(other.get(&format!("/canopy/v1/servers/{refused}/decision")).await.status, 404);
 
+        // Another controller shows the decision, and names the one that can tell more.
+        let journal = cloud.config.data_dir.join("journal/id");
+        let own = std::fs::read_to_string(&journal).unwrap();
+        std::fs::write(&journal, "another").unwrap();
+        let elsewhere = admin.get(&format!("{path}/hosts")).await;
+        assert_eq!((elsewhere.status, admin.get(&path).await.status), (410, 200), "{elsewhere:?}");
+        let named = format!("at http://{}, which made it", cloud.config.listen);
+        assert!(elsewhere.text().contains(&named), "{elsewhere:?}");
+        std::fs::write(&journal, own).unwrap();
+
         // Beyond what the journal keeps: the decision stays, the table is gone.
         for entry in std::fs::read_dir(cloud.config.data_dir.join("journal")).unwrap() {
             let path = entry.unwrap().path();

@@ -140,6 +140,9 @@ fn without_hosts(document: &mut Value) {
         candidates.remove("allocations");
         candidates.remove("groups");
     }
+    if let Some(document) = document.as_object_mut() {
+        document.remove("controller");
+    }
     document["winner"] = Value::Null;
     document["winner_name"] = Value::Null;
     for list in ["only_hosts", "forbidden_hosts", "exclude"] {
@@ -155,13 +158,7 @@ pub async fn hosts(app: &App, ctx: &Ctx, id: DecisionId, page: Page) -> Result<V
     let decision = find(app, ctx, id).await?;
     access::require(app, ctx, actions::DECISIONS_SHOW_HOSTS, &target(&decision))?;
     let scenes = app.journal.as_ref().filter(|scenes| scenes.reader.id() == decision.journal);
-    let scenes = scenes.ok_or_else(|| {
-        Error::new(
-            Kind::Gone,
-            "journal.elsewhere",
-            "This controller's journal does not hold the decision: ask the one that made it.",
-        )
-    })?;
+    let scenes = scenes.ok_or_else(|| elsewhere(&decision))?;
     let made: Decision =
         serde_json::from_str(&decision.document).map_err(|e| Error::internal("decision.corrupt", e))?;
     let scene = scenes.scene(decision.position).await?;
@@ -201,6 +198,18 @@ pub async fn hosts(app: &App, ctx: &Ctx, id: DecisionId, page: Page) -> Result<V
         "hosts": rows,
         "next_marker": next,
     }))
+}
+
+/// Each controller keeps a journal of its own: its decisions are explained where they were made.
+fn elsewhere(decision: &DecisionRow) -> Error {
+    let document: Value = serde_json::from_str(&decision.document).unwrap_or_default();
+    let at = document["controller"].as_str().filter(|name| !name.is_empty());
+    let at = at.map_or_else(|| "the one that made it".to_owned(), |name| format!("{name}, which made it"));
+    Error::new(
+        Kind::Gone,
+        "journal.elsewhere",
+        format!("This controller's journal does not hold the decision. Ask the controller {at}."),
+    )
 }
 
 fn chosen(mut row: Value) -> Value {

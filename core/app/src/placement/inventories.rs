@@ -250,27 +250,33 @@ pub(super) async fn put_all(
 pub(super) async fn remove_others(conn: &mut Conn, provider: &Provider, keep: &[Wanted]) -> Result<()> {
     let mut gone = rows::of(conn, provider.id).await?;
     gone.retain(|row| !keep.iter().any(|one| one.class == row.class));
+    remove_all(conn, provider, &gone).await.map_err(|mut error| {
+        if error.code == errors::INVENTORY_IN_USE {
+            error.message = format!("update conflict: {}", error.message);
+        }
+        error
+    })
+}
+
+/// The refusal names all that are in use, standard classes first, as they are numbered.
+async fn remove_all(conn: &mut Conn, provider: &Provider, gone: &[Inventory]) -> Result<()> {
     let mut held: Vec<&str> =
         gone.iter().filter(|row| row.used > 0 && !row.agent).map(|row| row.class.as_str()).collect();
-    // Standard classes first, as they are numbered.
     held.sort_by_key(|class| standard_classes().position(|one| one == *class).unwrap_or(usize::MAX));
-    if held.len() > 1 {
-        let message = format!(
-            "update conflict: Inventory for '{}' on resource provider '{}' in use.",
-            held.join(", "),
-            provider.id
-        );
-        return Err(Error::conflict(errors::INVENTORY_IN_USE, message));
+    if !held.is_empty() {
+        return Err(in_use(provider, &held.join(", ")));
     }
     for row in gone {
-        remove(conn, provider, &row).await.map_err(|mut error| {
-            if error.code == errors::INVENTORY_IN_USE {
-                error.message = format!("update conflict: {}", error.message);
-            }
-            error
-        })?;
+        remove(conn, provider, row).await?;
     }
     Ok(())
+}
+
+fn in_use(provider: &Provider, classes: &str) -> Error {
+    Error::conflict(
+        errors::INVENTORY_IN_USE,
+        format!("Inventory for '{classes}' on resource provider '{}' in use.", provider.id),
+    )
 }
 
 async fn remove(conn: &mut Conn, provider: &Provider, row: &Inventory) -> Result<()> {
@@ -278,12 +284,7 @@ async fn remove(conn: &mut Conn, provider: &Provider, row: &Inventory) -> Result
         let what = format!("The inventory of {} was not removed", row.class);
         return Err(errors::owned_by_host(&what, &provider.name));
     }
-    let in_use = || {
-        Error::conflict(
-            errors::INVENTORY_IN_USE,
-            format!("Inventory for '{}' on resource provider '{}' in use.", row.class, provider.id),
-        )
-    };
+    let in_use = || in_use(provider, &row.class);
     if row.used > 0 {
         return Err(in_use());
     }
@@ -359,10 +360,8 @@ pub async fn delete_all(app: &App, ctx: &Ctx, id: ProviderId) -> Result<()> {
     access::require(app, ctx, actions::INVENTORIES_DELETE, &Target::default())?;
     write(app, "inventory.delete_all", id, None, |c, provider, _| {
         Box::pin(async move {
-            for row in rows::of(c, provider.id).await? {
-                remove(c, provider, &row).await?;
-            }
-            Ok(())
+            let all = rows::of(c, provider.id).await?;
+            remove_all(c, provider, &all).await
         })
     })
     .await

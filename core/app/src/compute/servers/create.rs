@@ -102,6 +102,14 @@ struct Placed {
     note: Option<serde_json::Value>,
 }
 
+/// Where what was decided on is kept: which journal, where in it, and at which controller.
+#[derive(Clone)]
+struct Scene {
+    journal: String,
+    position: i64,
+    controller: String,
+}
+
 pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
     let project = access::project(ctx)?.clone();
     // Policies see what the request comes to. Where that cannot be looked up they see what it says, so that
@@ -261,7 +269,11 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
             Placed { id, index, decision, claim, note }
         };
         let placed: Vec<Placed> = (0..).zip(ids.iter().copied().zip(chosen)).map(place).collect();
-        let scene = (made.journal.clone(), made.number);
+        let scene = Scene {
+            journal: made.journal.clone(),
+            position: made.number,
+            controller: app.settings.controller.clone(),
+        };
         let plan_in = plan.clone();
         let outcome = turn
             .charge("server.create", move |c| {
@@ -308,13 +320,7 @@ fn ask(plan: &Plan, count: u32) -> Ask {
 const RACED: &str = "placement.raced";
 
 /// `most` is how many servers a group may have, `scene` where the journal has what was decided on.
-async fn insert_all(
-    conn: &mut Conn,
-    plan: &Plan,
-    placed: &[Placed],
-    most: i64,
-    scene: &(String, i64),
-) -> Result<()> {
+async fn insert_all(conn: &mut Conn, plan: &Plan, placed: &[Placed], most: i64, scene: &Scene) -> Result<()> {
     // An image may have been deleted since it was looked up.
     image::pin(conn, &plan.contents).await?;
     let raced = || Error::conflict(RACED, "The host filled up.");
@@ -349,12 +355,7 @@ async fn insert_all(
     Ok(())
 }
 
-async fn insert_one(
-    conn: &mut Conn,
-    plan: &Plan,
-    placed: &Placed,
-    (journal, position): &(String, i64),
-) -> Result<()> {
+async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene) -> Result<()> {
     let number = sequences::next(conn, "server").await?;
     let server = row(plan, placed, number)?;
     servers::insert(conn, &server).await?;
@@ -372,6 +373,7 @@ async fn insert_one(
     }
     let mut document =
         serde_json::to_value(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;
+    document["controller"] = scene.controller.as_str().into();
     if let Some(note) = &placed.note {
         document["candidates"] = note.clone();
     }
@@ -381,8 +383,8 @@ async fn insert_one(
         server_id: server.id,
         at: plan.now,
         document: document.to_string(),
-        journal: journal.clone(),
-        position: *position,
+        journal: scene.journal.clone(),
+        position: scene.position,
     };
     canopy_store::decisions::insert(conn, &decision).await?;
     servers::record_action(conn, &server, "create", &plan.ctx.request_id, &server.user_id, plan.now).await?;
