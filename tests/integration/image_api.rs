@@ -565,12 +565,12 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
     let cloud = Cloud::start().await;
     let (tenant, other) = (cloud.tenant("a").await, cloud.tenant("b").await);
     let resolve = async |client: &Client, id: &str| {
-        let (who, _) =
-            canopy_app::identity::authenticate(cloud.app(), &client.token).await.expect("a caller");
+        let caller = canopy_app::identity::authenticate(cloud.app(), &client.token).await.expect("a caller");
         let ctx = canopy_app::Ctx {
             request_id: canopy_types::RequestId::random(),
-            who,
+            who: caller.who,
             how: Default::default(),
+            delegation: Default::default(),
             policies: cloud.app().authorizer.snapshot(),
             mutating: true,
         };

@@ -10,6 +10,8 @@ mod flood;
 mod host;
 mod identity_admin_api;
 mod identity_api;
+mod identity_delegation_api;
+mod identity_groups_api;
 mod image_api;
 mod libvirt;
 mod live;

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
+use canopy_app::identity::Caller;
 use canopy_app::{App, Ctx};
 use canopy_authz::Circumstances;
 use canopy_types::{Error, Kind, RequestId, Result};
@@ -228,8 +229,8 @@ async fn handle(
     let Some(first) = of_method.first() else { return Err(not_allowed()) };
     // Every route of one path and method agrees on who may call; who may not learns nothing of versions.
     let arrived = Instant::now();
-    let mut ctx =
-        authenticate(shared, first.route.auth, (&parts.method, &parts.headers), source, request_id).await?;
+    let asked_of = (&parts.method, parts.uri.path(), &parts.headers);
+    let mut ctx = authenticate(shared, first.route.auth, asked_of, source, request_id).await?;
     let method_outside = first.route.method_outside;
     let mut candidates: Vec<&Entry> = of_method
         .into_iter()
@@ -249,14 +250,7 @@ async fn handle(
         ),
     };
     if arrived.elapsed() > FRESH {
-        ctx = authenticate(
-            shared,
-            candidates[0].route.auth,
-            (&parts.method, &parts.headers),
-            source,
-            request_id,
-        )
-        .await?;
+        ctx = authenticate(shared, candidates[0].route.auth, asked_of, source, request_id).await?;
     }
     let _permit = match candidates[0].route.auth {
         Auth::Agent => None,
@@ -308,7 +302,7 @@ fn by_key<'a>(candidates: &[&'a Entry], json: &serde_json::Value) -> Result<&'a 
 async fn authenticate(
     shared: &Shared,
     auth: Auth,
-    (method, headers): (&Method, &HeaderMap),
+    (method, path, headers): (&Method, &str, &HeaderMap),
     source: Option<IpAddr>,
     request_id: &RequestId,
 ) -> Result<Option<Ctx>> {
@@ -320,11 +314,18 @@ async fn authenticate(
                 .and_then(|token| token.to_str().ok())
                 .filter(|token| !token.is_empty())
                 .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
-            let (who, methods) = canopy_app::identity::authenticate(&shared.app, token).await?;
-            let how = Circumstances { source, methods, ..Circumstances::default() };
+            let Caller { who, methods, delegation } =
+                canopy_app::identity::authenticate(&shared.app, token).await?;
+            if let Some(service) = Service::of_path(path) {
+                let below = path.strip_prefix(service.prefix()).unwrap_or(path);
+                let asked = (service.name(), method.as_str(), below);
+                canopy_app::identity::within_rules(&shared.app, &delegation, asked)?;
+            }
+            let application_credential = delegation.application_credential().to_owned();
+            let how = Circumstances { source, methods, application_credential };
             let policies = shared.app.authorizer.snapshot();
             let mutating = !method.is_safe();
-            Ok(Some(Ctx { request_id: request_id.clone(), who, how, policies, mutating }))
+            Ok(Some(Ctx { request_id: request_id.clone(), who, how, delegation, policies, mutating }))
         }
         Auth::Agent => {
             let token = headers

@@ -102,6 +102,8 @@ pub struct Ctx {
     pub request_id: RequestId,
     pub who: Principal,
     pub how: Circumstances,
+    /// By whose leave the token speaks.
+    pub delegation: identity::Delegation,
     /// The policies in force when the request came.
     pub policies: Snapshot,
     /// Whether the request is one that changes something.

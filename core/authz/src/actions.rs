@@ -45,6 +45,34 @@ pub mod identity {
         GRANTS_ADD = "identity:grants:add" on "Project";
         GRANTS_REMOVE = "identity:grants:remove" on "Project";
         ROLE_ASSIGNMENTS_LIST = "identity:role_assignments:list" on "Project";
+        ROLE_ASSIGNMENTS_LIST_TREE = "identity:role_assignments:list_tree" on "Project";
+        GROUPS_LIST = "identity:groups:list" on "Group";
+        GROUPS_SHOW = "identity:groups:show" on "Group";
+        GROUPS_CREATE = "identity:groups:create" on "Group";
+        GROUPS_UPDATE = "identity:groups:update" on "Group";
+        GROUPS_DELETE = "identity:groups:delete" on "Group";
+        GROUPS_LIST_MEMBERS = "identity:groups:list_members" on "Group";
+        GROUPS_CHECK_MEMBER = "identity:groups:check_member" on "Group";
+        GROUPS_ADD_MEMBER = "identity:groups:add_member" on "Group";
+        GROUPS_REMOVE_MEMBER = "identity:groups:remove_member" on "Group";
+        USERS_LIST_GROUPS = "identity:users:list_groups" on "Account";
+        IMPLIED_ROLES_LIST = "identity:implied_roles:list" on "Role";
+        IMPLIED_ROLES_SHOW = "identity:implied_roles:show" on "Role";
+        IMPLIED_ROLES_CREATE = "identity:implied_roles:create" on "Role";
+        IMPLIED_ROLES_DELETE = "identity:implied_roles:delete" on "Role";
+        APPLICATION_CREDENTIALS_LIST = "identity:application_credentials:list" on "Account";
+        APPLICATION_CREDENTIALS_SHOW = "identity:application_credentials:show" on "Account";
+        APPLICATION_CREDENTIALS_CREATE = "identity:application_credentials:create" on "Account";
+        APPLICATION_CREDENTIALS_DELETE = "identity:application_credentials:delete" on "Account";
+        ACCESS_RULES_LIST = "identity:access_rules:list" on "Account";
+        ACCESS_RULES_SHOW = "identity:access_rules:show" on "Account";
+        ACCESS_RULES_DELETE = "identity:access_rules:delete" on "Account";
+        TRUSTS_LIST = "identity:trusts:list" on "Trust";
+        TRUSTS_SHOW = "identity:trusts:show" on "Trust";
+        TRUSTS_CREATE = "identity:trusts:create" on "Trust";
+        TRUSTS_DELETE = "identity:trusts:delete" on "Trust";
+        TRUSTS_LIST_ROLES = "identity:trusts:list_roles" on "Trust";
+        TRUSTS_SHOW_ROLE = "identity:trusts:show_role" on "Trust";
     }
 }
 

@@ -1,22 +1,27 @@
-//! Rows of identity: domains, projects, users, roles, who holds which role where, revoked tokens.
+//! Rows of identity: domains, projects, users, groups, roles, who holds which role where, revoked
+//! tokens.
 //!
 //! Every write calls [`touch`] first. It raises a counter under a row lock, so identity writes commit in
 //! the counter's order and a reader that sees a number has missed nothing below it: other processes poll
 //! that one row to know when their in-memory view is old.
 
+pub mod application_credentials;
+pub mod delegations;
 pub mod directory;
 pub mod domains;
 pub mod grants;
+pub mod groups;
 pub mod projects;
 pub mod roles;
 pub mod tokens;
+pub mod trusts;
 pub mod users;
 
 use crate::events::{self, NewEvent};
 use crate::rows::Columns;
 use crate::store::db;
 use crate::{Conn, sequences};
-use canopy_types::{DomainId, ProjectId, Result, RoleId, Timestamp, UserId};
+use canopy_types::{DomainId, GroupId, ProjectId, Result, RoleId, Timestamp, UserId};
 use sqlx::any::AnyRow;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,10 +92,48 @@ impl Reach {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub id: GroupId,
+    pub domain_id: DomainId,
+    pub name: String,
+    pub description: String,
+}
+
+/// Who holds a role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    User(UserId),
+    Group(GroupId),
+}
+
+impl Actor {
+    pub fn id(&self) -> &str {
+        match self {
+            Self::User(id) => id.as_str(),
+            Self::Group(id) => id.as_str(),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+        }
+    }
+
+    fn read(row: &AnyRow) -> Result<Self> {
+        let id = row.text("actor_id")?;
+        Ok(if row.text("actor")? == "group" { Self::Group(id.into()) } else { Self::User(id.into()) })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    pub user_id: UserId,
+    pub actor: Actor,
     pub reach: Reach,
     pub role_id: RoleId,
+    /// Counts in the projects below the reach, and not in the reach itself.
+    pub inherited: bool,
 }
 
 /// How far the view of a process must be: one number for who is who, one for revoked tokens.

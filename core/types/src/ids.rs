@@ -122,7 +122,7 @@ macro_rules! text_id {
     )*};
 }
 
-text_id! { ProjectId, UserId, RoleId, DomainId, FlavorId }
+text_id! { ProjectId, UserId, GroupId, RoleId, DomainId, FlavorId }
 
 macro_rules! random_hex {
     ($($name:ident),*) => {$(
@@ -134,7 +134,7 @@ macro_rules! random_hex {
     )*};
 }
 
-random_hex! { ProjectId, UserId, RoleId, DomainId }
+random_hex! { ProjectId, UserId, GroupId, RoleId, DomainId }
 
 impl FlavorId {
     /// For a flavor that is made without an id: a UUID, as nova does.

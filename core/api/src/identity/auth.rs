@@ -3,7 +3,7 @@
 use super::{body, render};
 use crate::request::{Reply, Req};
 use canopy_app::identity::{
-    self, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef, catalog as services,
+    self, CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef, catalog as services,
 };
 use canopy_types::{Error, Result};
 use serde_json::{Value, json};
@@ -74,24 +74,33 @@ fn login(auth: &Value) -> Result<Login> {
     for method in identity["methods"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let offered = &identity[method];
         match method {
-            "password" | "token" if offered.is_null() => return Err(expected(method, "identity")),
+            "password" | "token" | "application_credential" if offered.is_null() => {
+                return Err(expected(method, "identity"));
+            }
             "password" => {
                 let user = &offered["user"];
                 let secret = body::needed(user, "password")?;
-                login.password = Some((
-                    UserRef {
-                        id: body::text(user, "id"),
-                        name: body::text(user, "name"),
-                        domain: domain(&user["domain"]),
-                    },
-                    secret,
-                ));
+                login.password = Some((user_ref(user), secret));
+            }
+            "application_credential" => {
+                let secret = body::needed(offered, "secret")?;
+                let user = &offered["user"];
+                let credential = CredentialRef {
+                    id: body::text(offered, "id"),
+                    name: body::text(offered, "name"),
+                    user: user.is_object().then(|| user_ref(user)),
+                };
+                login.credential = Some((credential, secret));
             }
             "token" => login.token = Some(body::needed(offered, "id")?),
             _ => return Err(Error::unauthorized("Attempted to authenticate with an unsupported method.")),
         }
     }
     Ok(login)
+}
+
+fn user_ref(user: &Value) -> UserRef {
+    UserRef { id: body::text(user, "id"), name: body::text(user, "name"), domain: domain(&user["domain"]) }
 }
 
 fn scope(scope: &Value) -> Result<ScopeRequest> {
@@ -117,8 +126,11 @@ fn scope(scope: &Value) -> Result<ScopeRequest> {
             .map(ScopeRequest::Domain)
             .ok_or_else(|| expected("id or name", "scope/domain")),
         ["system"] if scope["system"]["all"] == true => Ok(ScopeRequest::System),
+        ["OS-TRUST:trust"] => body::text(&scope["OS-TRUST:trust"], "id")
+            .map(ScopeRequest::Trust)
+            .ok_or_else(|| expected("id", "scope/OS-TRUST:trust")),
         ["unscoped"] => Ok(ScopeRequest::Unscoped),
-        _ => Err(expected("one of: project, domain, system or unscoped", "scope")),
+        _ => Err(expected("one of: project, domain, system, OS-TRUST:trust or unscoped", "scope")),
     }
 }
 

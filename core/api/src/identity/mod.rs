@@ -1,15 +1,21 @@
 //! The identity API, v3, as keystone speaks it.
 
+mod application_credentials;
 mod assignments;
 mod auth;
 mod body;
+mod delegation_routes;
 mod discovery;
 mod domains;
+mod grant_routes;
+mod groups;
+mod implied;
 mod projects;
 mod render;
 mod roles;
 mod schemas;
 mod services;
+mod trusts;
 mod users;
 
 use crate::handler;
@@ -42,10 +48,20 @@ fn delete(path: &'static str, summary: &'static str, handler: crate::route::Hand
 }
 
 pub fn routes() -> Vec<Route> {
-    [token_routes(), catalog_routes(), domain_routes(), resource_routes(), grant_routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        token_routes(),
+        catalog_routes(),
+        domain_routes(),
+        resource_routes(),
+        grant_routes::group_routes(),
+        grant_routes::implied_routes(),
+        grant_routes::grant_routes(),
+        delegation_routes::credential_routes(),
+        delegation_routes::trust_routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn token_routes() -> Vec<Route> {
@@ -159,34 +175,4 @@ fn resource_routes() -> Vec<Route> {
         get("/v3/role_assignments", "List role assignments", handler!(assignments::list))
             .action(act::ROLE_ASSIGNMENTS_LIST),
     ]
-}
-
-fn grant_routes() -> Vec<Route> {
-    let places = [
-        (
-            "/v3/projects/{project_id}/users/{user_id}/roles",
-            "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}",
-        ),
-        (
-            "/v3/domains/{domain_id}/users/{user_id}/roles",
-            "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}",
-        ),
-        ("/v3/system/users/{user_id}/roles", "/v3/system/users/{user_id}/roles/{role_id}"),
-    ];
-    places
-        .into_iter()
-        .flat_map(|(all, one)| {
-            [
-                get(all, "List the roles a user holds there", handler!(roles::granted))
-                    .action(act::GRANTS_LIST)
-                    .answers(&[200], &[404]),
-                get(one, "Check whether a user holds a role there", handler!(roles::check))
-                    .action(act::GRANTS_LIST)
-                    .answers(&[204], &[404]),
-                put(one, "Give a user a role there", handler!(roles::grant)).action(act::GRANTS_ADD),
-                delete(one, "Take a role from a user there", handler!(roles::revoke))
-                    .action(act::GRANTS_REMOVE),
-            ]
-        })
-        .collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::request::Req;
 use canopy_app::identity::catalog::Service;
-use canopy_app::identity::{Domain, Granted, Place, Project, Role, Token, User};
+use canopy_app::identity::{Domain, Group, Lent, Place, Project, Role, Token, User};
 use serde_json::{Map, Value, json};
 
 pub fn link(base: &str, path: &str) -> String {
@@ -42,6 +42,13 @@ pub fn user(base: &str, user: &User) -> Value {
         value["default_project_id"] = json!(project);
     }
     value
+}
+
+pub fn group(base: &str, group: &Group) -> Value {
+    json!({
+        "id": group.id, "name": group.name, "domain_id": group.domain_id, "description": group.description,
+        "links": {"self": link(base, &format!("groups/{}", group.id))},
+    })
 }
 
 pub fn role(base: &str, role: &Role) -> Value {
@@ -87,7 +94,7 @@ fn percent(text: &str) -> String {
     out
 }
 
-fn named(domain: &Domain) -> Value {
+pub fn named(domain: &Domain) -> Value {
     json!({"id": domain.id, "name": domain.name})
 }
 
@@ -113,6 +120,22 @@ pub fn token(token: &Token, catalog: Option<Value>) -> Value {
         Place::Domain(domain) => body["domain"] = named(domain),
         Place::System => body["system"] = json!({"all": true}),
     }
+    match &standing.lent {
+        None => {}
+        Some(Lent::ApplicationCredential(one)) => {
+            let mut shown = json!({"id": one.id, "name": one.name, "restricted": !one.unrestricted});
+            if let Some(rules) = &one.rules {
+                shown["access_rules"] = rules.iter().map(super::application_credentials::rule_of).collect();
+            }
+            body["application_credential"] = shown;
+        }
+        Some(Lent::Trust(trust)) => {
+            body["OS-TRUST:trust"] = json!({
+                "id": trust.id, "impersonation": trust.impersonation,
+                "trustor_user": {"id": trust.trustor_id}, "trustee_user": {"id": trust.trustee_id},
+            });
+        }
+    }
     if standing.place != Place::Unscoped {
         let roles: Vec<Value> = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
         body["roles"] = roles.into();
@@ -137,38 +160,4 @@ pub fn catalog(services: &[Service]) -> Value {
             json!({"id": service.id, "type": service.kind, "name": service.name, "endpoints": endpoints})
         })
         .collect()
-}
-
-pub fn assignment(base: &str, line: &Granted, names: bool) -> Value {
-    let assigned = line.prior.as_ref().unwrap_or(&line.role);
-    let (place, scope) = match &line.place {
-        Place::Project(project, domain) => {
-            let shown = if names {
-                json!({"id": project.id, "name": project.name, "domain": named(domain)})
-            } else {
-                json!({"id": project.id})
-            };
-            (format!("projects/{}", project.id), json!({"project": shown}))
-        }
-        Place::Domain(domain) => {
-            let shown = if names { named(domain) } else { json!({"id": domain.id}) };
-            (format!("domains/{}", domain.id), json!({"domain": shown}))
-        }
-        Place::System | Place::Unscoped => ("system".to_owned(), json!({"system": {"all": true}})),
-    };
-    let mut links =
-        json!({"assignment": link(base, &format!("{place}/users/{}/roles/{}", line.user.id, assigned.id))});
-    if let Some(prior) = &line.prior {
-        links["prior_role"] =
-            json!(link(base, &format!("prior_roles/{}/implies/{}", prior.id, line.role.id)));
-    }
-    let (user, role) = if names {
-        (
-            json!({"id": line.user.id, "name": line.user.name, "domain": named(&line.user_domain)}),
-            json!({"id": line.role.id, "name": line.role.name}),
-        )
-    } else {
-        (json!({"id": line.user.id}), json!({"id": line.role.id}))
-    };
-    json!({"role": role, "user": user, "scope": scope, "links": links})
 }

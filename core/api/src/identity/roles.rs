@@ -2,7 +2,7 @@
 
 use super::{body, render};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, Assignment, Reach, RoleChange};
+use canopy_app::identity::{self, Actor, Assignment, Reach, RoleChange};
 use canopy_types::Result;
 use serde_json::json;
 
@@ -51,16 +51,31 @@ fn reach(req: &Req) -> Reach {
     }
 }
 
+/// Who the path says.
+fn actor(req: &Req) -> Actor {
+    match req.param("group_id") {
+        "" => Actor::User(req.param("user_id").into()),
+        group => Actor::Group(group.into()),
+    }
+}
+
+/// Whether the path is about what the projects below inherit.
+fn inherited(req: &Req) -> bool {
+    req.path.contains("/OS-INHERIT/")
+}
+
 fn assignment(req: &Req) -> Assignment {
     Assignment {
-        user_id: req.param("user_id").into(),
+        actor: actor(req),
         reach: reach(req),
         role_id: req.param("role_id").into(),
+        inherited: inherited(req),
     }
 }
 
 pub async fn granted(req: Req) -> Result<Reply> {
-    let roles = identity::grants_on(&req.app, req.ctx()?, req.param("user_id"), &reach(&req)).await?;
+    let (actor, reach, inherited) = (actor(&req), reach(&req), inherited(&req));
+    let roles = identity::grants_on(&req.app, req.ctx()?, &actor, &reach, inherited).await?;
     let items = roles.iter().map(|role| render::role(&req.base, role)).collect();
     Reply::json(200, &render::list(&req, "roles", items, None))
 }

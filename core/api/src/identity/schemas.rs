@@ -48,6 +48,12 @@ pub fn login() -> Value {
             "methods": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 8},
             "password": {"type": "object", "properties": {"user": user}, "required": ["user"]},
             "token": {"type": "object", "properties": {"id": secret()}, "required": ["id"]},
+            "application_credential": {"type": "object", "properties": {
+                "id": {"type": "string"}, "name": {"type": "string"}, "secret": secret(),
+                "user": {"type": "object", "properties": {
+                    "id": {"type": "string"}, "name": {"type": "string"}, "domain": reference(),
+                }},
+            }, "required": ["secret"]},
         },
         "required": ["methods"],
     });
@@ -58,10 +64,62 @@ pub fn login() -> Value {
             "domain": reference(),
             "system": {"type": "object", "properties": {"all": {"type": "boolean"}}},
             "unscoped": {"type": "object"},
+            "OS-TRUST:trust": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
         },
     });
     let auth = object(json!({"identity": identity, "scope": scope}), &["identity"]);
     object(json!({"auth": auth}), &["auth"])
+}
+
+/// Roles by id or by name.
+fn role_list() -> Value {
+    let by = |field: &str| {
+        object(json!({ field: {"type": "string", "minLength": 1, "maxLength": 255} }), &[field])
+    };
+    let both = object(json!({"id": {"type": "string"}, "name": {"type": "string"}}), &["id", "name"]);
+    json!({"type": "array", "maxItems": 64, "items": {"anyOf": [by("id"), by("name"), both]}})
+}
+
+fn access_rule() -> Value {
+    let new = object(
+        json!({
+            "service": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\p{Cc}]+$"},
+            "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]},
+            "path": {"type": "string", "maxLength": 128, "pattern": r"^/[^\p{Cc}]*$"},
+        }),
+        &["service", "method", "path"],
+    );
+    json!({"anyOf": [object(json!({"id": id()}), &["id"]), new]})
+}
+
+pub fn application_credential() -> Value {
+    let fields = json!({
+        "name": name(255),
+        "description": nullable(text(65_535)),
+        "secret": secret(),
+        "expires_at": {"type": ["string", "null"], "maxLength": 64},
+        "roles": role_list(),
+        "unrestricted": {"type": ["boolean", "null"]},
+        "access_rules": {"type": "array", "maxItems": 100, "items": access_rule()},
+    });
+    object(json!({"application_credential": object(fields, &["name"])}), &["application_credential"])
+}
+
+pub fn trust() -> Value {
+    let count = |least: i64| json!({"type": ["integer", "null"], "minimum": least, "maximum": 1_000_000});
+    let fields = json!({
+        "trustor_user_id": id(),
+        "trustee_user_id": id(),
+        "project_id": id(),
+        "impersonation": {"type": "boolean"},
+        "expires_at": {"type": ["string", "null"], "maxLength": 64},
+        "remaining_uses": count(1),
+        "redelegation_count": count(0),
+        "allow_redelegation": {"type": ["boolean", "null"]},
+        "roles": role_list(),
+    });
+    let needed = ["trustor_user_id", "trustee_user_id", "project_id", "impersonation"];
+    object(json!({"trust": object(fields, &needed)}), &["trust"])
 }
 
 fn project_fields() -> Value {
@@ -125,6 +183,18 @@ pub fn role_create() -> Value {
 
 pub fn role_update() -> Value {
     update_of("role", object(role_fields(), &[]))
+}
+
+fn group_fields() -> Value {
+    json!({"name": name(64), "description": nullable(text(65_535)), "domain_id": nullable(id())})
+}
+
+pub fn group_create() -> Value {
+    object(json!({"group": object(group_fields(), &["name"])}), &["group"])
+}
+
+pub fn group_update() -> Value {
+    update_of("group", object(group_fields(), &[]))
 }
 
 fn user_fields() -> Value {

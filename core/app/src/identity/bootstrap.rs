@@ -1,7 +1,7 @@
 //! The first start: a domain, the roles, an admin with a password that is shown once.
 
 use super::password::hash_now;
-use super::rows::{self, Assignment, Domain, Project, Reach, Role, User};
+use super::rows::{self, Actor, Assignment, Domain, Project, Reach, Role, User};
 use canopy_authz::roles;
 use canopy_store::{Conn, Store};
 use canopy_types::{Clock, DomainId, Error, ProjectId, Result, RoleId, Timestamp, UserId};
@@ -88,7 +88,8 @@ async fn fill(
     }
     for role in roles.iter().filter(|role| role.name == "admin") {
         for reach in [Reach::Project(project_id.clone()), Reach::System] {
-            let assignment = Assignment { user_id: user_id.clone(), reach, role_id: role.id.clone() };
+            let (actor, role_id) = (Actor::User(user_id.clone()), role.id.clone());
+            let assignment = Assignment { actor, reach, role_id, inherited: false };
             rows::grants::insert(conn, &assignment).await?;
         }
     }

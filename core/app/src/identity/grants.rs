@@ -1,11 +1,10 @@
-//! Who holds which role where.
+//! Giving and taking roles.
 
-use super::view::Place;
-use super::{domains, lookup, projects, roles, rows, users};
+use super::{domains, groups, lookup, projects, roles, rows, users};
 use crate::{App, Ctx, access};
-use canopy_authz::{Action, Target, actions, roles as implied};
+use canopy_authz::{Action, Target, actions};
 use canopy_store::Conn;
-use canopy_store::identity::{Assignment, Domain, Reach, Role, User};
+use canopy_store::identity::{Actor, Assignment, Reach, Role};
 use canopy_types::{Error, Result};
 
 /// Asks for `action` on where a grant is.
@@ -22,8 +21,8 @@ async fn permit(app: &App, ctx: &Ctx, action: Action, reach: &Reach) -> Result<(
     access::require(app, ctx, action, &target)
 }
 
-/// Finds user and place, or says which of them is absent.
-async fn check(conn: &mut Conn, user_id: &str, reach: &Reach) -> Result<()> {
+/// Finds who and where, or says which of them is absent.
+async fn check(conn: &mut Conn, actor: &Actor, reach: &Reach) -> Result<()> {
     match reach {
         Reach::Project(id) => {
             let missing = || projects::absent(id.as_str());
@@ -37,22 +36,33 @@ async fn check(conn: &mut Conn, user_id: &str, reach: &Reach) -> Result<()> {
         }
         Reach::System => {}
     }
-    let missing = || users::absent(user_id);
-    rows::users::get(conn, lookup(user_id).ok_or_else(missing)?).await?.ok_or_else(missing)?;
-    Ok(())
+    let missing = || absent(actor);
+    let key = lookup(actor.id()).ok_or_else(missing)?;
+    match actor {
+        Actor::User(_) => rows::users::get(conn, key).await?.map(drop),
+        Actor::Group(_) => rows::groups::get(conn, key).await?.map(drop),
+    }
+    .ok_or_else(missing)
+}
+
+fn absent(actor: &Actor) -> Error {
+    match actor {
+        Actor::User(id) => users::absent(id.as_str()),
+        Actor::Group(id) => groups::absent(id.as_str()),
+    }
 }
 
 /// Gives a role. Giving it again changes nothing.
 pub async fn grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
     permit(app, ctx, actions::identity::GRANTS_ADD, &assignment.reach).await?;
-    lookup(assignment.user_id.as_str()).ok_or_else(|| users::absent(assignment.user_id.as_str()))?;
+    lookup(assignment.actor.id()).ok_or_else(|| absent(&assignment.actor))?;
     let now = app.now();
     app.store
         .write("identity.grant.add", move |c| {
             let wanted = assignment.clone();
             Box::pin(async move {
-                rows::touch(c, now, "identity.grant.add", wanted.user_id.as_str()).await?;
-                check(c, wanted.user_id.as_str(), &wanted.reach).await?;
+                rows::touch(c, now, "identity.grant.add", wanted.actor.id()).await?;
+                check(c, &wanted.actor, &wanted.reach).await?;
                 roles::find(c, wanted.role_id.as_str()).await?;
                 rows::grants::insert(c, &wanted).await
             })
@@ -65,14 +75,14 @@ pub async fn grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
 /// Takes a role away; 404 when it was not held.
 pub async fn revoke_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
     permit(app, ctx, actions::identity::GRANTS_REMOVE, &assignment.reach).await?;
-    lookup(assignment.user_id.as_str()).ok_or_else(|| users::absent(assignment.user_id.as_str()))?;
+    lookup(assignment.actor.id()).ok_or_else(|| absent(&assignment.actor))?;
     let now = app.now();
     app.store
         .write("identity.grant.remove", move |c| {
             let held = assignment.clone();
             Box::pin(async move {
-                rows::touch(c, now, "identity.grant.remove", held.user_id.as_str()).await?;
-                check(c, held.user_id.as_str(), &held.reach).await?;
+                rows::touch(c, now, "identity.grant.remove", held.actor.id()).await?;
+                check(c, &held.actor, &held.reach).await?;
                 roles::find(c, held.role_id.as_str()).await?;
                 if rows::grants::delete(c, &held).await? { Ok(()) } else { Err(not_held(&held)) }
             })
@@ -83,97 +93,42 @@ pub async fn revoke_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Resul
 }
 
 fn not_held(assignment: &Assignment) -> Error {
+    let actor = match &assignment.actor {
+        Actor::User(id) => format!("user: {id}"),
+        Actor::Group(id) => format!("group: {id}"),
+    };
     Error::not_found(
         "identity.grant_not_found",
-        format!(
-            "Could not find role assignment with role: {}, user: {}.",
-            assignment.role_id, assignment.user_id
-        ),
+        format!("Could not find role assignment with role: {}, {actor}.", assignment.role_id),
     )
 }
 
-/// Fine when the user holds this very role there, 404 otherwise.
+/// Fine when this very role is held there, 404 otherwise.
 pub async fn has_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
-    let held = grants_on(app, ctx, assignment.user_id.as_str(), &assignment.reach).await?;
+    let Assignment { actor, reach, inherited, .. } = &assignment;
+    let held = grants_on(app, ctx, actor, reach, *inherited).await?;
     if held.iter().any(|role| role.id == assignment.role_id) { Ok(()) } else { Err(not_held(&assignment)) }
 }
 
-/// Roles that a user holds directly somewhere.
-pub async fn grants_on(app: &App, ctx: &Ctx, user_id: &str, reach: &Reach) -> Result<Vec<Role>> {
+/// Roles that are held directly somewhere, or those inherited from there.
+pub async fn grants_on(
+    app: &App,
+    ctx: &Ctx,
+    actor: &Actor,
+    reach: &Reach,
+    inherited: bool,
+) -> Result<Vec<Role>> {
     permit(app, ctx, actions::identity::GRANTS_LIST, reach).await?;
-    let (user, place) = (user_id.to_owned(), reach.clone());
-    app.store.read(|c| Box::pin(async move { check(c, &user, &place).await })).await?;
+    let (who, place) = (actor.clone(), reach.clone());
+    app.store.read(|c| Box::pin(async move { check(c, &who, &place).await })).await?;
     app.identity.catch_up(&app.store).await?;
     let directory = app.identity.view().directory;
-    Ok(directory
+    let mut held: Vec<Role> = directory
         .assignments()
-        .into_iter()
-        .filter(|(user, place, _)| user.id.as_str() == user_id && same(place, reach))
-        .map(|(_, _, role)| role.clone())
-        .collect())
-}
-
-fn same(place: &Place, reach: &Reach) -> bool {
-    match (place, reach) {
-        (Place::Project(project, _), Reach::Project(id)) => project.id == *id,
-        (Place::Domain(domain), Reach::Domain(id)) => domain.id == *id,
-        (Place::System, Reach::System) => true,
-        _ => false,
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AssignmentFilter {
-    pub user_id: Option<String>,
-    pub role_id: Option<String>,
-    pub reach: Option<Reach>,
-    /// With the roles that the assigned ones imply.
-    pub effective: bool,
-}
-
-/// One line of the list of assignments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
-    pub user: User,
-    pub user_domain: Domain,
-    pub place: Place,
-    pub role: Role,
-    /// The assigned role that implies this one.
-    pub prior: Option<Role>,
-}
-
-pub async fn assignments(app: &App, ctx: &Ctx, filter: &AssignmentFilter) -> Result<Vec<Granted>> {
-    let target = match &filter.reach {
-        Some(Reach::Project(id)) => Target::default().id(id),
-        _ => Target::default(),
-    };
-    access::require(app, ctx, actions::identity::ROLE_ASSIGNMENTS_LIST, &target)?;
-    app.identity.catch_up(&app.store).await?;
-    let directory = app.identity.view().directory;
-    let mut lines: Vec<Granted> = Vec::new();
-    for (user, place, role) in directory.assignments() {
-        if filter.user_id.as_ref().is_some_and(|id| id != user.id.as_str())
-            || filter.reach.as_ref().is_some_and(|reach| !same(&place, reach))
-        {
-            continue;
-        }
-        let Some(user_domain) = directory.domain(&user.domain_id) else { continue };
-        let line = |role: &Role, prior: Option<&Role>| Granted {
-            user: user.clone(),
-            user_domain: user_domain.clone(),
-            place: place.clone(),
-            role: role.clone(),
-            prior: prior.cloned(),
-        };
-        lines.push(line(role, None));
-        let mut prior = role;
-        while let Some(next) = implied::implied(&prior.name).and_then(|name| directory.role_named(name)) {
-            if filter.effective {
-                lines.push(line(next, Some(prior)));
-            }
-            prior = next;
-        }
-    }
-    lines.retain(|line| filter.role_id.as_ref().is_none_or(|id| id == line.role.id.as_str()));
-    Ok(lines)
+        .iter()
+        .filter(|held| held.actor == *actor && held.reach == *reach && held.inherited == inherited)
+        .filter_map(|held| directory.role(&held.role_id).cloned())
+        .collect();
+    held.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(held)
 }

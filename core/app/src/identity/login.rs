@@ -1,9 +1,11 @@
 //! Logging in, and what becomes of tokens.
 
+use super::delegation::Delegation;
+use super::indexed::Indexed;
 use super::password::{MAX_PASSWORD, Secret};
 use super::token::{Claims, Methods, audit_text, new_audit_id};
-use super::view::{Indexed, Standing};
-use super::{lookup, rows, unauthorized};
+use super::view::Standing;
+use super::{lookup, rows, trusts, unauthorized};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
 use canopy_store::identity::{Domain, Project, Reach, User};
@@ -38,6 +40,17 @@ pub enum ScopeRequest {
     Project(ProjectRef),
     Domain(DomainRef),
     System,
+    /// The id of a trust: where it says, as it says.
+    Trust(String),
+}
+
+/// Which application credential, with its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CredentialRef {
+    pub id: Option<String>,
+    /// With its user.
+    pub name: Option<String>,
+    pub user: Option<UserRef>,
 }
 
 /// What a client offers. Every proof offered must hold, and all must be of one user.
@@ -45,6 +58,7 @@ pub enum ScopeRequest {
 pub struct Login {
     pub password: Option<(UserRef, Secret)>,
     pub token: Option<Secret>,
+    pub credential: Option<(CredentialRef, Secret)>,
     pub scope: ScopeRequest,
 }
 
@@ -76,6 +90,9 @@ impl Token {
 pub async fn issue(app: &App, login: &Login) -> Result<Token> {
     // A user or a grant made a moment ago through another server counts.
     app.identity.catch_up(&app.store).await?;
+    if let Some((credential, secret)) = &login.credential {
+        return by_credential(app, login, credential, secret).await;
+    }
     let mut methods = Methods::default();
     let mut user_id: Option<UserId> = None;
     let mut parent: Option<Claims> = None;
@@ -95,22 +112,124 @@ pub async fn issue(app: &App, login: &Login) -> Result<Token> {
     let user_id = user_id.ok_or_else(unauthorized)?;
     let directory = app.identity.view().directory;
     let user = directory.active_user(&user_id).ok_or_else(unauthorized)?;
-    let scope = scope(&directory, user, &login.scope)?;
-    let standing = directory.standing(user, scope.as_ref()).ok_or_else(unauthorized)?;
     let now = app.now();
     let audit_id = new_audit_id()?;
-    let claims = Claims {
-        user_id,
-        scope,
+    let mut claims = Claims {
+        user_id: user_id.clone(),
+        scope: None,
         methods,
         // Right after a change of password: never on the wrong side of it.
         issued: now.max(Timestamp(user.tokens_valid_after.0.saturating_add(1))),
         expires: parent.as_ref().map_or_else(|| now.plus_seconds(app.settings.token_seconds), |p| p.expires),
         audit_id,
         chain_id: parent.map_or(audit_id, |p| p.chain_id),
+        delegation: Delegation::None,
     };
+    if let ScopeRequest::Trust(id) = &login.scope {
+        return by_trust(app, &directory, claims, id).await;
+    }
+    claims.scope = scope(&directory, user, &login.scope)?;
+    let standing = directory.standing(user, claims.scope.as_ref()).ok_or_else(unauthorized)?;
     let text = app.identity.inner.sealer.seal(&claims)?;
     Ok(Token::new(Secret(text), &claims, standing))
+}
+
+/// A token of a trust, for its trustee, who has shown who it is.
+async fn by_trust(app: &App, directory: &Indexed, mut claims: Claims, id: &str) -> Result<Token> {
+    let trust = directory.trust(id).ok_or_else(unauthorized)?;
+    if trust.trustee_id != claims.user_id {
+        return Err(Error::forbidden(
+            "identity.trustee",
+            "You are not authorized to perform the requested action: User is not a trustee.",
+        ));
+    }
+    if trust.remaining_uses.is_some_and(|uses| uses < 1) {
+        return Err(unauthorized());
+    }
+    claims.scope = Some(Reach::Project(trust.project_id.clone()));
+    claims.delegation = Delegation::Trust(trust.id.clone());
+    if trust.impersonation {
+        claims.user_id = trust.trustor_id.clone();
+    }
+    for party in [&trust.trustor_id, &trust.trustee_id] {
+        let after = directory.active_user(party).ok_or_else(unauthorized)?.tokens_valid_after;
+        claims.issued = claims.issued.max(Timestamp(after.0.saturating_add(1)));
+    }
+    claims.expires = trust.expires_at.map_or(claims.expires, |at| at.min(claims.expires));
+    let standing = app.identity.view().standing(&claims, app.now()).ok_or_else(unauthorized)?;
+    if !trusts::consume(app, trust).await? {
+        return Err(unauthorized());
+    }
+    let text = app.identity.inner.sealer.seal(&claims)?;
+    Ok(Token::new(Secret(text), &claims, standing))
+}
+
+/// A token of an application credential: where and as it says.
+async fn by_credential(app: &App, login: &Login, by: &CredentialRef, secret: &Secret) -> Result<Token> {
+    if login.password.is_some() || login.token.is_some() {
+        return Err(unauthorized());
+    }
+    if !matches!(login.scope, ScopeRequest::Default) {
+        return Err(Error::unauthorized("Application credentials cannot request a scope."));
+    }
+    if secret.0.len() > MAX_PASSWORD {
+        return Err(unauthorized());
+    }
+    let found = stored_secret(app, by).await?;
+    let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), Some(hash)));
+    // Checked for none as well, so that time does not tell which there are.
+    if !app.identity.inner.passwords.verify(secret.clone(), hash).await? {
+        return Err(unauthorized());
+    }
+    let id = id.ok_or_else(unauthorized)?;
+    let view = app.identity.view();
+    let credential = view.directory.credential(&id).ok_or_else(unauthorized)?;
+    let user = view.directory.active_user(&credential.user_id).ok_or_else(unauthorized)?;
+    let (now, audit_id) = (app.now(), new_audit_id()?);
+    let expires = now.plus_seconds(app.settings.token_seconds);
+    let claims = Claims {
+        user_id: user.id.clone(),
+        scope: Some(Reach::Project(credential.project_id.clone())),
+        methods: Methods::APPLICATION_CREDENTIAL,
+        issued: now.max(Timestamp(user.tokens_valid_after.0.saturating_add(1))),
+        expires: credential.expires_at.map_or(expires, |at| at.min(expires)),
+        audit_id,
+        chain_id: audit_id,
+        delegation: Delegation::ApplicationCredential(id),
+    };
+    let standing = view.standing(&claims, now).ok_or_else(unauthorized)?;
+    let text = app.identity.inner.sealer.seal(&claims)?;
+    Ok(Token::new(Secret(text), &claims, standing))
+}
+
+async fn stored_secret(app: &App, by: &CredentialRef) -> Result<Option<(String, String)>> {
+    let directory = app.identity.view().directory;
+    let (id, user, name) = match (&by.id, &by.name) {
+        (Some(id), _) => (id.clone(), String::new(), String::new()),
+        (None, Some(name)) => {
+            let user = by.user.as_ref().ok_or_else(|| expected("user", "application_credential"))?;
+            let found = match (&user.id, &user.name) {
+                (Some(id), _) => Some(UserId::from(id.as_str())),
+                (None, Some(name)) => {
+                    let domain = user.domain.as_ref().ok_or_else(|| expected("domain", "user"))?;
+                    let domain = find_domain(&directory, domain);
+                    domain.and_then(|domain| directory.user_id(&domain, name).cloned())
+                }
+                (None, None) => return Err(expected("id or name", "user")),
+            };
+            let Some(user) = found else { return Ok(None) };
+            (String::new(), user.0, name.clone())
+        }
+        (None, None) => return Err(expected("id or name", "application_credential")),
+    };
+    let hopeless = |key: &String| !key.is_empty() && lookup(key).is_none();
+    if [&id, &user, &name].into_iter().any(hopeless) || id.is_empty() && (user.is_empty() || name.is_empty())
+    {
+        return Ok(None);
+    }
+    app.store
+        .read(|c| Box::pin(async move { rows::application_credentials::secret(c, &id, &user, &name).await }))
+        .await
 }
 
 async fn by_password(app: &App, user: &UserRef, password: &Secret) -> Result<UserId> {
@@ -164,6 +283,13 @@ async fn credentials(app: &App, user: &UserRef) -> Result<Option<(UserId, Option
 fn by_token(app: &App, token: &Secret, scope: &ScopeRequest) -> Result<Claims> {
     let claims = app.identity.inner.sealer.open(&token.0).ok_or_else(unauthorized)?;
     app.identity.view().standing(&claims, app.now()).ok_or_else(unauthorized)?;
+    // What was handed on is not to be made into anything else.
+    if claims.delegation != Delegation::None {
+        return Err(Error::forbidden(
+            "auth.rescope",
+            "Using a token of a trust or of an application credential to create another token is not allowed.",
+        ));
+    }
     let narrowing = matches!(scope, ScopeRequest::Project(_) | ScopeRequest::Domain(_));
     if claims.scope == Some(Reach::System) && narrowing {
         return Err(Error::forbidden(
@@ -176,7 +302,8 @@ fn by_token(app: &App, token: &Secret, scope: &ScopeRequest) -> Result<Claims> {
 
 fn scope(directory: &Indexed, user: &User, request: &ScopeRequest) -> Result<Option<Reach>> {
     Ok(match request {
-        ScopeRequest::Unscoped => None,
+        // A trust says itself where it is.
+        ScopeRequest::Unscoped | ScopeRequest::Trust(_) => None,
         ScopeRequest::Default => user
             .default_project_id
             .clone()

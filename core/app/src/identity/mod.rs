@@ -4,50 +4,80 @@
 //! so revoking a role, disabling a user or changing a password takes effect at the next request. The view
 //! follows the store: at once after this process's own identity writes, within [`POLL`] after another's.
 
+mod application_credentials;
 mod bootstrap;
 pub mod catalog;
+mod delegation;
 mod domains;
 mod grants;
+mod groups;
+mod implied;
+mod indexed;
 mod key;
 mod login;
 mod password;
 mod projects;
+mod role_assignments;
 mod roles;
 mod token;
+mod trusts;
 mod users;
 mod view;
 
+pub use application_credentials::{NewCredential, RoleRef, RuleRef, Shown};
+pub use application_credentials::{access_rule, access_rules, create_credential, credential, credentials};
+pub use application_credentials::{delete_access_rule, delete_credential};
 pub use bootstrap::bootstrap;
+pub use canopy_store::identity::application_credentials::{AccessRule, ApplicationCredential};
+pub use canopy_store::identity::groups::Filter as GroupFilter;
 pub use canopy_store::identity::projects::Filter as ProjectFilter;
+pub use canopy_store::identity::trusts::Trust;
 pub use canopy_store::identity::users::Filter as UserFilter;
-pub use canopy_store::identity::{Assignment, Domain, Project, Reach, Role, User};
+pub use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User};
+pub use delegation::{Delegation, within_rules};
 pub use domains::{DomainChange, NewDomain};
 pub use domains::{create_domain, delete_domain, domain, domains, update_domain};
-pub use grants::{AssignmentFilter, Granted};
-pub use grants::{assignments, grant, grants_on, has_grant, revoke_grant};
-pub use login::{DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
+pub use grants::{grant, grants_on, has_grant, revoke_grant};
+pub use groups::{GroupChange, NewGroup};
+pub use groups::{add_member, create_group, delete_group, group, groups, groups_of_user, has_member};
+pub use groups::{members, remove_member, update_group};
+pub use implied::{Implication, implication, implications, implications_of, imply, imply_no_more};
+pub use login::{CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
 pub use login::{issue, own_domains, own_projects, own_system, revoke, validate};
 pub use password::Secret;
 pub use projects::{NewProject, ProjectChange};
 pub use projects::{create_project, delete_project, project, projects, update_project};
+pub use role_assignments::{AssignmentFilter, Granted, Holder, assignments};
 pub use roles::{RoleChange, create_role, delete_role, immutable, role, roles, update_role};
+pub use trusts::{NewTrust, ShownTrust, TrustFilter};
+pub use trusts::{create_trust, delete_trust, trust, trust_role, trust_roles, trusts};
 pub use users::{NewUser, UserChange};
 pub use users::{change_password, create_user, delete_user, projects_of_user, update_user, user, users};
-pub use view::{Place, Standing};
+pub use view::{Lent, Place, Standing};
 
 use crate::{App, Settings};
 use canopy_authz::{Principal, Scope};
 use canopy_store::Store;
 use canopy_store::identity as rows;
 use canopy_types::{Clock, Error, Result};
+use indexed::Indexed;
 use password::Passwords;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use token::Sealer;
-use view::{Indexed, Revoked, View};
+use view::{Revoked, View};
 
 /// How soon this process notices another's identity writes.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Who calls, and how the token was got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub who: Principal,
+    /// keystone's names of the methods.
+    pub methods: Vec<String>,
+    pub delegation: Delegation,
+}
 
 /// The token key and the view. One per process.
 pub struct Identity {
@@ -87,12 +117,12 @@ impl Identity {
         self.inner.view()
     }
 
-    /// The caller behind a token, with the roles it holds now, and how the token was got. From memory.
-    pub fn check(&self, token: &str) -> Result<(Principal, Vec<String>)> {
+    /// The caller behind a token, with the roles it holds now. From memory.
+    pub fn check(&self, token: &str) -> Result<Caller> {
         let claims = self.inner.sealer.open(token).ok_or_else(unauthorized)?;
         let standing = self.view().standing(&claims, self.inner.clock.now()).ok_or_else(unauthorized)?;
         let methods = claims.methods.names().into_iter().map(str::to_owned).collect();
-        Ok((principal(standing), methods))
+        Ok(Caller { who: principal(standing), methods, delegation: claims.delegation })
     }
 
     /// Brings the view to the store's newest state.
@@ -155,7 +185,7 @@ pub(crate) fn unauthorized() -> Error {
 }
 
 /// [`Identity::check`] for the API.
-pub async fn authenticate(app: &App, token: &str) -> Result<(Principal, Vec<String>)> {
+pub async fn authenticate(app: &App, token: &str) -> Result<Caller> {
     app.identity.check(token)
 }
 

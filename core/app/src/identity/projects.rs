@@ -62,6 +62,14 @@ pub(super) fn home(ctx: &Ctx) -> DomainId {
     }
 }
 
+/// The domain of a token for a domain, else empty: its lists are of that domain.
+pub(super) fn own_domain(ctx: &Ctx) -> String {
+    match &ctx.who.scope {
+        Scope::Domain { id } => id.0.clone(),
+        _ => String::new(),
+    }
+}
+
 fn target(id: &str, project: Option<&Project>) -> Target {
     let domain = project.map(|project| project.domain_id.0.clone()).unwrap_or_default();
     Target { id: id.to_owned(), domain_id: domain, ..Target::default() }
@@ -78,9 +86,17 @@ pub async fn project(app: &App, ctx: &Ctx, id: &str) -> Result<Project> {
     found.ok_or_else(|| absent(id))
 }
 
-/// One page, and whether another follows.
-pub async fn projects(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<(Vec<Project>, bool)> {
-    access::require(app, ctx, actions::identity::PROJECTS_LIST, &Target::default())?;
+/// One page, and whether another follows. With a token for a domain, of that domain.
+pub async fn projects(app: &App, ctx: &Ctx, mut filter: Filter, page: Page) -> Result<(Vec<Project>, bool)> {
+    let own = own_domain(ctx);
+    let within = Target { domain_id: own.clone(), ..Target::default() };
+    access::require(app, ctx, actions::identity::PROJECTS_LIST, &within)?;
+    if !own.is_empty() {
+        if !filter.domain_id.is_empty() && filter.domain_id != own {
+            return Ok((Vec::new(), false));
+        }
+        filter.domain_id = own;
+    }
     let texts = [&filter.domain_id, &filter.name, &filter.parent_id];
     if texts.iter().any(|text| !text.is_empty() && lookup(text).is_none()) {
         return Ok((Vec::new(), false));

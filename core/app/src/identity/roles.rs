@@ -15,7 +15,7 @@ pub struct RoleChange {
     pub description: Option<String>,
 }
 
-fn absent(id: &str) -> Error {
+pub(super) fn absent(id: &str) -> Error {
     Error::not_found("identity.role_not_found", format!("Could not find role: {id}."))
 }
 

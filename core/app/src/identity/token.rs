@@ -4,6 +4,7 @@
 //! characters. Version and key tag are authenticated. There is one algorithm for one version, so nothing in
 //! a token chooses how it is checked. Every way of being bad has the same answer: `None`.
 
+use super::delegation::Delegation;
 use super::key::KEY_BYTES;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,6 +30,7 @@ pub struct Methods(u8);
 impl Methods {
     pub const PASSWORD: Self = Self(1);
     pub const TOKEN: Self = Self(2);
+    pub const APPLICATION_CREDENTIAL: Self = Self(4);
 
     #[must_use]
     pub fn with(self, other: Self) -> Self {
@@ -37,11 +39,15 @@ impl Methods {
 
     /// keystone's names.
     pub fn names(self) -> Vec<&'static str> {
-        [(Self::PASSWORD, "password"), (Self::TOKEN, "token")]
-            .into_iter()
-            .filter(|(method, _)| self.0 & method.0 != 0)
-            .map(|(_, name)| name)
-            .collect()
+        [
+            (Self::PASSWORD, "password"),
+            (Self::TOKEN, "token"),
+            (Self::APPLICATION_CREDENTIAL, "application_credential"),
+        ]
+        .into_iter()
+        .filter(|(method, _)| self.0 & method.0 != 0)
+        .map(|(_, name)| name)
+        .collect()
     }
 }
 
@@ -59,6 +65,8 @@ pub struct Claims {
     pub audit_id: AuditId,
     /// The audit id of the login that a token made from tokens goes back to; its own for the first.
     pub chain_id: AuditId,
+    /// By whose leave, where not by the user's own.
+    pub delegation: Delegation,
 }
 
 impl Claims {
@@ -137,6 +145,9 @@ const PROJECT: u8 = 1;
 const DOMAIN: u8 = 2;
 const SYSTEM: u8 = 3;
 
+const APPLICATION_CREDENTIAL: u8 = 1;
+const TRUST: u8 = 2;
+
 fn encode(claims: &Claims) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(96);
     put_id(&mut out, claims.user_id.as_str())?;
@@ -157,6 +168,17 @@ fn encode(claims: &Claims) -> Result<Vec<u8>> {
     out.extend(claims.expires.0.to_be_bytes());
     out.extend(claims.audit_id);
     out.extend(claims.chain_id);
+    match &claims.delegation {
+        Delegation::None => {}
+        Delegation::ApplicationCredential(id) => {
+            out.push(APPLICATION_CREDENTIAL);
+            put_id(&mut out, id)?;
+        }
+        Delegation::Trust(id) => {
+            out.push(TRUST);
+            put_id(&mut out, id)?;
+        }
+    }
     Ok(out)
 }
 
@@ -178,8 +200,21 @@ fn decode(bytes: &[u8]) -> Option<Claims> {
         expires: Timestamp(i64::from_be_bytes(take(&mut rest)?)),
         audit_id: take(&mut rest)?,
         chain_id: take(&mut rest)?,
+        delegation: take_delegation(&mut rest)?,
     };
     rest.is_empty().then_some(claims)
+}
+
+/// At the end of the claims, or not there.
+fn take_delegation(rest: &mut &[u8]) -> Option<Delegation> {
+    if rest.is_empty() {
+        return Some(Delegation::None);
+    }
+    match take::<1>(rest)?[0] {
+        APPLICATION_CREDENTIAL => Some(Delegation::ApplicationCredential(take_id(rest)?)),
+        TRUST => Some(Delegation::Trust(take_id(rest)?)),
+        _ => None,
+    }
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -236,6 +271,7 @@ mod tests {
             expires: Timestamp(1_795_352_705_000_123),
             audit_id: [1; 16],
             chain_id: [2; 16],
+            delegation: Delegation::None,
         }
     }
 
@@ -257,6 +293,13 @@ mod tests {
             assert_eq!(sealer(1).open(&token), Some(claims));
         }
         assert!(sealer(1).seal(&claims(Some(Reach::Domain("d".repeat(65).into())))).is_err());
+        let id = canopy_types::UserId::random().0;
+        for delegation in [Delegation::ApplicationCredential(id.clone()), Delegation::Trust(id)] {
+            let claims = Claims { delegation, ..claims(Some(Reach::Project(canopy_types::ProjectId::random()))) };
+            let token = sealer(1).seal(&claims).unwrap();
+            assert!(token.len() <= MAX_TOKEN, "{}", token.len());
+            assert_eq!(sealer(1).open(&token), Some(claims));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Users: for admins to make and change; one's own to look at and to give another password.
 
 use super::password::{Secret, check_length};
-use super::projects::{domain_exists, home, taken, unknown_marker};
+use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
 use super::{lookup, rows, unauthorized};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
@@ -38,12 +38,12 @@ pub(super) fn absent(id: &str) -> Error {
     Error::not_found("identity.user_not_found", format!("Could not find user: {id}."))
 }
 
-fn target(id: &str, user: Option<&User>) -> Target {
+pub(super) fn target(id: &str, user: Option<&User>) -> Target {
     let domain = user.map(|user| user.domain_id.0.clone()).unwrap_or_default();
     Target { id: id.to_owned(), user_id: id.to_owned(), domain_id: domain, ..Target::default() }
 }
 
-async fn find(app: &App, id: &str) -> Result<Option<User>> {
+pub(super) async fn find(app: &App, id: &str) -> Result<Option<User>> {
     let Some(id) = lookup(id).map(str::to_owned) else { return Ok(None) };
     app.store.read(|c| Box::pin(async move { rows::users::get(c, &id).await })).await
 }
@@ -54,9 +54,17 @@ pub async fn user(app: &App, ctx: &Ctx, id: &str) -> Result<User> {
     found.ok_or_else(|| absent(id))
 }
 
-/// One page, and whether another follows.
-pub async fn users(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<(Vec<User>, bool)> {
-    access::require(app, ctx, actions::identity::USERS_LIST, &Target::default())?;
+/// One page, and whether another follows. With a token for a domain, of that domain.
+pub async fn users(app: &App, ctx: &Ctx, mut filter: Filter, page: Page) -> Result<(Vec<User>, bool)> {
+    let own = own_domain(ctx);
+    let within = Target { domain_id: own.clone(), ..Target::default() };
+    access::require(app, ctx, actions::identity::USERS_LIST, &within)?;
+    if !own.is_empty() {
+        if !filter.domain_id.is_empty() && filter.domain_id != own {
+            return Ok((Vec::new(), false));
+        }
+        filter.domain_id = own;
+    }
     if [&filter.domain_id, &filter.name].iter().any(|text| !text.is_empty() && lookup(text).is_none()) {
         return Ok((Vec::new(), false));
     }

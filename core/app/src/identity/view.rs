@@ -1,11 +1,13 @@
 //! Who is who, in memory: what a token is worth right now, without asking the database.
 
+use super::delegation::Delegation;
+use super::indexed::Indexed;
 use super::token::{Claims, audit_text};
-use canopy_authz::roles;
-use canopy_store::identity::directory::Directory;
-use canopy_store::identity::{Assignment, Domain, Project, Reach, Role, User};
-use canopy_types::{DomainId, ProjectId, RoleId, Timestamp, UserId};
-use std::collections::{HashMap, HashSet};
+use canopy_store::identity::application_credentials::ApplicationCredential;
+use canopy_store::identity::trusts::Trust;
+use canopy_store::identity::{Domain, Project, Reach, Role, User};
+use canopy_types::Timestamp;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One consistent state. Replaced as a whole, never changed.
@@ -21,16 +23,6 @@ pub struct Revoked {
     pub audit_ids: HashSet<String>,
 }
 
-#[derive(Default)]
-pub struct Indexed {
-    pub revision: i64,
-    domains: HashMap<DomainId, Domain>,
-    projects: HashMap<ProjectId, Project>,
-    users: HashMap<UserId, User>,
-    roles: HashMap<RoleId, Role>,
-    held: HashMap<UserId, Vec<(Reach, RoleId)>>,
-}
-
 /// What a token is worth at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -39,6 +31,14 @@ pub struct Standing {
     pub place: Place,
     /// Roles held there, implied ones included, strongest first.
     pub roles: Vec<Role>,
+    /// By whose leave, where not by the user's own.
+    pub lent: Option<Lent>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lent {
+    ApplicationCredential(ApplicationCredential),
+    Trust(Trust),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,160 +71,41 @@ impl View {
         if claims.issued <= user.tokens_valid_after {
             return None;
         }
-        self.directory.standing(user, claims.scope.as_ref())
-    }
-}
-
-impl Indexed {
-    pub fn new(directory: Directory) -> Self {
-        let mut held: HashMap<UserId, Vec<(Reach, RoleId)>> = HashMap::new();
-        for Assignment { user_id, reach, role_id } in directory.assignments {
-            held.entry(user_id).or_default().push((reach, role_id));
-        }
-        Self {
-            revision: directory.revision,
-            domains: directory.domains.into_iter().map(|domain| (domain.id.clone(), domain)).collect(),
-            projects: directory.projects.into_iter().map(|project| (project.id.clone(), project)).collect(),
-            users: directory.users.into_iter().map(|user| (user.id.clone(), user)).collect(),
-            roles: directory.roles.into_iter().map(|role| (role.id.clone(), role)).collect(),
-            held,
+        match &claims.delegation {
+            Delegation::None => self.directory.standing(user, claims.scope.as_ref()),
+            Delegation::ApplicationCredential(id) => self.by_credential(claims, id, user, now),
+            Delegation::Trust(id) => self.by_trust(claims, id, user, now),
         }
     }
 
-    /// A user that is enabled, in a domain that is.
-    pub fn active_user(&self, id: &UserId) -> Option<&User> {
-        self.users.get(id).filter(|user| user.enabled && self.active_domain(&user.domain_id).is_some())
-    }
-
-    fn active_domain(&self, id: &DomainId) -> Option<&Domain> {
-        self.domains.get(id).filter(|domain| domain.enabled)
-    }
-
-    fn active_project(&self, id: &ProjectId) -> Option<(&Project, &Domain)> {
-        let project = self.projects.get(id).filter(|project| project.enabled)?;
-        Some((project, self.active_domain(&project.domain_id)?))
-    }
-
-    /// `None` unless the scope exists, is enabled, and the user holds a role there.
-    pub fn standing(&self, user: &User, scope: Option<&Reach>) -> Option<Standing> {
-        let place = match scope {
-            None => Place::Unscoped,
-            Some(Reach::Project(id)) => {
-                let (project, domain) = self.active_project(id)?;
-                Place::Project(project.clone(), domain.clone())
-            }
-            Some(Reach::Domain(id)) => Place::Domain(self.active_domain(id)?.clone()),
-            Some(Reach::System) => Place::System,
-        };
-        let roles = scope.map(|reach| self.effective_roles(&user.id, reach)).unwrap_or_default();
-        if scope.is_some() && roles.is_empty() {
+    fn by_credential(&self, claims: &Claims, id: &str, user: &User, now: Timestamp) -> Option<Standing> {
+        let credential = self.directory.credential(id)?;
+        let project = &credential.project_id;
+        let own =
+            credential.user_id == user.id && claims.scope.as_ref() == Some(&Reach::Project(project.clone()));
+        if !own || credential.expires_at.is_some_and(|at| at <= now) {
             return None;
         }
-        let user_domain = self.active_domain(&user.domain_id)?.clone();
-        Some(Standing { user: user.clone(), user_domain, place, roles })
+        let standing = self.directory.lent(user, &user.id, project, &credential.roles)?;
+        Some(Standing { lent: Some(Lent::ApplicationCredential(credential.clone())), ..standing })
     }
 
-    /// Roles a user holds somewhere, implied ones included, strongest first.
-    fn effective_roles(&self, user: &UserId, reach: &Reach) -> Vec<Role> {
-        let held = self.held.get(user).into_iter().flatten().filter(|(at, _)| at == reach);
-        let names: Vec<&str> =
-            held.filter_map(|(_, id)| self.roles.get(id)).map(|role| role.name.as_str()).collect();
-        let expanded = roles::expand(names);
-        let mut found: Vec<Role> =
-            self.roles.values().filter(|role| expanded.contains(&role.name)).cloned().collect();
-        found.sort_by_key(|role| {
-            let rank = roles::BUILT_IN.iter().position(|name| *name == role.name);
-            (rank.unwrap_or(usize::MAX), role.name.clone())
-        });
-        found
-    }
-
-    /// Enabled projects in which the user holds a role, by name.
-    pub fn projects_of(&self, user: &UserId) -> Vec<Project> {
-        let mut projects = self.held_projects(user);
-        projects.retain(|project| self.active_project(&project.id).is_some());
-        projects
-    }
-
-    /// Projects in which the user holds a role, disabled ones too, by name.
-    pub fn held_projects(&self, user: &UserId) -> Vec<Project> {
-        let mut projects: Vec<Project> = self
-            .reaches(user)
-            .filter_map(|reach| match reach {
-                Reach::Project(id) => self.projects.get(id).cloned(),
-                Reach::Domain(_) | Reach::System => None,
-            })
-            .collect();
-        projects.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-        projects.dedup_by(|a, b| a.id == b.id);
-        projects
-    }
-
-    /// Enabled domains in which the user holds a role, by name.
-    pub fn domains_of(&self, user: &UserId) -> Vec<Domain> {
-        let mut domains: Vec<Domain> = self
-            .reaches(user)
-            .filter_map(|reach| match reach {
-                Reach::Domain(id) => self.active_domain(id).cloned(),
-                Reach::Project(_) | Reach::System => None,
-            })
-            .collect();
-        domains.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-        domains.dedup_by(|a, b| a.id == b.id);
-        domains
-    }
-
-    pub fn reaches_system(&self, user: &UserId) -> bool {
-        self.reaches(user).any(|reach| *reach == Reach::System)
-    }
-
-    fn reaches(&self, user: &UserId) -> impl Iterator<Item = &Reach> {
-        self.held.get(user).into_iter().flatten().map(|(reach, _)| reach)
-    }
-
-    /// Every direct assignment whose user, role and scope still exist.
-    pub fn assignments(&self) -> Vec<(&User, Place, &Role)> {
-        let mut all: Vec<(&User, Place, &Role)> = self
-            .held
-            .iter()
-            .flat_map(|(user, held)| held.iter().map(move |(reach, role)| (user, reach, role)))
-            .filter_map(|(user, reach, role)| {
-                Some((self.users.get(user)?, self.place(reach)?, self.roles.get(role)?))
-            })
-            .collect();
-        all.sort_by(|a, b| (a.1.id(), &a.0.id, &a.2.name).cmp(&(b.1.id(), &b.0.id, &b.2.name)));
-        all
-    }
-
-    fn place(&self, reach: &Reach) -> Option<Place> {
-        Some(match reach {
-            Reach::Project(id) => {
-                let project = self.projects.get(id)?;
-                Place::Project(project.clone(), self.domains.get(&project.domain_id)?.clone())
+    fn by_trust(&self, claims: &Claims, id: &str, user: &User, now: Timestamp) -> Option<Standing> {
+        let trust = self.directory.trust(id)?;
+        let bearer = if trust.impersonation { &trust.trustor_id } else { &trust.trustee_id };
+        let own =
+            *bearer == user.id && claims.scope.as_ref() == Some(&Reach::Project(trust.project_id.clone()));
+        if !own || trust.expires_at.is_some_and(|at| at <= now) {
+            return None;
+        }
+        // Whichever of the two gets another password or is disabled: the token ends.
+        for party in [&trust.trustor_id, &trust.trustee_id] {
+            if claims.issued <= self.directory.active_user(party)?.tokens_valid_after {
+                return None;
             }
-            Reach::Domain(id) => Place::Domain(self.domains.get(id)?.clone()),
-            Reach::System => Place::System,
-        })
-    }
-
-    pub fn domain(&self, id: &DomainId) -> Option<&Domain> {
-        self.domains.get(id)
-    }
-
-    pub fn role_named(&self, name: &str) -> Option<&Role> {
-        self.roles.values().find(|role| role.name == name)
-    }
-
-    pub fn domain_id(&self, name: &str) -> Option<&DomainId> {
-        self.domains.values().find(|domain| domain.name == name).map(|domain| &domain.id)
-    }
-
-    /// A project by name within its domain.
-    pub fn project_id(&self, domain: &DomainId, name: &str) -> Option<&ProjectId> {
-        let mut projects = self.projects.values();
-        projects
-            .find(|project| project.domain_id == *domain && project.name == name)
-            .map(|project| &project.id)
+        }
+        let standing = self.directory.lent(user, &trust.trustor_id, &trust.project_id, &trust.roles)?;
+        Some(Standing { lent: Some(Lent::Trust(trust.clone())), ..standing })
     }
 }
 
@@ -232,6 +113,9 @@ impl Indexed {
 mod tests {
     use super::super::token::Methods;
     use super::*;
+    use canopy_store::identity::directory::Directory;
+    use canopy_store::identity::{Actor, Assignment, Group};
+    use canopy_types::UserId;
 
     fn domain(id: &str, enabled: bool) -> Domain {
         Domain { id: id.into(), name: id.to_uppercase(), description: String::new(), enabled }
@@ -262,9 +146,10 @@ mod tests {
             description: String::new(),
         };
         let held = |user: &str, reach, role: &str| Assignment {
-            user_id: user.into(),
+            actor: Actor::User(user.into()),
             reach,
             role_id: format!("id-{role}").into(),
+            inherited: false,
         };
         Directory {
             revision: 1,
@@ -284,6 +169,7 @@ mod tests {
                 held("gone", Reach::System, "admin"),
                 held("in-off", Reach::System, "admin"),
             ],
+            ..Directory::default()
         }
     }
 
@@ -296,6 +182,7 @@ mod tests {
             expires: Timestamp(300),
             audit_id: [7; 16],
             chain_id: [7; 16],
+            delegation: Delegation::None,
         }
     }
 
@@ -347,5 +234,148 @@ mod tests {
         assert_eq!(ids, ["p"]);
         assert!(view.directory.domains_of(&"u".into()).is_empty());
         assert!(view.directory.reaches_system(&"gone".into()) && !view.directory.reaches_system(&"u".into()));
+    }
+
+    /// What was handed on counts only for whom, where and while it may.
+    #[test]
+    fn what_is_lent_ends_with_its_roles_its_time_and_its_people() {
+        let credential = ApplicationCredential {
+            id: "c".into(),
+            user_id: "u".into(),
+            project_id: "p".into(),
+            name: "c".into(),
+            description: String::new(),
+            expires_at: Some(Timestamp(280)),
+            unrestricted: false,
+            roles: vec!["id-reader".into()],
+            rules: None,
+        };
+        let trust = Trust {
+            id: "t".into(),
+            trustor_id: "u".into(),
+            trustee_id: "v".into(),
+            project_id: "p".into(),
+            impersonation: false,
+            expires_at: None,
+            remaining_uses: Some(0),
+            redelegation_count: 0,
+            redelegated_id: None,
+            roles: vec!["id-member".into()],
+        };
+        let all = |change: fn(&mut Directory)| {
+            let mut all = directory();
+            let mut trustee = all.users[0].clone();
+            (trustee.id, trustee.name) = ("v".into(), "v".into());
+            all.users.push(trustee);
+            (all.credentials, all.trusts) = (vec![credential.clone()], vec![trust.clone()]);
+            change(&mut all);
+            View { directory: Arc::new(Indexed::new(all)), revoked: Arc::default() }
+        };
+        let project = Some(Reach::Project("p".into()));
+        let by = |user: &str, delegation| Claims { delegation, ..claims(user, project.clone()) };
+        let with_credential = by("u", Delegation::ApplicationCredential("c".into()));
+        let with_trust = by("v", Delegation::Trust("t".into()));
+        let roles = |view: View, claims: &Claims, now| {
+            let standing = view.standing(claims, Timestamp(now))?;
+            Some(standing.roles.into_iter().map(|role| role.name).collect::<Vec<_>>())
+        };
+        assert_eq!(roles(all(|_| {}), &with_credential, 250), Some(vec!["reader".into()]));
+        assert_eq!(roles(all(|_| {}), &with_trust, 250), Some(vec!["member".into(), "reader".into()]));
+        assert_eq!(roles(all(|_| {}), &with_credential, 280), None, "expired");
+        assert_eq!(roles(all(|_| {}), &by("v", Delegation::ApplicationCredential("c".into())), 250), None);
+        assert_eq!(roles(all(|_| {}), &by("u", Delegation::Trust("t".into())), 250), None);
+        let elsewhere = Claims { scope: None, ..with_trust.clone() };
+        assert_eq!(roles(all(|_| {}), &elsewhere, 250), None);
+        let ends: [fn(&mut Directory); 4] = [
+            |all| all.assignments.clear(),
+            |all| all.projects[0].enabled = false,
+            |all| all.users[0].enabled = false,
+            |all| (all.credentials, all.trusts) = Default::default(),
+        ];
+        for end in ends {
+            assert_eq!(roles(all(end), &with_credential, 250), None);
+            assert_eq!(roles(all(end), &with_trust, 250), None);
+        }
+        assert_eq!(
+            roles(all(|all| all.users[0].tokens_valid_after = Timestamp(200)), &with_trust, 250),
+            None
+        );
+    }
+
+    fn role_names(directory: Directory, user: &str, reach: Reach) -> Vec<String> {
+        let roles = Indexed::new(directory).effective_roles(&UserId::from(user), &reach);
+        roles.into_iter().map(|role| role.name).collect()
+    }
+
+    #[test]
+    fn a_group_gives_its_roles_to_its_members_only() {
+        let mut all = directory();
+        all.groups = vec![Group {
+            id: "g".into(),
+            domain_id: "on".into(),
+            name: "g".into(),
+            description: String::new(),
+        }];
+        all.members = vec![("g".into(), "gone".into())];
+        all.assignments.push(Assignment {
+            actor: Actor::Group("g".into()),
+            reach: Reach::Project("p".into()),
+            role_id: "id-reader".into(),
+            inherited: false,
+        });
+        assert_eq!(role_names(all.clone(), "gone", Reach::Project("p".into())), ["reader"]);
+        assert!(role_names(all, "in-off", Reach::Project("p".into())).is_empty());
+    }
+
+    #[test]
+    fn inherited_roles_count_below_and_not_at_the_top() {
+        let child = |id: &str, parent: &str| Project {
+            id: id.into(),
+            domain_id: "on".into(),
+            parent_id: parent.into(),
+            name: id.into(),
+            description: String::new(),
+            enabled: true,
+        };
+        let mut all = directory();
+        all.projects.extend([child("c", "p"), child("cc", "c"), child("x", "on")]);
+        let inherited = |user: &str, reach, role: &str| Assignment {
+            actor: Actor::User(user.into()),
+            reach,
+            role_id: format!("id-{role}").into(),
+            inherited: true,
+        };
+        all.assignments = vec![
+            inherited("u", Reach::Project("p".into()), "member"),
+            inherited("gone", Reach::Domain("on".into()), "reader"),
+        ];
+        let at = |user: &str, id: &str| role_names(all.clone(), user, Reach::Project(id.into()));
+        assert_eq!(at("u", "cc"), ["member", "reader"]);
+        assert_eq!(at("u", "c"), ["member", "reader"]);
+        assert!(at("u", "p").is_empty() && at("u", "x").is_empty());
+        assert_eq!(at("gone", "x"), ["reader"]);
+        assert!(at("gone", "in-off").is_empty());
+        assert!(role_names(all.clone(), "gone", Reach::Domain("on".into())).is_empty());
+        let ids: Vec<String> =
+            Indexed::new(all).held_projects(&"u".into()).into_iter().map(|project| project.id.0).collect();
+        assert_eq!(ids, ["c", "cc"]);
+    }
+
+    #[test]
+    fn stored_implications_add_to_the_built_in_ones_and_a_loop_ends() {
+        let mut all = directory();
+        let role = |name: &str| Role {
+            id: format!("id-{name}").into(),
+            name: name.into(),
+            description: String::new(),
+        };
+        all.roles.extend([role("auditor"), role("watcher")]);
+        all.implications = vec![
+            ("id-reader".into(), "id-auditor".into()),
+            ("id-auditor".into(), "id-watcher".into()),
+            ("id-watcher".into(), "id-auditor".into()),
+        ];
+        let names = role_names(all, "u", Reach::Project("p".into()));
+        assert_eq!(names, ["member", "reader", "auditor", "watcher"]);
     }
 }

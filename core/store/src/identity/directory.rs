@@ -1,10 +1,14 @@
 //! Everything that token checks need, read at once.
 
 use super::{
-    Assignment, Domain, Project, Role, User, domains, grants, projects, revision, roles, tokens, users,
+    Assignment, Domain, Group, Project, Role, User,
+    application_credentials::{self, ApplicationCredential},
+    domains, grants, groups, projects, revision, roles, tokens,
+    trusts::{self, Trust},
+    users,
 };
 use crate::Conn;
-use canopy_types::{Error, Result, Timestamp};
+use canopy_types::{Error, GroupId, Result, RoleId, Timestamp, UserId};
 
 /// Tries at reading between two writes. Each write is one row's update, so more than one retry is rare.
 const ATTEMPTS: usize = 8;
@@ -16,7 +20,13 @@ pub struct Directory {
     pub projects: Vec<Project>,
     pub users: Vec<User>,
     pub roles: Vec<Role>,
+    pub groups: Vec<Group>,
+    pub members: Vec<(GroupId, UserId)>,
     pub assignments: Vec<Assignment>,
+    /// (prior, implied), beyond what the built-in roles imply.
+    pub implications: Vec<(RoleId, RoleId)>,
+    pub credentials: Vec<ApplicationCredential>,
+    pub trusts: Vec<Trust>,
 }
 
 /// Who is who, all of one revision.
@@ -29,7 +39,12 @@ pub async fn load(conn: &mut Conn) -> Result<Directory> {
             projects: projects::all(conn).await?,
             users: users::all(conn).await?,
             roles: roles(conn).await?,
+            groups: groups::all(conn).await?,
+            members: groups::all_members(conn).await?,
             assignments: grants::all(conn).await?,
+            implications: roles::implications(conn).await?,
+            credentials: application_credentials::all(conn).await?,
+            trusts: trusts::all(conn).await?,
         };
         if revision(conn).await?.directory == before {
             return Ok(directory);

@@ -43,13 +43,18 @@ pub async fn holdings(conn: &mut Conn, id: &DomainId) -> Result<Holdings> {
     Ok(Holdings { servers: row.int("servers")?, images: row.int("images")?, networks: row.int("networks")? })
 }
 
-/// Removes a domain with its users, its projects, and every role held by the ones or in the others.
+/// Removes a domain with its users, its groups, its projects, and every role held by the ones or in the others.
 pub async fn delete(conn: &mut Conn, id: &DomainId) -> Result<()> {
+    super::delegations::forget_domain(conn, id.as_str()).await?;
     for sql in [
-        "DELETE FROM role_assignments WHERE user_id IN (SELECT id FROM users WHERE domain_id = $1)",
-        "DELETE FROM role_assignments WHERE target = 'domain' AND target_id = $1",
-        "DELETE FROM role_assignments WHERE target = 'project' AND target_id IN \
+        "DELETE FROM role_grants WHERE actor = 'user' AND actor_id IN (SELECT id FROM users WHERE domain_id = $1)",
+        "DELETE FROM role_grants WHERE actor = 'group' AND actor_id IN (SELECT id FROM identity_groups WHERE domain_id = $1)",
+        "DELETE FROM role_grants WHERE target = 'domain' AND target_id = $1",
+        "DELETE FROM role_grants WHERE target = 'project' AND target_id IN \
          (SELECT id FROM projects WHERE domain_id = $1)",
+        "DELETE FROM group_members WHERE user_id IN (SELECT id FROM users WHERE domain_id = $1)",
+        "DELETE FROM group_members WHERE group_id IN (SELECT id FROM identity_groups WHERE domain_id = $1)",
+        "DELETE FROM identity_groups WHERE domain_id = $1",
         "DELETE FROM keypairs WHERE user_id IN (SELECT id FROM users WHERE domain_id = $1)",
         "DELETE FROM users WHERE domain_id = $1",
         "DELETE FROM projects WHERE domain_id = $1",

@@ -93,7 +93,8 @@ pub async fn update(conn: &mut Conn, project: &Project) -> Result<()> {
 
 /// Removes a project and the roles held in it.
 pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
-    sqlx::query("DELETE FROM role_assignments WHERE target = 'project' AND target_id = $1")
+    super::delegations::forget_project(conn, id.as_str()).await?;
+    sqlx::query("DELETE FROM role_grants WHERE target = 'project' AND target_id = $1")
         .bind(id.as_str())
         .execute(&mut *conn)
         .await

@@ -134,10 +134,13 @@ pub async fn set_password(conn: &mut Conn, id: &UserId, hash: Option<&str>, at: 
     Ok(())
 }
 
-/// Removes a user, the roles it holds and its key pairs.
+/// Removes a user, the roles it holds, its memberships, its key pairs and what it handed
+/// on or was handed.
 pub async fn delete(conn: &mut Conn, id: &UserId) -> Result<()> {
+    super::delegations::forget_user(conn, id.as_str()).await?;
     for sql in [
-        "DELETE FROM role_assignments WHERE user_id = $1",
+        "DELETE FROM role_grants WHERE actor = 'user' AND actor_id = $1",
+        "DELETE FROM group_members WHERE user_id = $1",
         "DELETE FROM keypairs WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {

@@ -1,0 +1,52 @@
+//! What goes with a user, a project or a domain that goes: what was handed on by it, to it, or in it.
+
+use crate::Conn;
+use crate::store::db;
+use canopy_types::Result;
+
+const CREDENTIALS: [&str; 3] = [
+    "DELETE FROM application_credential_rules WHERE credential_id IN (SELECT id FROM application_credentials WHERE ",
+    "DELETE FROM application_credential_roles WHERE credential_id IN (SELECT id FROM application_credentials WHERE ",
+    "DELETE FROM application_credentials WHERE id IN (SELECT id FROM application_credentials WHERE ",
+];
+const TRUSTS: [&str; 2] = [
+    "DELETE FROM trust_roles WHERE trust_id IN (SELECT id FROM trusts WHERE ",
+    "DELETE FROM trusts WHERE id IN (SELECT id FROM trusts WHERE ",
+];
+
+async fn forget(conn: &mut Conn, credentials: &str, trusts: &str, id: &str) -> Result<()> {
+    let statements = CREDENTIALS
+        .iter()
+        .map(|sql| format!("{sql}{credentials})"))
+        .chain(TRUSTS.iter().map(|sql| format!("{sql}{trusts})")));
+    for sql in statements {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(&mut *conn).await.map_err(db)?;
+    }
+    Ok(())
+}
+
+pub async fn forget_user(conn: &mut Conn, id: &str) -> Result<()> {
+    forget(conn, "user_id = $1", "trustor_id = $1 OR trustee_id = $1", id).await?;
+    sqlx::query("DELETE FROM access_rules WHERE user_id = $1").bind(id).execute(conn).await.map_err(db)?;
+    Ok(())
+}
+
+pub async fn forget_project(conn: &mut Conn, id: &str) -> Result<()> {
+    forget(conn, "project_id = $1", "project_id = $1", id).await
+}
+
+/// Of all users and projects of a domain, which must still be there.
+pub async fn forget_domain(conn: &mut Conn, id: &str) -> Result<()> {
+    let users = "(SELECT id FROM users WHERE domain_id = $1)";
+    let projects = "(SELECT id FROM projects WHERE domain_id = $1)";
+    forget(
+        conn,
+        &format!("user_id IN {users} OR project_id IN {projects}"),
+        &format!("trustor_id IN {users} OR trustee_id IN {users} OR project_id IN {projects}"),
+        id,
+    )
+    .await?;
+    let sql = format!("DELETE FROM access_rules WHERE user_id IN {users}");
+    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(conn).await.map_err(db)?;
+    Ok(())
+}
