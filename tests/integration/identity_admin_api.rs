@@ -146,6 +146,73 @@ async fn roles_of_ones_own_live_and_the_built_in_ones_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn projects_are_tagged_and_found_by_their_tags() {
+    for engine in engines() {
+        let cloud = Cloud::start_on(engine).await;
+        let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
+        let make = async |name: &str, tags: Value| {
+            let body = json!({"project": {"name": name, "tags": tags}});
+            admin.post("/identity/v3/projects", &body).await
+        };
+        let red = make("red", json!(["red", "a_b"])).await;
+        assert_eq!((red.status, &red.json["project"]["tags"]), (201, &json!(["a_b", "red"])), "{red:?}");
+        assert_eq!(make("blue", json!(["blue", "axb", "Red", "\"q\""])).await.status, 201);
+        let found = async |query: &str| -> Vec<String> {
+            let answer = admin.get(&format!("/identity/v3/projects?{query}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let mut names: Vec<String> = answer.json["projects"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|project| project["name"].as_str().unwrap().to_owned())
+                .collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(found("tags=red").await, ["red"]);
+        assert_eq!(found("tags=a_b").await, ["red"], "an underscore is no wildcard");
+        assert_eq!(found("tags=red,a_b").await, ["red"]);
+        assert_eq!(found("tags=red,blue").await, [""; 0]);
+        assert_eq!(found("tags-any=red,blue").await, ["blue", "red"]);
+        assert_eq!(found("not-tags-any=red,blue").await, ["admin", "t"]);
+        assert_eq!(found("not-tags=red,a_b").await, ["admin", "blue", "t"]);
+        assert_eq!(found("tags=%22q%22").await, ["blue"]);
+        assert_eq!(found("tags=%25").await, [""; 0]);
+        assert_eq!(found("tags=%00").await, [""; 0]);
+
+        let all = format!("/identity/v3/projects/{}/tags", red.text_at("/project/id"));
+        let one = format!("{all}/new%20one");
+        assert_eq!(admin.get(&one).await.status, 404);
+        assert_eq!(admin.delete(&one).await.status, 404);
+        for _ in 0..2 {
+            assert_eq!(admin.put(&one, &Value::Null).await.status, 201);
+        }
+        assert_eq!(admin.get(&one).await.status, 204);
+        assert_eq!(admin.get(&all).await.json["tags"], json!(["a_b", "new one", "red"]));
+        assert_eq!(admin.delete(&one).await.status, 204);
+        assert_eq!(admin.put(&format!("{all}/a,b"), &Value::Null).await.status, 400);
+        let replaced = admin.put(&all, &json!({"tags": ["z", "y"]})).await;
+        assert_eq!((replaced.status, &replaced.json["tags"]), (200, &json!(["y", "z"])));
+        let many: Vec<String> = (0..80).map(|n| n.to_string()).collect();
+        assert_eq!(admin.put(&all, &json!({ "tags": many })).await.status, 200);
+        assert_eq!(admin.put(&format!("{all}/one-more"), &Value::Null).await.status, 400);
+        for bad in [
+            json!(["a", "a"]),
+            json!(["a/b"]),
+            json!([""]),
+            json!([7]),
+            json!("a"),
+            json!(vec!["x".repeat(256)]),
+        ] {
+            assert_eq!(admin.put(&all, &json!({ "tags": bad })).await.status, 400, "{bad}");
+        }
+        assert_eq!(tenant.put(&format!("{all}/mine"), &Value::Null).await.status, 403);
+        assert_eq!(admin.delete(&all).await.status, 204);
+        assert_eq!(admin.get(&all).await.json["tags"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_bodies_make_nothing() {
     let cloud = Cloud::start().await;
     let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);

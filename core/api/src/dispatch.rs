@@ -278,6 +278,7 @@ async fn handle(
         params,
         query,
         base: links::base(&shared.app, &parts.headers, &shared.authority),
+        source,
         path: parts.uri.path().to_owned(),
         headers: parts.headers,
         json,

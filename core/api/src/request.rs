@@ -23,6 +23,8 @@ pub struct Req {
     pub headers: HeaderMap,
     /// `scheme://authority`, for links.
     pub base: String,
+    /// The client's address, where it is known.
+    pub source: Option<std::net::IpAddr>,
     /// The path as asked, without the query.
     pub path: String,
     /// The parsed and schema-checked body; `Null` when the route takes none.

@@ -39,6 +39,8 @@ pub struct Settings {
     pub token_seconds: i64,
     /// Default limit per countable resource, by name (`instances`, `cores`, `ram`, …); −1 is no limit.
     pub quota_defaults: std::collections::BTreeMap<String, i64>,
+    /// What passwords must be, and what follows failed logins.
+    pub compliance: identity::Compliance,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: Vec<std::net::IpAddr>,
 }
@@ -65,6 +67,7 @@ impl Settings {
             zone: "nova".into(),
             image_max_bytes: 64 << 30,
             token_seconds: 3_600,
+            compliance: identity::Compliance::default(),
             trusted_proxies: Vec::new(),
             quota_defaults: defaults.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect(),
         }

@@ -1,5 +1,6 @@
 //! One TOML file; every key has a default, an unknown key is an error.
 
+use canopy_app::identity::{Compliance, MAX_HISTORY, password_regex};
 use canopy_types::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub struct Config {
     pub audit: Audit,
     /// Proxies whose `X-Forwarded-For` says where a client is; policies and the audit log see that address.
     pub trusted_proxies: Vec<IpAddr>,
+    pub security_compliance: SecurityCompliance,
     pub quota: Quota,
     pub agent: Agent,
 }
@@ -50,6 +52,7 @@ impl Default for Config {
             policies: Policies::default(),
             audit: Audit::default(),
             trusted_proxies: Vec::new(),
+            security_compliance: SecurityCompliance::default(),
             quota: Quota::default(),
             agent: Agent::default(),
         }
@@ -148,6 +151,84 @@ impl Default for Agent {
     }
 }
 
+/// What passwords must be, and what follows failed logins. 0 and "" switch a rule off.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecurityCompliance {
+    /// Wrong passwords in a row that lock a user out.
+    pub lockout_failure_attempts: u32,
+    /// How long after the last of them.
+    pub lockout_seconds: i64,
+    /// Failed logins of one client address without a pause of a minute; then 429.
+    pub failed_logins_per_source: u32,
+    /// What every new password must match.
+    pub password_regex: String,
+    /// The same in words, for who is refused.
+    pub password_regex_description: String,
+    /// A new password must differ from so many before, the present one included.
+    pub unique_last_password_count: u32,
+    /// Days before a user may change a new password again.
+    pub minimum_password_age: i64,
+    /// Days that a password lasts.
+    pub password_expires_days: i64,
+}
+
+impl Default for SecurityCompliance {
+    fn default() -> Self {
+        let rules = Compliance::default();
+        Self {
+            lockout_failure_attempts: rules.lockout_failure_attempts,
+            lockout_seconds: rules.lockout_seconds,
+            failed_logins_per_source: rules.failed_logins_per_source,
+            password_regex: String::new(),
+            password_regex_description: rules.password_regex_description,
+            unique_last_password_count: rules.unique_last_password_count,
+            minimum_password_age: rules.minimum_password_age,
+            password_expires_days: rules.password_expires_days,
+        }
+    }
+}
+
+impl SecurityCompliance {
+    /// Checked, as use cases need it.
+    pub fn rules(&self) -> Result<Compliance> {
+        let bad = |what: String| Error::bad_request("config.invalid", what);
+        if !(1..=86_400 * 30).contains(&self.lockout_seconds) {
+            return Err(bad("security_compliance.lockout_seconds: 1 to 2592000".into()));
+        }
+        if self.unique_last_password_count > MAX_HISTORY {
+            return Err(bad(format!("security_compliance.unique_last_password_count: 0 to {MAX_HISTORY}")));
+        }
+        let days = 0..=36_500;
+        if !days.contains(&self.minimum_password_age) || !days.contains(&self.password_expires_days) {
+            return Err(bad(
+                "security_compliance: minimum_password_age and password_expires_days: 0 to 36500".into(),
+            ));
+        }
+        if self.password_expires_days > 0 && self.minimum_password_age >= self.password_expires_days {
+            return Err(bad(
+                "security_compliance.minimum_password_age must be below password_expires_days".into()
+            ));
+        }
+        let password_regex = match self.password_regex.as_str() {
+            "" => None,
+            text => Some(
+                password_regex(text).map_err(|e| bad(format!("security_compliance.password_regex: {e}")))?,
+            ),
+        };
+        Ok(Compliance {
+            lockout_failure_attempts: self.lockout_failure_attempts,
+            lockout_seconds: self.lockout_seconds,
+            failed_logins_per_source: self.failed_logins_per_source,
+            password_regex,
+            password_regex_description: self.password_regex_description.clone(),
+            unique_last_password_count: self.unique_last_password_count,
+            minimum_password_age: self.minimum_password_age,
+            password_expires_days: self.password_expires_days,
+        })
+    }
+}
+
 impl Config {
     pub fn load(path: &Path) -> Result<Self> {
         let bad = |what: String| Error::bad_request("config.invalid", format!("{}: {what}", path.display()));
@@ -183,6 +264,7 @@ impl Config {
         if !(64..=1_048_576).contains(&self.audit.max_mib) {
             return bad("audit.max_mib: 64 to 1048576");
         }
+        self.security_compliance.rules()?;
         if self.region.is_empty() || self.zone.is_empty() {
             return bad("region and zone need a name");
         }

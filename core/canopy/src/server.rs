@@ -119,6 +119,7 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
     settings.controller =
         format!("{} at http://{}", wiring::machine().unwrap_or_else(|| "?".into()), config.listen);
     settings.token_seconds = config.token_seconds;
+    settings.compliance = config.security_compliance.rules()?;
     settings.trusted_proxies.clone_from(&config.trusted_proxies);
     settings.image_max_bytes = config.image_max_gib << 30;
     settings.quota_defaults.extend(config.quota.defaults.clone());

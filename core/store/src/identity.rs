@@ -6,6 +6,8 @@
 //! that one row to know when their in-memory view is old.
 
 pub mod application_credentials;
+pub mod catalog;
+pub mod credentials;
 pub mod delegations;
 pub mod directory;
 pub mod domains;
@@ -41,6 +43,8 @@ pub struct Project {
     pub name: String,
     pub description: String,
     pub enabled: bool,
+    /// Sorted, none twice.
+    pub tags: Vec<String>,
 }
 
 /// A user without its password hash, which only [`users::credentials`] reads.
@@ -55,6 +59,38 @@ pub struct User {
     pub tokens_valid_after: Timestamp,
     pub enabled: bool,
     pub default_project_id: Option<ProjectId>,
+    pub options: UserOptions,
+    /// 0 for none that is known of.
+    pub password_changed_at: Timestamp,
+}
+
+/// What a user is spared, or kept from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserOptions {
+    pub ignore_change_password_upon_first_use: bool,
+    pub ignore_password_expiry: bool,
+    pub ignore_lockout_failure_attempts: bool,
+    /// It cannot change its own password.
+    pub lock_password: bool,
+}
+
+impl UserOptions {
+    /// A bit for each; their places never change.
+    fn bits(self) -> i64 {
+        i64::from(self.ignore_change_password_upon_first_use)
+            | i64::from(self.ignore_password_expiry) << 1
+            | i64::from(self.ignore_lockout_failure_attempts) << 2
+            | i64::from(self.lock_password) << 3
+    }
+
+    fn read(bits: i64) -> Self {
+        Self {
+            ignore_change_password_upon_first_use: bits & 1 != 0,
+            ignore_password_expiry: bits & 2 != 0,
+            ignore_lockout_failure_attempts: bits & 4 != 0,
+            lock_password: bits & 8 != 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 7] = [
+const FILES: [(i64, &str, &str); 8] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -15,6 +15,7 @@ const FILES: [(i64, &str, &str); 7] = [
     (5, "what hosts share", include_str!("../migrations/0005_what_hosts_share.sql")),
     (6, "groups", include_str!("../migrations/0006_groups.sql")),
     (7, "delegations", include_str!("../migrations/0007_delegations.sql")),
+    (8, "catalog and passwords", include_str!("../migrations/0008_catalog_and_passwords.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.

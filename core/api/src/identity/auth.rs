@@ -3,13 +3,14 @@
 use super::{body, render};
 use crate::request::{Reply, Req};
 use canopy_app::identity::{
-    self, CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef, catalog as services,
+    self, CredentialRef, DomainRef, Login, Place, ProjectRef, ScopeRequest, Token, UserRef,
+    catalog as services,
 };
 use canopy_types::{Error, Result};
 use serde_json::{Value, json};
 
 pub async fn issue(req: Req) -> Result<Reply> {
-    let login = login(&req.json["auth"])?;
+    let login = Login { source: req.source, ..login(&req.json["auth"])? };
     let token = identity::issue(&req.app, &login).await?;
     reply(&req, 201, &token)
 }
@@ -25,7 +26,8 @@ pub async fn revoke(req: Req) -> Result<Reply> {
 }
 
 pub async fn catalog(req: Req) -> Result<Reply> {
-    let catalog = render::catalog(&services::catalog(&req.app.settings.region, &req.base));
+    let project = req.ctx()?.who.project_id();
+    let catalog = render::catalog(&services::catalog(&req.app, &req.base, project));
     Reply::json(
         200,
         &json!({"catalog": catalog, "links": {
@@ -54,9 +56,13 @@ pub async fn system(req: Req) -> Result<Reply> {
 
 fn reply(req: &Req, status: u16, token: &Token) -> Result<Reply> {
     let declined = body::on(&req.query, "nocatalog");
-    let catalog =
-        (!declined).then(|| render::catalog(&services::catalog(&req.app.settings.region, &req.base)));
-    Ok(Reply::json(status, &render::token(token, catalog))?.header("x-subject-token", &token.text.0))
+    let project = match &token.standing.place {
+        Place::Project(project, _) => Some(&project.id),
+        _ => None,
+    };
+    let catalog = (!declined).then(|| render::catalog(&services::catalog(&req.app, &req.base, project)));
+    let expires = identity::password_expires_at(&req.app, &token.standing.user);
+    Ok(Reply::json(status, &render::token(token, catalog, expires))?.header("x-subject-token", &token.text.0))
 }
 
 fn subject(req: &Req) -> Result<&str> {

@@ -52,7 +52,7 @@ pub async fn delete(req: Req) -> Result<Reply> {
 
 pub async fn members(req: Req) -> Result<Reply> {
     let users = identity::members(&req.app, req.ctx()?, req.param("group_id")).await?;
-    let items = users.iter().map(|user| render::user(&req.base, user)).collect();
+    let items = users.iter().map(|user| render::user(&req, user)).collect();
     Reply::json(200, &render::list(&req, "users", items, None))
 }
 

@@ -4,6 +4,8 @@ mod application_credentials;
 mod assignments;
 mod auth;
 mod body;
+mod catalog_routes;
+mod credentials;
 mod delegation_routes;
 mod discovery;
 mod domains;
@@ -15,6 +17,7 @@ mod render;
 mod roles;
 mod schemas;
 mod services;
+mod tags;
 mod trusts;
 mod users;
 
@@ -50,9 +53,13 @@ fn delete(path: &'static str, summary: &'static str, handler: crate::route::Hand
 pub fn routes() -> Vec<Route> {
     [
         token_routes(),
-        catalog_routes(),
+        catalog_routes::catalog_routes(),
+        catalog_routes::region_routes(),
+        catalog_routes::filter_routes(),
         domain_routes(),
         resource_routes(),
+        tag_routes(),
+        credential_routes(),
         grant_routes::group_routes(),
         grant_routes::implied_routes(),
         grant_routes::grant_routes(),
@@ -82,23 +89,6 @@ fn token_routes() -> Vec<Route> {
         get("/v3/auth/projects", "List the projects one can log in to", handler!(auth::projects)),
         get("/v3/auth/domains", "List the domains one can log in to", handler!(auth::domains)),
         get("/v3/auth/system", "Show whether one can log in to the system", handler!(auth::system)),
-    ]
-}
-
-fn catalog_routes() -> Vec<Route> {
-    vec![
-        get("/v3/services", "List the services of the catalog", handler!(services::list))
-            .action(act::SERVICES_LIST),
-        get("/v3/services/{service_id}", "Show a service of the catalog", handler!(services::show))
-            .action(act::SERVICES_SHOW)
-            .answers(&[200], &[404]),
-        get("/v3/endpoints", "List the endpoints of the catalog", handler!(services::endpoints))
-            .action(act::ENDPOINTS_LIST),
-        get("/v3/endpoints/{endpoint_id}", "Show an endpoint of the catalog", handler!(services::endpoint))
-            .action(act::ENDPOINTS_SHOW)
-            .answers(&[200], &[404]),
-        get("/v3/regions", "List regions", handler!(services::regions)),
-        get("/v3/regions/{region_id}", "Show a region", handler!(services::region)).answers(&[200], &[404]),
     ]
 }
 
@@ -174,5 +164,45 @@ fn resource_routes() -> Vec<Route> {
         delete("/v3/roles/{role_id}", "Delete a role", handler!(roles::delete)).action(act::ROLES_DELETE),
         get("/v3/role_assignments", "List role assignments", handler!(assignments::list))
             .action(act::ROLE_ASSIGNMENTS_LIST),
+    ]
+}
+
+fn tag_routes() -> Vec<Route> {
+    let (all, one) = ("/v3/projects/{project_id}/tags", "/v3/projects/{project_id}/tags/{tag}");
+    vec![
+        get(all, "List a project's tags", handler!(tags::list))
+            .action(act::PROJECTS_SHOW)
+            .answers(&[200], &[404]),
+        put(all, "Replace a project's tags", handler!(tags::replace))
+            .action(act::PROJECTS_UPDATE)
+            .json(&[(ANY, schemas::project_tags)])
+            .answers(&[200], &[404]),
+        delete(all, "Take all tags from a project", handler!(tags::clear)).action(act::PROJECTS_UPDATE),
+        get(one, "Check whether a project has a tag", handler!(tags::check))
+            .action(act::PROJECTS_SHOW)
+            .answers(&[204], &[404]),
+        put(one, "Give a project a tag", handler!(tags::add))
+            .action(act::PROJECTS_UPDATE)
+            .answers(&[201], &[404]),
+        delete(one, "Take a tag from a project", handler!(tags::remove)).action(act::PROJECTS_UPDATE),
+    ]
+}
+
+fn credential_routes() -> Vec<Route> {
+    const ONE: &str = "/v3/credentials/{credential_id}";
+    vec![
+        get("/v3/credentials", "List credentials", handler!(credentials::list)).action(act::CREDENTIALS_LIST),
+        post("/v3/credentials", "Keep a credential", handler!(credentials::create))
+            .action(act::CREDENTIALS_CREATE)
+            .json(&[(ANY, schemas::credential_create)])
+            .answers(&[201], &[404, 409]),
+        get(ONE, "Show a credential", handler!(credentials::show))
+            .action(act::CREDENTIALS_SHOW)
+            .answers(&[200], &[404]),
+        patch(ONE, "Change a credential", handler!(credentials::update))
+            .action(act::CREDENTIALS_UPDATE)
+            .json(&[(ANY, schemas::credential_update)])
+            .answers(&[200], &[404]),
+        delete(ONE, "Delete a credential", handler!(credentials::delete)).action(act::CREDENTIALS_DELETE),
     ]
 }

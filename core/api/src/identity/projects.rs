@@ -1,8 +1,8 @@
 //! Projects.
 
-use super::{body, render};
+use super::{body, render, tags};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, NewProject, ProjectChange, ProjectFilter};
+use canopy_app::identity::{self, NewProject, ProjectChange, ProjectFilter, ProjectTags, Tagged};
 use canopy_types::{Error, Result};
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ pub async fn list(req: Req) -> Result<Reply> {
         name: text("name"),
         parent_id: text("parent_id"),
         enabled: req.query.flag("enabled")?,
+        tags: tagged(&req)?,
     };
     // A domain that acts as a project is a thing that there is none of.
     if req.query.flag("is_domain")? == Some(true) {
@@ -24,9 +25,71 @@ pub async fn list(req: Req) -> Result<Reply> {
     Reply::json(200, &render::list(&req, "projects", items, next))
 }
 
+/// The four filters by tags; each is a list with commas.
+fn tagged(req: &Req) -> Result<Vec<(Tagged, Vec<String>)>> {
+    let names = [
+        ("tags", Tagged::All),
+        ("tags-any", Tagged::Any),
+        ("not-tags", Tagged::NotAll),
+        ("not-tags-any", Tagged::NotAny),
+    ];
+    let mut lists = Vec::new();
+    for (name, how) in names {
+        let Some(text) = req.query.get(name) else { continue };
+        let tags: Vec<String> = text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        if tags.len() > identity::MAX_TAGS {
+            let text = format!("{name} may name at most {} tags.", identity::MAX_TAGS);
+            return Err(Error::bad_request("identity.project_tags", text));
+        }
+        lists.push((how, tags));
+    }
+    Ok(lists)
+}
+
 pub async fn show(req: Req) -> Result<Reply> {
     let project = identity::project(&req.app, req.ctx()?, req.param("project_id")).await?;
-    Reply::json(200, &json!({"project": render::project(&req.base, &project)}))
+    let mut shown = render::project(&req.base, &project);
+    let asked = |name: &str| body::on(&req.query, name);
+    let exclusive = |a: &str, b: &str| asked(a) && asked(b);
+    if exclusive("parents_as_list", "parents_as_ids") || exclusive("subtree_as_list", "subtree_as_ids") {
+        return Err(Error::bad_request(
+            "identity.project_tree",
+            "Cannot use parents_as_list with parents_as_ids, nor subtree_as_list with subtree_as_ids.",
+        ));
+    }
+    let names = ["parents_as_list", "parents_as_ids", "subtree_as_list", "subtree_as_ids"];
+    if names.into_iter().any(asked) {
+        let tree = identity::tree(&req.app, req.ctx()?, &project).await?;
+        let list = |projects: &[identity::Project]| -> Value {
+            projects.iter().map(|one| json!({"project": render::project(&req.base, one)})).collect()
+        };
+        if asked("parents_as_list") {
+            shown["parents"] = list(&tree.above);
+        }
+        if asked("subtree_as_list") {
+            shown["subtree"] = list(&tree.below);
+        }
+        if asked("parents_as_ids") {
+            shown["parents"] = above_ids(&tree.above);
+        }
+        if asked("subtree_as_ids") {
+            shown["subtree"] = below_ids(project.id.as_str(), &tree.below);
+        }
+    }
+    Reply::json(200, &json!({ "project": shown }))
+}
+
+/// Each inside the one that is nearer; nothing is null.
+fn above_ids(above: &[identity::Project]) -> Value {
+    above.iter().rev().fold(Value::Null, |inner, project| json!({ project.id.as_str(): inner }))
+}
+
+fn below_ids(parent: &str, below: &[identity::Project]) -> Value {
+    let mut inside = serde_json::Map::new();
+    for child in below.iter().filter(|child| child.parent_id == parent) {
+        inside.insert(child.id.0.clone(), below_ids(child.id.as_str(), below));
+    }
+    if inside.is_empty() { Value::Null } else { inside.into() }
 }
 
 pub async fn create(req: Req) -> Result<Reply> {
@@ -37,6 +100,7 @@ pub async fn create(req: Req) -> Result<Reply> {
         parent_id: body::text(asked, "parent_id"),
         description: body::text(asked, "description").unwrap_or_default(),
         enabled: asked["enabled"].as_bool().unwrap_or(true),
+        tags: tags::named(&asked["tags"]),
     };
     let project = identity::create_project(&req.app, req.ctx()?, new).await?;
     Reply::json(201, &json!({"project": render::project(&req.base, &project)}))
@@ -53,6 +117,7 @@ pub async fn update(req: Req) -> Result<Reply> {
         name: body::text(asked, "name"),
         description: asked.get("description").map(|text| text.as_str().unwrap_or_default().to_owned()),
         enabled: asked["enabled"].as_bool(),
+        tags: asked.get("tags").map(|tags| ProjectTags::Set(tags::named(tags))),
     };
     let project = identity::update_project(&req.app, req.ctx()?, id, change).await?;
     Reply::json(200, &json!({"project": render::project(&req.base, &project)}))

@@ -1,8 +1,9 @@
 //! Identity's resources in keystone's shapes.
 
 use crate::request::Req;
-use canopy_app::identity::catalog::Service;
-use canopy_app::identity::{Domain, Group, Lent, Place, Project, Role, Token, User};
+use canopy_app::identity::catalog::Entry;
+use canopy_app::identity::{self, Domain, Group, Lent, Place, Project, Role, Token, User, UserOptions};
+use canopy_types::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub fn link(base: &str, path: &str) -> String {
@@ -20,15 +21,17 @@ pub fn project(base: &str, project: &Project) -> Value {
     json!({
         "id": project.id, "name": project.name, "domain_id": project.domain_id,
         "description": project.description, "enabled": project.enabled, "parent_id": project.parent_id,
-        "is_domain": false, "tags": [], "options": {},
+        "is_domain": false, "tags": project.tags, "options": {},
         "links": {"self": link(base, &format!("projects/{}", project.id))},
     })
 }
 
-pub fn user(base: &str, user: &User) -> Value {
+pub fn user(req: &Req, user: &User) -> Value {
+    let base = &req.base;
+    let expires = identity::password_expires_at(&req.app, user).map(Timestamp::micros_naive);
     let mut value = json!({
         "id": user.id, "name": user.name, "domain_id": user.domain_id, "enabled": user.enabled,
-        "password_expires_at": null, "options": {},
+        "password_expires_at": expires, "options": options(user.options),
         "links": {"self": link(base, &format!("users/{}", user.id))},
     });
     // keystone shows these only when they were given.
@@ -42,6 +45,18 @@ pub fn user(base: &str, user: &User) -> Value {
         value["default_project_id"] = json!(project);
     }
     value
+}
+
+/// Those that are on.
+fn options(options: UserOptions) -> Value {
+    let all = [
+        ("ignore_change_password_upon_first_use", options.ignore_change_password_upon_first_use),
+        ("ignore_password_expiry", options.ignore_password_expiry),
+        ("ignore_lockout_failure_attempts", options.ignore_lockout_failure_attempts),
+        ("lock_password", options.lock_password),
+    ];
+    let on = all.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_owned(), json!(on)));
+    Value::Object(on.collect())
 }
 
 pub fn group(base: &str, group: &Group) -> Value {
@@ -99,13 +114,13 @@ pub fn named(domain: &Domain) -> Value {
 }
 
 /// The body of a token; `catalog` only when it was not declined.
-pub fn token(token: &Token, catalog: Option<Value>) -> Value {
+pub fn token(token: &Token, catalog: Option<Value>, password_expires_at: Option<Timestamp>) -> Value {
     let standing = &token.standing;
     let mut body = json!({
         "methods": token.methods,
         "user": {
             "id": standing.user.id, "name": standing.user.name, "domain": named(&standing.user_domain),
-            "password_expires_at": null,
+            "password_expires_at": password_expires_at.map(Timestamp::micros_z),
         },
         "audit_ids": token.audit_ids,
         "issued_at": token.issued.micros_z(),
@@ -146,15 +161,15 @@ pub fn token(token: &Token, catalog: Option<Value>) -> Value {
     json!({"token": body})
 }
 
-pub fn catalog(services: &[Service]) -> Value {
-    services
+pub fn catalog(entries: &[Entry]) -> Value {
+    entries
         .iter()
-        .map(|service| {
-            let endpoints: Vec<Value> = service
-                .endpoints
+        .map(|Entry { service, endpoints }| {
+            let endpoints: Vec<Value> = endpoints
                 .iter()
                 .map(|e| {
-                    json!({"id": e.id, "interface": e.interface, "region": e.region, "region_id": e.region, "url": e.url})
+                    json!({"id": e.id, "interface": e.interface, "region": e.region_id, "region_id": e.region_id,
+                        "url": e.url})
                 })
                 .collect();
             json!({"id": service.id, "type": service.kind, "name": service.name, "endpoints": endpoints})

@@ -122,6 +122,90 @@ pub fn trust() -> Value {
     object(json!({"trust": object(fields, &needed)}), &["trust"])
 }
 
+fn tags() -> Value {
+    let tag = json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^,/\p{Cc}]*$"});
+    json!({"type": "array", "items": tag, "maxItems": canopy_app::identity::MAX_TAGS, "uniqueItems": true})
+}
+
+pub fn project_tags() -> Value {
+    object(json!({"tags": tags()}), &["tags"])
+}
+
+fn service_fields() -> Value {
+    json!({
+        "type": name(255),
+        "name": nullable(text(255)),
+        "description": nullable(text(65_535)),
+        "enabled": {"type": "boolean"},
+    })
+}
+
+pub fn service_create() -> Value {
+    object(json!({"service": object(service_fields(), &["type"])}), &["service"])
+}
+
+pub fn service_update() -> Value {
+    update_of("service", object(service_fields(), &[]))
+}
+
+fn endpoint_fields() -> Value {
+    let region = json!({"type": ["string", "null"], "maxLength": 255, "pattern": r"^[^\p{Cc}]+$"});
+    json!({
+        "service_id": id(),
+        "interface": {"enum": ["public", "internal", "admin"]},
+        "region_id": region,
+        "region": region,
+        "url": {"type": "string", "minLength": 1, "maxLength": 225, "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s\p{Cc}]+$"},
+        "enabled": {"type": "boolean"},
+        "name": nullable(text(255)),
+        "description": nullable(text(65_535)),
+    })
+}
+
+pub fn endpoint_create() -> Value {
+    let needed = ["service_id", "interface", "url"];
+    object(json!({"endpoint": object(endpoint_fields(), &needed)}), &["endpoint"])
+}
+
+pub fn endpoint_update() -> Value {
+    update_of("endpoint", object(endpoint_fields(), &[]))
+}
+
+pub fn region() -> Value {
+    let name = |least: u32| json!({"type": ["string", "null"], "minLength": least, "maxLength": 255, "pattern": r"^[^\p{Cc}]*$"});
+    let fields = json!({
+        "id": name(0),
+        "parent_region_id": name(1),
+        "description": nullable(text(65_535)),
+    });
+    object(json!({"region": object(fields, &[])}), &["region"])
+}
+
+fn credential_fields() -> Value {
+    json!({"type": name(255), "blob": secret(), "user_id": id(), "project_id": nullable(id())})
+}
+
+pub fn credential_create() -> Value {
+    object(json!({"credential": object(credential_fields(), &["type", "blob"])}), &["credential"])
+}
+
+pub fn credential_update() -> Value {
+    update_of("credential", object(credential_fields(), &[]))
+}
+
+fn user_options() -> Value {
+    let on = json!({"type": ["boolean", "null"]});
+    object(
+        json!({
+            "ignore_change_password_upon_first_use": on,
+            "ignore_password_expiry": on,
+            "ignore_lockout_failure_attempts": on,
+            "lock_password": on,
+        }),
+        &[],
+    )
+}
+
 fn project_fields() -> Value {
     json!({
         "name": name(64),
@@ -130,7 +214,7 @@ fn project_fields() -> Value {
         "domain_id": nullable(id()),
         "is_domain": {"const": false},
         "parent_id": nullable(id()),
-        "tags": {"type": "array", "maxItems": 0},
+        "tags": tags(),
         "options": options(),
     })
 }
@@ -206,7 +290,7 @@ fn user_fields() -> Value {
         "enabled": {"type": "boolean"},
         "domain_id": nullable(id()),
         "default_project_id": nullable(id()),
-        "options": options(),
+        "options": user_options(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{body, projects, render};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, NewUser, UserChange, UserFilter};
+use canopy_app::identity::{self, NewUser, OptionsChange, UserChange, UserFilter, UserOptions};
 use canopy_types::Result;
 use serde_json::{Value, json};
 
@@ -12,13 +12,13 @@ pub async fn list(req: Req) -> Result<Reply> {
         UserFilter { domain_id: text("domain_id"), name: text("name"), enabled: req.query.flag("enabled")? };
     let (users, more) = identity::users(&req.app, req.ctx()?, filter, req.query.page()?).await?;
     let next = users.last().filter(|_| more).map(|user| user.id.0.clone());
-    let items = users.iter().map(|user| render::user(&req.base, user)).collect();
+    let items = users.iter().map(|user| render::user(&req, user)).collect();
     Reply::json(200, &render::list(&req, "users", items, next))
 }
 
 pub async fn show(req: Req) -> Result<Reply> {
     let user = identity::user(&req.app, req.ctx()?, req.param("user_id")).await?;
-    Reply::json(200, &json!({"user": render::user(&req.base, &user)}))
+    Reply::json(200, &json!({"user": render::user(&req, &user)}))
 }
 
 pub async fn create(req: Req) -> Result<Reply> {
@@ -31,9 +31,10 @@ pub async fn create(req: Req) -> Result<Reply> {
         email: body::text(asked, "email"),
         default_project_id: body::text(asked, "default_project_id").map(Into::into),
         enabled: asked["enabled"].as_bool().unwrap_or(true),
+        options: options(asked).apply(UserOptions::default()),
     };
     let user = identity::create_user(&req.app, req.ctx()?, new).await?;
-    Reply::json(201, &json!({"user": render::user(&req.base, &user)}))
+    Reply::json(201, &json!({"user": render::user(&req, &user)}))
 }
 
 pub async fn update(req: Req) -> Result<Reply> {
@@ -50,9 +51,21 @@ pub async fn update(req: Req) -> Result<Reply> {
         email: optional("email"),
         default_project_id: optional("default_project_id").map(|id| id.map(Into::into)),
         enabled: asked["enabled"].as_bool(),
+        options: options(asked),
     };
     let user = identity::update_user(&req.app, req.ctx()?, id, change).await?;
-    Reply::json(200, &json!({"user": render::user(&req.base, &user)}))
+    Reply::json(200, &json!({"user": render::user(&req, &user)}))
+}
+
+/// A null takes an option away.
+fn options(asked: &Value) -> OptionsChange {
+    let option = |name: &str| asked["options"].get(name).map(Value::as_bool);
+    OptionsChange {
+        ignore_change_password_upon_first_use: option("ignore_change_password_upon_first_use"),
+        ignore_password_expiry: option("ignore_password_expiry"),
+        ignore_lockout_failure_attempts: option("ignore_lockout_failure_attempts"),
+        lock_password: option("lock_password"),
+    }
 }
 
 pub async fn delete(req: Req) -> Result<Reply> {

@@ -70,6 +70,7 @@ async fn fill(
         name: "admin".into(),
         description: "Bootstrap project for initializing the cloud.".into(),
         enabled: true,
+        tags: Vec::new(),
     };
     rows::projects::insert(conn, &project, now).await?;
     let user = User {
@@ -81,6 +82,8 @@ async fn fill(
         tokens_valid_after: Timestamp(0),
         enabled: true,
         default_project_id: None,
+        options: Default::default(),
+        password_changed_at: now,
     };
     rows::users::insert(conn, &user, Some(&hash), now).await?;
     for role in &roles {

@@ -1,26 +1,12 @@
-//! The service catalog: what works, and where. Ids are digests, so they are the same on every server and
-//! after every restart without being stored.
+//! The service catalog: what this server offers, and what an operator put beside it. Ids of what is built in
+//! are digests, so they are the same on every server and after every restart without being stored.
 
+use super::indexed::Indexed;
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions::identity as actions};
-use canopy_types::{Error, Result};
+pub use canopy_store::identity::catalog::{Endpoint, Region, Service};
+use canopy_types::{Error, ProjectId, Result};
 use sha2::{Digest, Sha256};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub id: String,
-    pub kind: &'static str,
-    pub name: &'static str,
-    pub endpoints: Vec<Endpoint>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub id: String,
-    pub interface: &'static str,
-    pub region: String,
-    pub url: String,
-}
 
 /// Type, name, path.
 const SERVICES: [(&str, &str, &str); 5] = [
@@ -31,59 +17,121 @@ const SERVICES: [(&str, &str, &str); 5] = [
     ("placement", "placement", "/placement"),
 ];
 
-/// `base` is `scheme://authority`, as the client reached us.
-pub fn catalog(region: &str, base: &str) -> Vec<Service> {
+/// A service with its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub service: Service,
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Services of ours, at `scheme://authority` as the client reached us.
+pub fn built_in(region: &str, base: &str) -> Vec<Entry> {
     SERVICES
         .into_iter()
-        .map(|(kind, name, path)| Service {
-            id: id(&["service", kind]),
-            kind,
-            name,
-            endpoints: ["public", "internal", "admin"]
-                .into_iter()
-                .map(|interface| Endpoint {
-                    id: id(&["endpoint", region, kind, interface]),
-                    interface,
-                    region: region.to_owned(),
-                    url: format!("{base}{path}"),
-                })
-                .collect(),
+        .map(|(kind, name, path)| {
+            let service = Service {
+                id: id(&["service", kind]),
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                description: String::new(),
+                enabled: true,
+            };
+            let endpoint = |interface: &str| Endpoint {
+                id: id(&["endpoint", region, kind, interface]),
+                service_id: service.id.clone(),
+                interface: interface.to_owned(),
+                region_id: Some(region.to_owned()),
+                url: format!("{base}{path}"),
+                enabled: true,
+            };
+            Entry { endpoints: ["public", "internal", "admin"].map(endpoint).to_vec(), service }
         })
         .collect()
 }
 
-/// The same, for who may look at it piece by piece.
-pub fn services(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<Service>> {
-    access::require(app, ctx, actions::SERVICES_LIST, &Target::default())?;
-    Ok(catalog(&app.settings.region, base))
+/// All services with all their endpoints, also those that are disabled.
+pub(super) fn everything(app: &App, directory: &Indexed, base: &str) -> Vec<Entry> {
+    let mut entries = built_in(&app.settings.region, base);
+    let stored = directory.services().iter();
+    entries.extend(stored.map(|service| Entry { service: service.clone(), endpoints: Vec::new() }));
+    for endpoint in directory.endpoints() {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.service.id == endpoint.service_id) {
+            entry.endpoints.push(endpoint.clone());
+        }
+    }
+    entries
 }
 
-pub fn service(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<Service> {
+/// What a token for `project`, or for none, is told: what is enabled, and where endpoints were chosen for
+/// the project, only these. Placeholders for the project in stored URLs are filled in.
+pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Vec<Entry> {
+    let directory = app.identity.view().directory;
+    let chosen = project.and_then(|project| directory.shown_to(project));
+    let mut entries = everything(app, &directory, base);
+    entries.retain(|entry| entry.service.enabled);
+    for entry in &mut entries {
+        entry
+            .endpoints
+            .retain(|endpoint| endpoint.enabled && chosen.is_none_or(|chosen| chosen.contains(&endpoint.id)));
+        for endpoint in &mut entry.endpoints {
+            if let Some(project) = project {
+                for name in ["%(project_id)s", "%(tenant_id)s", "$(project_id)s", "$(tenant_id)s"] {
+                    endpoint.url = endpoint.url.replace(name, project.as_str());
+                }
+            }
+        }
+        // What needs a project is nothing without one.
+        entry.endpoints.retain(|endpoint| !endpoint.url.contains("(project_id)s"));
+        entry.endpoints.retain(|endpoint| !endpoint.url.contains("(tenant_id)s"));
+    }
+    if chosen.is_some() {
+        entries.retain(|entry| !entry.endpoints.is_empty());
+    }
+    entries
+}
+
+/// The same, for who may look at it piece by piece.
+pub async fn services(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<Service>> {
+    access::require(app, ctx, actions::SERVICES_LIST, &Target::default())?;
+    Ok(fresh(app, base).await?.into_iter().map(|entry| entry.service).collect())
+}
+
+pub async fn service(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<Service> {
     access::require(app, ctx, actions::SERVICES_SHOW, &Target::default().id(id))?;
-    let mut services = catalog(&app.settings.region, base).into_iter();
+    let mut services = fresh(app, base).await?.into_iter().map(|entry| entry.service);
     services.find(|service| service.id == id).ok_or_else(|| absent("service", id))
 }
 
-/// Each endpoint with its service.
-pub fn endpoints(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<(Service, Endpoint)>> {
+pub async fn endpoints(app: &App, ctx: &Ctx, base: &str) -> Result<Vec<Endpoint>> {
     access::require(app, ctx, actions::ENDPOINTS_LIST, &Target::default())?;
-    Ok(pairs(app, base))
+    Ok(fresh(app, base).await?.into_iter().flat_map(|entry| entry.endpoints).collect())
 }
 
-pub fn endpoint(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<(Service, Endpoint)> {
+pub async fn endpoint(app: &App, ctx: &Ctx, base: &str, id: &str) -> Result<Endpoint> {
     access::require(app, ctx, actions::ENDPOINTS_SHOW, &Target::default().id(id))?;
-    pairs(app, base).into_iter().find(|(_, e)| e.id == id).ok_or_else(|| absent("endpoint", id))
+    let mut all = fresh(app, base).await?.into_iter().flat_map(|entry| entry.endpoints);
+    all.find(|endpoint| endpoint.id == id).ok_or_else(|| absent("endpoint", id))
 }
 
-fn pairs(app: &App, base: &str) -> Vec<(Service, Endpoint)> {
-    let of = |service: Service| {
-        let endpoints = service.endpoints.clone();
-        endpoints.into_iter().map(move |endpoint| (service.clone(), endpoint))
-    };
-    catalog(&app.settings.region, base).into_iter().flat_map(of).collect()
+async fn fresh(app: &App, base: &str) -> Result<Vec<Entry>> {
+    app.identity.catch_up(&app.store).await?;
+    Ok(everything(app, &app.identity.view().directory, base))
 }
 
-fn absent(what: &str, id: &str) -> Error {
+/// Every region; the server's own first.
+pub async fn regions(app: &App) -> Result<Vec<Region>> {
+    app.identity.catch_up(&app.store).await?;
+    let own = Region { id: app.settings.region.clone(), description: String::new(), parent_id: None };
+    let directory = app.identity.view().directory;
+    let others = directory.regions().iter().filter(|region| region.id != own.id).cloned();
+    Ok(std::iter::once(own.clone()).chain(others).collect())
+}
+
+pub async fn region(app: &App, id: &str) -> Result<Region> {
+    regions(app).await?.into_iter().find(|region| region.id == id).ok_or_else(|| absent("region", id))
+}
+
+pub(super) fn absent(what: &str, id: &str) -> Error {
     let shown: String = id.chars().take(255).collect();
     Error::not_found("identity.catalog_not_found", format!("Could not find {what}: {shown}."))
 }
@@ -100,11 +148,11 @@ mod tests {
 
     #[test]
     fn ids_are_stable_and_distinct_and_urls_follow_the_base() {
-        let (a, b) = (catalog("RegionOne", "http://a:1"), catalog("RegionOne", "https://b"));
-        let ids = |services: &[Service]| -> Vec<String> {
-            services
+        let (a, b) = (built_in("RegionOne", "http://a:1"), built_in("RegionOne", "https://b"));
+        let ids = |entries: &[Entry]| -> Vec<String> {
+            entries
                 .iter()
-                .flat_map(|s| s.endpoints.iter().map(|e| e.id.clone()).chain([s.id.clone()]))
+                .flat_map(|e| e.endpoints.iter().map(|e| e.id.clone()).chain([e.service.id.clone()]))
                 .collect()
         };
         assert_eq!(ids(&a), ids(&b));
@@ -112,6 +160,6 @@ mod tests {
         assert_eq!(distinct.len(), 20);
         assert!(distinct.iter().all(|id| id.len() == 32));
         assert_eq!(b[1].endpoints[0].url, "https://b/identity/v3");
-        assert_ne!(ids(&a), ids(&catalog("RegionTwo", "http://a:1")));
+        assert_ne!(ids(&a), ids(&built_in("RegionTwo", "http://a:1")));
     }
 }

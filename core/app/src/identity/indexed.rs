@@ -4,6 +4,7 @@
 use super::view::{Place, Standing};
 use canopy_authz::roles as built_in;
 use canopy_store::identity::application_credentials::ApplicationCredential;
+use canopy_store::identity::catalog::{Endpoint, Region, Service};
 use canopy_store::identity::directory::Directory;
 use canopy_store::identity::trusts::Trust;
 use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User};
@@ -29,6 +30,10 @@ pub struct Indexed {
     implies: HashMap<RoleId, Vec<RoleId>>,
     credentials: HashMap<String, ApplicationCredential>,
     trusts: HashMap<String, Trust>,
+    regions: Vec<Region>,
+    services: Vec<Service>,
+    endpoints: Vec<Endpoint>,
+    shown: HashMap<ProjectId, HashSet<String>>,
 }
 
 impl Indexed {
@@ -41,6 +46,10 @@ impl Indexed {
         for (group, user) in directory.members {
             member_of.entry(user.clone()).or_insert_with(Vec::new).push(group.clone());
             members.entry(group).or_insert_with(Vec::new).push(user);
+        }
+        let mut shown: HashMap<ProjectId, HashSet<String>> = HashMap::new();
+        for (project, endpoint) in directory.shown_endpoints {
+            shown.entry(project).or_default().insert(endpoint);
         }
         let mut implies: HashMap<RoleId, Vec<RoleId>> = HashMap::new();
         for (prior, implied) in built_in_implications(&directory.roles).chain(directory.implications) {
@@ -60,6 +69,10 @@ impl Indexed {
             implies,
             credentials: directory.credentials.into_iter().map(|one| (one.id.clone(), one)).collect(),
             trusts: directory.trusts.into_iter().map(|trust| (trust.id.clone(), trust)).collect(),
+            regions: directory.regions,
+            services: directory.services,
+            endpoints: directory.endpoints,
+            shown,
         }
     }
 
@@ -296,6 +309,39 @@ impl Indexed {
 
     pub fn group(&self, id: &GroupId) -> Option<&Group> {
         self.groups.get(id)
+    }
+
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Ids of the endpoints that were chosen for a project; `None` where it is shown all.
+    pub fn shown_to(&self, project: &ProjectId) -> Option<&HashSet<String>> {
+        self.shown.get(project)
+    }
+
+    /// The projects that an endpoint was chosen for, by name.
+    pub fn choosing(&self, endpoint: &str) -> Vec<&Project> {
+        let chosen = self.shown.iter().filter(|(_, endpoints)| endpoints.contains(endpoint));
+        let mut found: Vec<&Project> = chosen.filter_map(|(id, _)| self.projects.get(id)).collect();
+        found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        found
+    }
+
+    /// The projects directly in a project, by name.
+    pub fn children<'a>(&'a self, project: &ProjectId) -> Vec<&'a Project> {
+        let mut found: Vec<&Project> =
+            self.projects.values().filter(|child| child.parent_id == project.as_str()).collect();
+        found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        found
     }
 
     pub fn credential(&self, id: &str) -> Option<&ApplicationCredential> {

@@ -10,6 +10,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
 use canopy_store::identity::{Domain, Project, Reach, User};
 use canopy_types::{DomainId, Error, Result, Timestamp, UserId};
+use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DomainRef {
@@ -60,6 +61,8 @@ pub struct Login {
     pub token: Option<Secret>,
     pub credential: Option<(CredentialRef, Secret)>,
     pub scope: ScopeRequest,
+    /// Where the client is, as far as known.
+    pub source: Option<IpAddr>,
 }
 
 /// A token and all that a client is told about it.
@@ -98,7 +101,7 @@ pub async fn issue(app: &App, login: &Login) -> Result<Token> {
     let mut parent: Option<Claims> = None;
     if let Some((user, password)) = &login.password {
         methods = methods.with(Methods::PASSWORD);
-        user_id = Some(by_password(app, user, password).await?);
+        user_id = Some(by_password(app, user, password, login.source).await?);
     }
     if let Some(token) = &login.token {
         let claims = by_token(app, token, &login.scope)?;
@@ -175,10 +178,13 @@ async fn by_credential(app: &App, login: &Login, by: &CredentialRef, secret: &Se
     if secret.0.len() > MAX_PASSWORD {
         return Err(unauthorized());
     }
+    let rules = &app.settings.compliance;
+    let attempt = app.identity.inner.guard.attempt(rules, None, login.source, app.now())?;
     let found = stored_secret(app, by).await?;
     let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), Some(hash)));
     // Checked for none as well, so that time does not tell which there are.
     if !app.identity.inner.passwords.verify(secret.clone(), hash).await? {
+        app.identity.inner.guard.failed(rules, &attempt, app.now());
         return Err(unauthorized());
     }
     let id = id.ok_or_else(unauthorized)?;
@@ -232,18 +238,36 @@ async fn stored_secret(app: &App, by: &CredentialRef) -> Result<Option<(String, 
         .await
 }
 
-async fn by_password(app: &App, user: &UserRef, password: &Secret) -> Result<UserId> {
+async fn by_password(app: &App, user: &UserRef, password: &Secret, source: Option<IpAddr>) -> Result<UserId> {
     if password.0.len() > MAX_PASSWORD {
         // No hash is of one so long: whose it is makes no difference.
         return Err(unauthorized());
     }
+    let directory = app.identity.view().directory;
     let found = credentials(app, user).await?;
     let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
+    let known = id.as_ref().and_then(|id| directory.user(id));
+    let spared = known.is_some_and(|user| user.options.ignore_lockout_failure_attempts);
+    // By its id where there is one, however it is named.
+    let named = match &id {
+        Some(id) => id.0.clone(),
+        None => format!("{user:?}"),
+    };
+    let (rules, guard) = (&app.settings.compliance, &app.identity.inner.guard);
+    let attempt = guard.attempt(rules, (!spared).then_some(named.as_str()), source, app.now())?;
     // Checked for nobody as well, so that time does not tell who exists.
     if !app.identity.inner.passwords.verify(password.clone(), hash).await? {
+        guard.failed(rules, &attempt, app.now());
         return Err(unauthorized());
     }
-    id.ok_or_else(unauthorized)
+    guard.succeeded(&attempt);
+    let id = id.ok_or_else(unauthorized)?;
+    if known.and_then(|user| rules.expires_at(user)).is_some_and(|at| at <= app.now()) {
+        return Err(Error::unauthorized(format!(
+            "The password is expired and needs to be changed for user: {id}. Ask an administrator for another one."
+        )));
+    }
+    Ok(id)
 }
 
 async fn credentials(app: &App, user: &UserRef) -> Result<Option<(UserId, Option<String>)>> {

@@ -7,10 +7,14 @@
 mod application_credentials;
 mod bootstrap;
 pub mod catalog;
+mod catalog_edit;
+mod compliance;
+mod credentials;
 mod delegation;
 mod domains;
 mod grants;
 mod groups;
+mod guard;
 mod implied;
 mod indexed;
 mod key;
@@ -30,10 +34,17 @@ pub use application_credentials::{delete_access_rule, delete_credential};
 pub use bootstrap::bootstrap;
 pub use canopy_store::identity::application_credentials::{AccessRule, ApplicationCredential};
 pub use canopy_store::identity::groups::Filter as GroupFilter;
-pub use canopy_store::identity::projects::Filter as ProjectFilter;
+pub use canopy_store::identity::projects::{Filter as ProjectFilter, Tagged};
 pub use canopy_store::identity::trusts::Trust;
 pub use canopy_store::identity::users::Filter as UserFilter;
-pub use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User};
+pub use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User, UserOptions};
+pub use catalog_edit::{EndpointChange, RegionChange, ServiceChange};
+pub use catalog_edit::{choose, choosing_projects, chosen_endpoints, has_chosen};
+pub use catalog_edit::{create_endpoint, create_region, create_service};
+pub use catalog_edit::{delete_endpoint, delete_region, delete_service};
+pub use catalog_edit::{update_endpoint, update_region, update_service};
+pub use compliance::{Compliance, MAX_HISTORY, password_regex};
+pub use credentials::{CredentialChange, Opened, all_kept, keep, keep_changed, keep_no_more, kept};
 pub use delegation::{Delegation, within_rules};
 pub use domains::{DomainChange, NewDomain};
 pub use domains::{create_domain, delete_domain, domain, domains, update_domain};
@@ -45,13 +56,13 @@ pub use implied::{Implication, implication, implications, implications_of, imply
 pub use login::{CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
 pub use login::{issue, own_domains, own_projects, own_system, revoke, validate};
 pub use password::Secret;
-pub use projects::{NewProject, ProjectChange};
+pub use projects::{MAX_TAGS, NewProject, ProjectChange, ProjectTags, Tree, absent_tag, tree};
 pub use projects::{create_project, delete_project, project, projects, update_project};
 pub use role_assignments::{AssignmentFilter, Granted, Holder, assignments};
 pub use roles::{RoleChange, create_role, delete_role, immutable, role, roles, update_role};
 pub use trusts::{NewTrust, ShownTrust, TrustFilter};
 pub use trusts::{create_trust, delete_trust, trust, trust_role, trust_roles, trusts};
-pub use users::{NewUser, UserChange};
+pub use users::{NewUser, OptionsChange, UserChange};
 pub use users::{change_password, create_user, delete_user, projects_of_user, update_user, user, users};
 pub use view::{Lent, Place, Standing};
 
@@ -59,7 +70,7 @@ use crate::{App, Settings};
 use canopy_authz::{Principal, Scope};
 use canopy_store::Store;
 use canopy_store::identity as rows;
-use canopy_types::{Clock, Error, Result};
+use canopy_types::{Clock, Error, Result, Timestamp};
 use indexed::Indexed;
 use password::Passwords;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -79,7 +90,12 @@ pub struct Caller {
     pub delegation: Delegation,
 }
 
-/// The token key and the view. One per process.
+/// When a user has to have another password.
+pub fn password_expires_at(app: &App, user: &User) -> Option<Timestamp> {
+    app.settings.compliance.expires_at(user)
+}
+
+/// The keys and the view. One per process.
 pub struct Identity {
     inner: Arc<Inner>,
 }
@@ -87,6 +103,8 @@ pub struct Identity {
 struct Inner {
     sealer: Sealer,
     passwords: Passwords,
+    guard: guard::Guard,
+    vault: credentials::Vault,
     clock: Arc<dyn Clock>,
     view: RwLock<View>,
     /// One refresh at a time; who waits for it mostly finds nothing left to do.
@@ -97,13 +115,17 @@ impl Identity {
     /// Opens the token key under `<data_dir>/keys`, making it at the first start, reads the view, and keeps
     /// following the store until dropped.
     pub async fn open(store: &Store, clock: Arc<dyn Clock>, settings: &Settings) -> Result<Self> {
-        let path = settings.data_dir.join("keys/token.key");
-        let key = tokio::task::spawn_blocking(move || key::open(&path))
-            .await
-            .map_err(|e| Error::internal("identity.key", e))??;
+        let keys = settings.data_dir.join("keys");
+        let (key, vault) = tokio::task::spawn_blocking(move || {
+            Ok::<_, Error>((key::open(&keys.join("token.key"))?, key::open(&keys.join("credentials.key"))?))
+        })
+        .await
+        .map_err(|e| Error::internal("identity.key", e))??;
         let inner = Arc::new(Inner {
             sealer: Sealer::new(&key),
             passwords: Passwords::new().await?,
+            guard: guard::Guard::default(),
+            vault: credentials::Vault::new(&vault),
             clock,
             view: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),

@@ -3,13 +3,15 @@
 use super::{lookup, rows};
 use crate::{App, Ctx, access};
 use canopy_authz::{Scope, Target, actions};
-use canopy_store::identity::Project;
 use canopy_store::identity::projects::Filter;
+use canopy_store::identity::{Project, Reach};
 use canopy_store::{Conn, Page};
 use canopy_types::{DomainId, Error, ProjectId, Result};
 
 /// Levels of projects below a domain.
 const MAX_DEPTH: usize = 5;
+/// Tags of one project.
+pub const MAX_TAGS: usize = 80;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewProject {
@@ -19,6 +21,7 @@ pub struct NewProject {
     pub parent_id: Option<String>,
     pub description: String,
     pub enabled: bool,
+    pub tags: Vec<String>,
 }
 
 /// `None` leaves as it is.
@@ -27,6 +30,47 @@ pub struct ProjectChange {
     pub name: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    pub tags: Option<ProjectTags>,
+}
+
+/// What becomes of a project's tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProjectTags {
+    Set(Vec<String>),
+    Add(String),
+    /// 404 when it is not there.
+    Remove(String),
+}
+
+impl ProjectTags {
+    fn apply(self, present: Vec<String>) -> Result<Vec<String>> {
+        let mut tags = present;
+        match self {
+            Self::Set(wanted) => tags = wanted,
+            Self::Add(tag) => tags.push(tag),
+            Self::Remove(tag) => {
+                let before = tags.len();
+                tags.retain(|own| *own != tag);
+                if tags.len() == before {
+                    return Err(absent_tag(&tag));
+                }
+            }
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        if tags.len() > MAX_TAGS {
+            return Err(Error::bad_request(
+                "identity.project_tags",
+                format!("A project has at most {MAX_TAGS} tags."),
+            ));
+        }
+        Ok(tags)
+    }
+}
+
+pub fn absent_tag(tag: &str) -> Error {
+    let shown: String = tag.chars().take(255).collect();
+    Error::not_found("identity.project_tag_not_found", format!("Could not find project tag: {shown}."))
 }
 
 pub(super) fn absent(id: &str) -> Error {
@@ -86,6 +130,35 @@ pub async fn project(app: &App, ctx: &Ctx, id: &str) -> Result<Project> {
     found.ok_or_else(|| absent(id))
 }
 
+/// The projects around one, as far as the caller may see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Nearest first.
+    pub above: Vec<Project>,
+    /// Each after the one that it is in.
+    pub below: Vec<Project>,
+}
+
+/// Those above and below a project that the caller may see.
+pub async fn tree(app: &App, ctx: &Ctx, project: &Project) -> Result<Tree> {
+    app.identity.catch_up(&app.store).await?;
+    let directory = app.identity.view().directory;
+    let seen = |found: &&Project| {
+        let target = target(found.id.as_str(), Some(found));
+        access::allowed(app, ctx, actions::identity::PROJECTS_SHOW, &target)
+            || !directory.effective_roles(&ctx.who.user_id, &Reach::Project(found.id.clone())).is_empty()
+    };
+    let above = directory.above(project).filter(seen).cloned().collect();
+    let (mut below, mut at): (Vec<Project>, usize) =
+        (directory.children(&project.id).into_iter().cloned().collect(), 0);
+    while let Some(next) = below.get(at).map(|next| next.id.clone()) {
+        below.extend(directory.children(&next).into_iter().cloned());
+        at += 1;
+    }
+    below.retain(|found| seen(&found));
+    Ok(Tree { above, below })
+}
+
 /// One page, and whether another follows. With a token for a domain, of that domain.
 pub async fn projects(app: &App, ctx: &Ctx, mut filter: Filter, page: Page) -> Result<(Vec<Project>, bool)> {
     let own = own_domain(ctx);
@@ -98,7 +171,10 @@ pub async fn projects(app: &App, ctx: &Ctx, mut filter: Filter, page: Page) -> R
         filter.domain_id = own;
     }
     let texts = [&filter.domain_id, &filter.name, &filter.parent_id];
-    if texts.iter().any(|text| !text.is_empty() && lookup(text).is_none()) {
+    let tags = || filter.tags.iter().flat_map(|(_, tags)| tags);
+    if texts.iter().any(|text| !text.is_empty() && lookup(text).is_none())
+        || tags().any(|tag| lookup(tag).is_none())
+    {
         return Ok((Vec::new(), false));
     }
     if let Some(marker) = &page.marker
@@ -188,6 +264,7 @@ async fn place(conn: &mut Conn, id: ProjectId, new: NewProject, home: DomainId) 
         name: new.name,
         description: new.description,
         enabled: new.enabled,
+        tags: ProjectTags::Set(new.tags).apply(Vec::new())?,
     })
 }
 
@@ -225,6 +302,9 @@ pub async fn update_project(app: &App, ctx: &Ctx, id: &str, change: ProjectChang
                 project.name = change.name.unwrap_or(project.name);
                 project.description = change.description.unwrap_or(project.description);
                 project.enabled = change.enabled.unwrap_or(project.enabled);
+                if let Some(tags) = change.tags {
+                    project.tags = tags.apply(project.tags)?;
+                }
                 rows::projects::update(c, &project).await.map_err(taken(
                     "project",
                     &project.name,

@@ -295,7 +295,8 @@ mod tests {
         assert!(sealer(1).seal(&claims(Some(Reach::Domain("d".repeat(65).into())))).is_err());
         let id = canopy_types::UserId::random().0;
         for delegation in [Delegation::ApplicationCredential(id.clone()), Delegation::Trust(id)] {
-            let claims = Claims { delegation, ..claims(Some(Reach::Project(canopy_types::ProjectId::random()))) };
+            let claims =
+                Claims { delegation, ..claims(Some(Reach::Project(canopy_types::ProjectId::random()))) };
             let token = sealer(1).seal(&claims).unwrap();
             assert!(token.len() <= MAX_TOKEN, "{}", token.len());
             assert_eq!(sealer(1).open(&token), Some(claims));

@@ -1,5 +1,6 @@
 //! Users: for admins to make and change; one's own to look at and to give another password.
 
+use super::compliance::MAX_HISTORY;
 use super::password::{Secret, check_length};
 use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
 use super::{lookup, rows, unauthorized};
@@ -7,7 +8,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
 use canopy_store::Page;
 use canopy_store::identity::users::Filter;
-use canopy_store::identity::{Project, User};
+use canopy_store::identity::{Project, User, UserOptions};
 use canopy_types::{DomainId, Error, ProjectId, Result, Timestamp, UserId};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct NewUser {
     pub email: Option<String>,
     pub default_project_id: Option<ProjectId>,
     pub enabled: bool,
+    pub options: UserOptions,
 }
 
 /// `None` leaves as it is; `Some(None)` takes away.
@@ -32,6 +34,35 @@ pub struct UserChange {
     pub email: Option<Option<String>>,
     pub default_project_id: Option<Option<ProjectId>>,
     pub enabled: Option<bool>,
+    pub options: OptionsChange,
+}
+
+/// `None` leaves as it is; `Some(None)` takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionsChange {
+    pub ignore_change_password_upon_first_use: Option<Option<bool>>,
+    pub ignore_password_expiry: Option<Option<bool>>,
+    pub ignore_lockout_failure_attempts: Option<Option<bool>>,
+    pub lock_password: Option<Option<bool>>,
+}
+
+impl OptionsChange {
+    pub fn apply(self, present: UserOptions) -> UserOptions {
+        let changed =
+            |wanted: Option<Option<bool>>, present: bool| wanted.map_or(present, Option::unwrap_or_default);
+        UserOptions {
+            ignore_change_password_upon_first_use: changed(
+                self.ignore_change_password_upon_first_use,
+                present.ignore_change_password_upon_first_use,
+            ),
+            ignore_password_expiry: changed(self.ignore_password_expiry, present.ignore_password_expiry),
+            ignore_lockout_failure_attempts: changed(
+                self.ignore_lockout_failure_attempts,
+                present.ignore_lockout_failure_attempts,
+            ),
+            lock_password: changed(self.lock_password, present.lock_password),
+        }
+    }
 }
 
 pub(super) fn absent(id: &str) -> Error {
@@ -96,7 +127,10 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
     access::require(app, ctx, actions::identity::USERS_CREATE, &wanted)?;
     let hash = match new.password {
         None => None,
-        Some(password) => Some(app.identity.inner.passwords.hash(password).await?),
+        Some(password) => Some({
+            app.settings.compliance.check(&password)?;
+            app.identity.inner.passwords.hash(password).await?
+        }),
     };
     let now = app.now();
     let user = User {
@@ -108,6 +142,8 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
         tokens_valid_after: Timestamp(0),
         enabled: new.enabled,
         default_project_id: new.default_project_id,
+        options: new.options,
+        password_changed_at: if hash.is_some() { now } else { Timestamp(0) },
     };
     let created = app
         .store
@@ -139,7 +175,10 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
     let hash = match change.password.clone() {
         None => None,
         Some(None) => Some(None),
-        Some(Some(password)) => Some(Some(app.identity.inner.passwords.hash(password).await?)),
+        Some(Some(password)) => Some(Some({
+            app.settings.compliance.check(&password)?;
+            app.identity.inner.passwords.hash(password).await?
+        })),
     };
     let now = app.now();
     let updated = app
@@ -157,6 +196,7 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
                 user.email = change.email.unwrap_or(user.email);
                 user.default_project_id = change.default_project_id.unwrap_or(user.default_project_id);
                 user.enabled = change.enabled.unwrap_or(user.enabled);
+                user.options = change.options.apply(user.options);
                 rows::users::update(c, &user).await.map_err(taken(
                     "user",
                     &user.name,
@@ -173,6 +213,31 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
     Ok(updated)
 }
 
+/// Refuses a password that was one of the last ones, where that is a rule.
+async fn not_again(app: &App, id: &UserId, password: &Secret) -> Result<()> {
+    let count = app.settings.compliance.unique_last_password_count.min(MAX_HISTORY);
+    if count == 0 {
+        return Ok(());
+    }
+    let key = id.0.clone();
+    let before = app
+        .store
+        .read(|c| Box::pin(async move { rows::users::history(c, &key, i64::from(count)).await }))
+        .await?;
+    for hash in before {
+        if app.identity.inner.passwords.verify(password.clone(), Some(hash)).await? {
+            return Err(Error::bad_request(
+                "identity.password_history",
+                format!(
+                    "The new password cannot be identical to a previous password. The total number which includes the \
+                     new password must be unique is {count}."
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Gives a user another password, for who knows the present one. Ends all tokens of the user, the
 /// caller's own included.
 pub async fn change_password(
@@ -184,6 +249,9 @@ pub async fn change_password(
 ) -> Result<()> {
     access::require(app, ctx, actions::identity::USERS_CHANGE_PASSWORD, &target(id, None))?;
     check_length(&password)?;
+    let rules = &app.settings.compliance;
+    rules.check(&password)?;
+    let attempt = app.identity.inner.guard.attempt(rules, Some(id), ctx.how.source, app.now())?;
     let key = lookup(id).unwrap_or("-").to_owned();
     let found = app
         .store
@@ -191,9 +259,14 @@ pub async fn change_password(
         .await?;
     let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
     if !app.identity.inner.passwords.verify(original, hash).await? {
+        app.identity.inner.guard.failed(rules, &attempt, app.now());
         return Err(unauthorized());
     }
+    app.identity.inner.guard.succeeded(&attempt);
     let id = id.ok_or_else(unauthorized)?;
+    let user = find(app, id.as_str()).await?.ok_or_else(unauthorized)?;
+    rules.may_change(&user, app.now())?;
+    not_again(app, &id, &password).await?;
     let hash = app.identity.inner.passwords.hash(password).await?;
     let now = app.now();
     app.store

@@ -129,6 +129,7 @@ mod tests {
             name: format!("name of {id}"),
             description: String::new(),
             enabled,
+            tags: Vec::new(),
         };
         let user = |id: &str, domain: &str, enabled| User {
             id: id.into(),
@@ -139,6 +140,8 @@ mod tests {
             tokens_valid_after: Timestamp(100),
             enabled,
             default_project_id: None,
+            options: Default::default(),
+            password_changed_at: Timestamp(0),
         };
         let role = |name: &str| Role {
             id: format!("id-{name}").into(),
@@ -336,6 +339,7 @@ mod tests {
             name: id.into(),
             description: String::new(),
             enabled: true,
+            tags: Vec::new(),
         };
         let mut all = directory();
         all.projects.extend([child("c", "p"), child("cc", "c"), child("x", "on")]);

@@ -27,12 +27,25 @@ async fn forget(conn: &mut Conn, credentials: &str, trusts: &str, id: &str) -> R
 
 pub async fn forget_user(conn: &mut Conn, id: &str) -> Result<()> {
     forget(conn, "user_id = $1", "trustor_id = $1 OR trustee_id = $1", id).await?;
-    sqlx::query("DELETE FROM access_rules WHERE user_id = $1").bind(id).execute(conn).await.map_err(db)?;
+    for sql in [
+        "DELETE FROM access_rules WHERE user_id = $1",
+        "DELETE FROM credentials WHERE user_id = $1",
+        "DELETE FROM password_history WHERE user_id = $1",
+    ] {
+        sqlx::query(sql).bind(id).execute(&mut *conn).await.map_err(db)?;
+    }
     Ok(())
 }
 
 pub async fn forget_project(conn: &mut Conn, id: &str) -> Result<()> {
-    forget(conn, "project_id = $1", "project_id = $1", id).await
+    forget(conn, "project_id = $1", "project_id = $1", id).await?;
+    for sql in [
+        "DELETE FROM credentials WHERE project_id = $1",
+        "DELETE FROM project_endpoints WHERE project_id = $1",
+    ] {
+        sqlx::query(sql).bind(id).execute(&mut *conn).await.map_err(db)?;
+    }
+    Ok(())
 }
 
 /// Of all users and projects of a domain, which must still be there.
@@ -46,7 +59,13 @@ pub async fn forget_domain(conn: &mut Conn, id: &str) -> Result<()> {
         id,
     )
     .await?;
-    let sql = format!("DELETE FROM access_rules WHERE user_id IN {users}");
-    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(conn).await.map_err(db)?;
+    for sql in [
+        format!("DELETE FROM access_rules WHERE user_id IN {users}"),
+        format!("DELETE FROM password_history WHERE user_id IN {users}"),
+        format!("DELETE FROM credentials WHERE user_id IN {users} OR project_id IN {projects}"),
+        format!("DELETE FROM project_endpoints WHERE project_id IN {projects}"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(&mut *conn).await.map_err(db)?;
+    }
     Ok(())
 }

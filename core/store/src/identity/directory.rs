@@ -3,12 +3,12 @@
 use super::{
     Assignment, Domain, Group, Project, Role, User,
     application_credentials::{self, ApplicationCredential},
-    domains, grants, groups, projects, revision, roles, tokens,
+    catalog, domains, grants, groups, projects, revision, roles, tokens,
     trusts::{self, Trust},
     users,
 };
 use crate::Conn;
-use canopy_types::{Error, GroupId, Result, RoleId, Timestamp, UserId};
+use canopy_types::{Error, GroupId, ProjectId, Result, RoleId, Timestamp, UserId};
 
 /// Tries at reading between two writes. Each write is one row's update, so more than one retry is rare.
 const ATTEMPTS: usize = 8;
@@ -27,6 +27,11 @@ pub struct Directory {
     pub implications: Vec<(RoleId, RoleId)>,
     pub credentials: Vec<ApplicationCredential>,
     pub trusts: Vec<Trust>,
+    pub regions: Vec<catalog::Region>,
+    pub services: Vec<catalog::Service>,
+    pub endpoints: Vec<catalog::Endpoint>,
+    /// (project, endpoint): a project that has any is shown only these.
+    pub shown_endpoints: Vec<(ProjectId, String)>,
 }
 
 /// Who is who, all of one revision.
@@ -45,6 +50,10 @@ pub async fn load(conn: &mut Conn) -> Result<Directory> {
             implications: roles::implications(conn).await?,
             credentials: application_credentials::all(conn).await?,
             trusts: trusts::all(conn).await?,
+            regions: catalog::regions(conn).await?,
+            services: catalog::services(conn).await?,
+            endpoints: catalog::endpoints(conn).await?,
+            shown_endpoints: catalog::shown(conn).await?,
         };
         if revision(conn).await?.directory == before {
             return Ok(directory);

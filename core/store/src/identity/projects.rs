@@ -1,13 +1,13 @@
 //! Projects.
 
 use super::Project;
-use crate::rows::Columns;
+use crate::rows::{Columns, to_json};
 use crate::store::db;
 use crate::{Conn, Page};
 use canopy_types::{ProjectId, Result, Timestamp};
 use sqlx::any::AnyRow;
 
-const COLUMNS: &str = "id, domain_id, parent_id, name, description, enabled";
+const COLUMNS: &str = "id, domain_id, parent_id, name, description, enabled, tags";
 
 fn project(row: &AnyRow) -> Result<Project> {
     Ok(Project {
@@ -17,6 +17,7 @@ fn project(row: &AnyRow) -> Result<Project> {
         name: row.text("name")?,
         description: row.text("description")?,
         enabled: row.flag("enabled")?,
+        tags: row.json("tags")?,
     })
 }
 
@@ -27,24 +28,64 @@ pub struct Filter {
     pub name: String,
     pub parent_id: String,
     pub enabled: Option<bool>,
+    /// Each list narrows by itself.
+    pub tags: Vec<(Tagged, Vec<String>)>,
+}
+
+/// Which projects a list of tags finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    All,
+    Any,
+    NotAll,
+    NotAny,
+}
+
+impl Tagged {
+    /// A condition on the values bound from `first` on.
+    fn condition(self, first: usize, count: usize) -> String {
+        let (glue, not) = match self {
+            Self::All => (" AND ", ""),
+            Self::Any => (" OR ", ""),
+            Self::NotAll => (" AND ", "NOT "),
+            Self::NotAny => (" OR ", "NOT "),
+        };
+        let each: Vec<String> =
+            (first..first + count).map(|n| format!("tags LIKE ${n} ESCAPE '!'")).collect();
+        format!(" AND {not}({})", each.join(glue))
+    }
+}
+
+/// What finds one tag in the stored array.
+fn tag_pattern(tag: &str) -> Result<String> {
+    let escaped = to_json(&tag)?.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    Ok(format!("%{escaped}%"))
 }
 
 /// One page by id, and one row more when there is a next page.
 pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<Project>> {
+    let (mut tagged, mut patterns) = (String::new(), Vec::new());
+    for (how, tags) in filter.tags.iter().filter(|(_, tags)| !tags.is_empty()) {
+        tagged.push_str(&how.condition(7 + patterns.len(), tags.len()));
+        for tag in tags {
+            patterns.push(tag_pattern(tag)?);
+        }
+    }
     let sql = format!(
         "SELECT {COLUMNS} FROM projects WHERE id > $1 AND ($2 = '' OR domain_id = $2) AND ($3 = '' OR name = $3) \
-         AND ($4 = '' OR parent_id = $4) AND ($5 < 0 OR enabled = $5) ORDER BY id LIMIT $6"
+         AND ($4 = '' OR parent_id = $4) AND ($5 < 0 OR enabled = $5){tagged} ORDER BY id LIMIT $6"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(page.marker.clone().unwrap_or_default())
         .bind(&filter.domain_id)
         .bind(&filter.name)
         .bind(&filter.parent_id)
         .bind(filter.enabled.map_or(-1, i64::from))
-        .bind(page.size() + 1)
-        .fetch_all(conn)
-        .await
-        .map_err(db)?;
+        .bind(page.size() + 1);
+    for pattern in patterns {
+        query = query.bind(pattern);
+    }
+    let rows = query.fetch_all(conn).await.map_err(db)?;
     rows.iter().map(project).collect()
 }
 
@@ -62,8 +103,8 @@ pub async fn get(conn: &mut Conn, id: &str) -> Result<Option<Project>> {
 
 pub async fn insert(conn: &mut Conn, project: &Project, at: Timestamp) -> Result<()> {
     sqlx::query(
-        "INSERT INTO projects (id, domain_id, parent_id, name, description, enabled, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO projects (id, domain_id, parent_id, name, description, enabled, created_at, tags) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(project.id.as_str())
     .bind(project.domain_id.as_str())
@@ -72,19 +113,21 @@ pub async fn insert(conn: &mut Conn, project: &Project, at: Timestamp) -> Result
     .bind(&project.description)
     .bind(i64::from(project.enabled))
     .bind(at.0)
+    .bind(to_json(&project.tags)?)
     .execute(conn)
     .await
     .map_err(db)?;
     Ok(())
 }
 
-/// Writes name, description and enabled; the rest never changes.
+/// Writes name, description, enabled and tags; the rest never changes.
 pub async fn update(conn: &mut Conn, project: &Project) -> Result<()> {
-    sqlx::query("UPDATE projects SET name = $2, description = $3, enabled = $4 WHERE id = $1")
+    sqlx::query("UPDATE projects SET name = $2, description = $3, enabled = $4, tags = $5 WHERE id = $1")
         .bind(project.id.as_str())
         .bind(&project.name)
         .bind(&project.description)
         .bind(i64::from(project.enabled))
+        .bind(to_json(&project.tags)?)
         .execute(conn)
         .await
         .map_err(db)?;

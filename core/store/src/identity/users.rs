@@ -1,14 +1,14 @@
 //! Users and their password hashes.
 
-use super::User;
+use super::{User, UserOptions};
 use crate::rows::Columns;
 use crate::store::db;
 use crate::{Conn, Page};
 use canopy_types::{Result, Timestamp, UserId};
 use sqlx::any::AnyRow;
 
-const COLUMNS: &str =
-    "id, domain_id, name, description, email, tokens_valid_after, enabled, default_project_id";
+const COLUMNS: &str = "id, domain_id, name, description, email, tokens_valid_after, enabled, default_project_id, \
+     options, password_changed_at";
 
 fn user(row: &AnyRow) -> Result<User> {
     Ok(User {
@@ -20,6 +20,8 @@ fn user(row: &AnyRow) -> Result<User> {
         tokens_valid_after: row.time("tokens_valid_after")?,
         enabled: row.flag("enabled")?,
         default_project_id: row.text_opt("default_project_id")?.map(Into::into),
+        options: UserOptions::read(row.int("options")?),
+        password_changed_at: row.time("password_changed_at")?,
     })
 }
 
@@ -85,7 +87,8 @@ pub enum Login<'a> {
 pub async fn insert(conn: &mut Conn, user: &User, password_hash: Option<&str>, at: Timestamp) -> Result<()> {
     sqlx::query(
         "INSERT INTO users (id, domain_id, name, description, email, password_hash, tokens_valid_after, enabled, \
-         default_project_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         default_project_id, created_at, options, password_changed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(user.id.as_str())
     .bind(user.domain_id.as_str())
@@ -97,17 +100,22 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: Option<&str>, a
     .bind(i64::from(user.enabled))
     .bind(user.default_project_id.as_ref().map(|id| id.0.clone()))
     .bind(at.0)
-    .execute(conn)
+    .bind(user.options.bits())
+    .bind(password_hash.map_or(0, |_| at.0))
+    .execute(&mut *conn)
     .await
     .map_err(db)?;
-    Ok(())
+    match password_hash {
+        Some(hash) => remember(conn, &user.id, hash).await,
+        None => Ok(()),
+    }
 }
 
 /// Writes everything but id, domain and password.
 pub async fn update(conn: &mut Conn, user: &User) -> Result<()> {
     sqlx::query(
         "UPDATE users SET name = $2, description = $3, email = $4, tokens_valid_after = $5, enabled = $6, \
-         default_project_id = $7 WHERE id = $1",
+         default_project_id = $7, options = $8 WHERE id = $1",
     )
     .bind(user.id.as_str())
     .bind(&user.name)
@@ -116,6 +124,7 @@ pub async fn update(conn: &mut Conn, user: &User) -> Result<()> {
     .bind(user.tokens_valid_after.0)
     .bind(i64::from(user.enabled))
     .bind(user.default_project_id.as_ref().map(|id| id.0.clone()))
+    .bind(user.options.bits())
     .execute(conn)
     .await
     .map_err(db)?;
@@ -124,14 +133,56 @@ pub async fn update(conn: &mut Conn, user: &User) -> Result<()> {
 
 /// Sets the password and refuses every token issued up to `at`. `None` leaves the user unable to log in.
 pub async fn set_password(conn: &mut Conn, id: &UserId, hash: Option<&str>, at: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE users SET password_hash = $2, tokens_valid_after = $3 WHERE id = $1")
-        .bind(id.as_str())
-        .bind(hash.map(str::to_owned))
-        .bind(at.0)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+    sqlx::query(
+        "UPDATE users SET password_hash = $2, tokens_valid_after = $3, password_changed_at = $3 WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(hash.map(str::to_owned))
+    .bind(at.0)
+    .execute(&mut *conn)
+    .await
+    .map_err(db)?;
+    match hash {
+        Some(hash) => remember(conn, id, hash).await,
+        None => Ok(()),
+    }
+}
+
+/// Hashes kept of one user: as many as any rule about earlier passwords looks at.
+const HISTORY: i64 = 10;
+
+async fn remember(conn: &mut Conn, id: &UserId, hash: &str) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO password_history (user_id, number, hash) \
+         SELECT $1, COALESCE(MAX(number), 0) + 1, $2 FROM password_history WHERE user_id = $1",
+    )
+    .bind(id.as_str())
+    .bind(hash)
+    .execute(&mut *conn)
+    .await
+    .map_err(db)?;
+    sqlx::query(
+        "DELETE FROM password_history WHERE user_id = $1 AND number <= \
+         (SELECT MAX(number) - $2 FROM password_history WHERE user_id = $1)",
+    )
+    .bind(id.as_str())
+    .bind(HISTORY)
+    .execute(conn)
+    .await
+    .map_err(db)?;
     Ok(())
+}
+
+/// Hashes of a user's last passwords, the present one first.
+pub async fn history(conn: &mut Conn, id: &str, count: i64) -> Result<Vec<String>> {
+    let rows =
+        sqlx::query("SELECT hash FROM password_history WHERE user_id = $1 ORDER BY number DESC LIMIT $2")
+            .bind(id)
+            .bind(count)
+            .fetch_all(conn)
+            .await
+            .map_err(db)?;
+    rows.iter().map(|row| row.text("hash")).collect()
 }
 
 /// Removes a user, the roles it holds, its memberships, its key pairs and what it handed
