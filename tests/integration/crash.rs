@@ -37,6 +37,10 @@ const HOST: &[&str] = &[
     "network.namespace.delete",
 ];
 
+/// Every other side effect of the operations on a server that runs, rebuilding it included.
+const OPERATIONS: &[&str] =
+    &["agent.domain.discard_memory", "agent.domain.pause", "agent.domain.suspend", "server.change"];
+
 /// Every commit of the same.
 const CONTROLLER: &[&str] = &["server.create", "server.delete", "server.observe"];
 
@@ -113,7 +117,8 @@ async fn settle(process: &mut Process, client: &Client, settled: fn(&[Value]) ->
 fn all_settled(servers: &[Value]) -> bool {
     servers.iter().all(|server| {
         let status = server["status"].as_str().unwrap_or_default();
-        server["OS-EXT-STS:task_state"].is_null() && matches!(status, "ACTIVE" | "ERROR" | "SHUTOFF")
+        server["OS-EXT-STS:task_state"].is_null()
+            && matches!(status, "ACTIVE" | "ERROR" | "SHUTOFF" | "PAUSED" | "SUSPENDED")
     })
 }
 
@@ -165,6 +170,95 @@ async fn a_kill_at_any_point_of_create_and_delete_leaves_one_guest_or_none() {
 async fn a_kill_of_the_agent_alone_leaves_one_guest_or_none_too() {
     let _libvirt = crate::libvirt::exclusive().await;
     every_point(Process::prepare_apart("crash_agent"), HOST).await;
+}
+
+/// What is asked of the server, and the status that it ends in.
+fn operations(image: &str) -> Vec<(Value, &'static str)> {
+    vec![
+        (json!({"pause": null}), "PAUSED"),
+        (json!({"unpause": null}), "ACTIVE"),
+        (json!({"suspend": null}), "SUSPENDED"),
+        (json!({"resume": null}), "ACTIVE"),
+        (json!({"suspend": null}), "SUSPENDED"),
+        (json!({"reboot": {"type": "HARD"}}), "ACTIVE"),
+        (json!({"rebuild": {"imageRef": image}}), "ACTIVE"),
+    ]
+}
+
+/// Makes a server and asks all of it, as far as the process lives.
+async fn operate(room: &mut Room) {
+    let Some(client) = room.process.try_admin().await else { return };
+    let compute = client.at("2.37");
+    compute.try_send(compute.request("POST", "/compute/v2.1/servers").json(&room.body())).await;
+    let built = settle(&mut room.process, &client, all_settled).await;
+    let Some(id) = built.first().and_then(|server| server["id"].as_str()).map(str::to_owned) else { return };
+    for (body, status) in operations(&room.image) {
+        let path = format!("/compute/v2.1/servers/{id}/action");
+        let Some(asked) = compute.try_send(compute.request("POST", &path).json(&body)).await else { return };
+        assert_eq!(asked.status, 202, "{body} {asked:?}");
+        let settled = settle(&mut room.process, &client, all_settled).await;
+        assert!(settled.is_empty() || settled[0]["status"] == status, "{body}: {settled:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_point_of_an_operation_leaves_a_server_that_can_be_used() {
+    let _libvirt = crate::libvirt::exclusive().await;
+    let mut room = Room::new(Process::prepare("crash_ops")).await;
+    room.process.kill();
+    let trace = room.process.data().join("crash-points");
+    room.process.start(&[("CANOPY_CRASH_TRACE", &trace.to_string_lossy())]);
+    room.process.ready().await;
+    let started = std::fs::read_to_string(&trace).unwrap_or_default();
+    operate(&mut room).await;
+    let passed = std::fs::read_to_string(&trace).unwrap();
+    let passed: BTreeSet<&str> = passed
+        .strip_prefix(&started)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("before:"))
+        .collect();
+    let known: BTreeSet<&str> =
+        [HOST, CONTROLLER, OPERATIONS, AT_START, SOMETIMES].concat().into_iter().collect();
+    assert!(passed.is_subset(&known), "not in any list: {:?}", passed.difference(&known));
+    assert!(OPERATIONS.iter().all(|name| passed.contains(name)), "{passed:?}");
+    remove_all(&mut room, "the dry run").await;
+    room.process.kill();
+    // Of those that a create or a delete passes too, the one that loses something here: a disk.
+    for name in OPERATIONS.iter().chain(&["agent.server.remove"]) {
+        for side in ["before", "after"] {
+            let point = format!("{side}:{name}");
+            let begun = Instant::now();
+            room.process.start(&[("CANOPY_CRASH_AT", &point)]);
+            if wait_up(&mut room.process).await {
+                operate(&mut room).await;
+            }
+            until_died(&mut room.process, &format!("{point} was reached")).await;
+            room.process.kill();
+            room.process.start_ready().await;
+            remove_all(&mut room, &point).await;
+            room.process.kill();
+            println!("{point}: {:.1} s", begun.elapsed().as_secs_f32());
+        }
+    }
+}
+
+/// Whatever has become of the server, it can be brought back, and then deleted with nothing left.
+async fn remove_all(room: &mut Room, point: &str) {
+    let client = room.process.admin().await;
+    let found = settle(&mut room.process, &client, all_settled).await;
+    assert!(found.len() <= 1, "{point}: {found:#?}");
+    for server in &found {
+        let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().unwrap());
+        let reboot = json!({"reboot": {"type": "HARD"}});
+        assert_eq!(client.post(&format!("{path}/action"), &reboot).await.status, 202, "{point}: {server}");
+        let back = settle(&mut room.process, &client, all_settled).await;
+        assert_eq!(back[0]["status"], "ACTIVE", "{point}: {back:#?}");
+        assert_eq!(client.delete(&path).await.status, 204, "{point}");
+    }
+    settle(&mut room.process, &client, <[Value]>::is_empty).await;
+    nothing_left(room, point).await;
+    assert_eq!(room.hosts_and_usage().await.1, 0, "{point}: something is still counted");
 }
 
 async fn every_point(process: Process, effects: &[&str]) {

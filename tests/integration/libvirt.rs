@@ -283,6 +283,48 @@ async fn guests_that_end_by_themselves_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_guest_is_paused_and_suspended_and_goes_on_where_it_was() {
+    let _daemon = shared().await;
+    let hypervisor = connect().await;
+    let guest = Guest::new(HALTS);
+    let id = guest.id();
+    let code = |result: Result<(), canopy_types::Error>| result.map_err(|error| error.code);
+    assert_eq!(code(hypervisor.pause(id).await), Err("libvirt.domain_not_found"));
+    assert_eq!(code(hypervisor.discard_memory(id).await), Ok(()));
+    hypervisor.define(&guest.spec).await.unwrap();
+    for refused in [hypervisor.pause(id).await, hypervisor.suspend(id).await] {
+        assert_eq!(code(refused), Err("libvirt.not_running"));
+    }
+    hypervisor.start(id).await.unwrap();
+    guest.said(1).await;
+    for _ in 0..2 {
+        hypervisor.pause(id).await.unwrap();
+        assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Paused));
+    }
+    hypervisor.start(id).await.unwrap();
+    assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Running));
+    // Also from paused, and then it runs again and is not paused.
+    hypervisor.pause(id).await.unwrap();
+    for _ in 0..2 {
+        hypervisor.suspend(id).await.unwrap();
+        assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Suspended));
+    }
+    hypervisor.start(id).await.unwrap();
+    assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Running));
+    hypervisor.suspend(id).await.unwrap();
+    for _ in 0..2 {
+        hypervisor.discard_memory(id).await.unwrap();
+        assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Stopped));
+    }
+    // Its word at each boot: going on twice was no boot, this is one.
+    hypervisor.start(id).await.unwrap();
+    guest.said(2).await;
+    hypervisor.suspend(id).await.unwrap();
+    hypervisor.undefine(id).await.unwrap();
+    assert_eq!(guest.state(&hypervisor).await, None, "its memory goes with it");
+}
+
+#[tokio::test]
 async fn what_is_not_ours_is_left_alone() {
     let _daemon = shared().await;
     let hypervisor = connect().await;

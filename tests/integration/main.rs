@@ -25,5 +25,6 @@ mod placement_api;
 mod plugins;
 mod policies_api;
 mod routes;
+mod server_operations;
 mod servers_api;
 mod store;

@@ -94,6 +94,7 @@ async fn report(cloud: &Cloud, hosts: &[HostId], generation: i64, phase: Option<
             id: server.id,
             phase: phase.unwrap_or(Phase::Gone),
             power_n: server.power.n,
+            failed_n: None,
             error: None,
         });
         let observed = Observed { revision: wanted.revision, generation, servers: servers.collect() };

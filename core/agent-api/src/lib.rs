@@ -192,7 +192,11 @@ pub struct ServerObserved {
     pub phase: Phase,
     /// The last power intent that was satisfied; 0 before the first.
     pub power_n: i64,
-    /// Why the phase is [`Phase::Failed`], for the server's `fault`.
+    /// The power intent that [`Phase::Failed`] is about; without one, the newest there was.
+    #[serde(default)]
+    pub failed_n: Option<i64>,
+    /// Why the phase is [`Phase::Failed`], for the server's `fault`; in another phase, why the intent `power_n`
+    /// was given up, the guest being left as it is.
     pub error: Option<String>,
 }
 

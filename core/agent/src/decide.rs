@@ -10,7 +10,7 @@
 use crate::record::Record;
 use canopy_agent_api::ServerSpec;
 use canopy_hypervisor::DomainState;
-use canopy_types::server::Phase;
+use canopy_types::server::{How, Phase};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -63,6 +63,14 @@ pub enum Step {
     Start,
     Shutdown,
     Destroy,
+    Pause,
+    Suspend,
+    /// The memory of a suspended guest goes: it is to start anew.
+    DiscardMemory,
+    /// The guest is off, as the first half of an intent wants: remember that.
+    Cycled,
+    /// The guest is off and its disk is to be made anew: disk and config drive go.
+    Wipe,
     /// The state matches the intent: remember its number.
     Satisfy,
     /// Everything of a failed build goes, but for the record of the failure.
@@ -86,6 +94,11 @@ impl Step {
             Self::Start => "start",
             Self::Shutdown => "shutdown",
             Self::Destroy => "destroy",
+            Self::Pause => "pause",
+            Self::Suspend => "suspend",
+            Self::DiscardMemory => "discard_memory",
+            Self::Cycled => "cycled",
+            Self::Wipe => "wipe",
             Self::Satisfy => "satisfy",
             Self::GiveBack => "give_back",
             Self::Remove => "remove",
@@ -97,7 +110,9 @@ impl Step {
     pub fn phase(self) -> Option<Phase> {
         match self {
             Self::Adopt | Self::PrepareNetwork => Some(Phase::Networking),
-            Self::FetchImages | Self::MakeDisk | Self::WriteConfigDrive => Some(Phase::BlockDeviceMapping),
+            Self::Wipe | Self::FetchImages | Self::MakeDisk | Self::WriteConfigDrive => {
+                Some(Phase::BlockDeviceMapping)
+            }
             Self::Define | Self::Start => Some(Phase::Spawning),
             _ => None,
         }
@@ -107,6 +122,12 @@ impl Step {
     /// giving up on a stop or a removal would leave a guest running that nobody wants.
     pub fn may_fail(self) -> bool {
         self.phase().is_some()
+    }
+
+    /// A step whose repeated failure ends the intent and leaves the guest as it is: it still runs, and
+    /// nothing of it was lost.
+    pub fn may_be_dropped(self) -> bool {
+        matches!(self, Self::Pause | Self::Suspend)
     }
 }
 
@@ -120,6 +141,24 @@ fn resume_after_reboot(view: &View<'_>, spec: &ServerSpec, record: &Record) -> b
     view.rebooted && spec.power.on && record.was_running && !is_on(view.domain)
 }
 
+/// Whether an open intent has what it wants.
+fn satisfied(view: &View<'_>, spec: &ServerSpec, record: &Record) -> bool {
+    let domain = view.domain;
+    match spec.power.how {
+        How::Accept => true,
+        How::Plain => is_on(domain) == spec.power.on,
+        // A guest that went off meanwhile did so by its own will: it is not started to be paused.
+        How::Pause | How::Suspend if !is_on(domain) => true,
+        How::Pause => domain == Some(DomainState::Paused),
+        How::Suspend => false,
+        How::Unpause => domain != Some(DomainState::Paused),
+        How::Resume => domain == Some(DomainState::Running),
+        How::SoftReboot | How::HardReboot | How::Rebuild => {
+            record.cycled_n >= spec.power.n && spec.power.on && is_on(domain)
+        }
+    }
+}
+
 pub fn decide(view: &View<'_>) -> Step {
     let Some(spec) = view.spec else {
         return if view.record.is_some() { Step::Remove } else { Step::Forget };
@@ -130,9 +169,8 @@ pub fn decide(view: &View<'_>) -> Step {
         return if anything { Step::Remove } else { Step::Nothing };
     }
     let Some(record) = view.record else { return Step::Adopt };
-    let on = is_on(view.domain);
     let open = spec.power.n > record.power_n;
-    if open && on == spec.power.on {
+    if open && satisfied(view, spec, record) {
         return Step::Satisfy;
     }
     if record.failed.as_ref().is_some_and(|f| f.n >= spec.power.n) {
@@ -140,8 +178,33 @@ pub fn decide(view: &View<'_>) -> Step {
         let left = view.domain.is_some() || view.local.disk || view.local.config_drive;
         return if record.power_n == 0 && left { Step::GiveBack } else { Step::Nothing };
     }
-    if open && !spec.power.on {
-        return power_off(view);
+    if open {
+        match (spec.power.how, view.domain) {
+            (How::Pause, _) => return Step::Pause,
+            (How::Suspend, _) => return Step::Suspend,
+            (how, domain) if how.cycles() && record.cycled_n < spec.power.n => {
+                return match domain {
+                    Some(DomainState::Suspended) => Step::DiscardMemory,
+                    Some(DomainState::Running | DomainState::Paused) if how == How::SoftReboot => {
+                        power_off(view)
+                    }
+                    Some(DomainState::Running | DomainState::Paused) => Step::Destroy,
+                    Some(DomainState::Stopped | DomainState::Crashed) | None if how == How::Rebuild => {
+                        Step::Wipe
+                    }
+                    Some(DomainState::Stopped | DomainState::Crashed) | None => Step::Cycled,
+                };
+            }
+            // Everything but the start.
+            (how, _) if how.cycles() && !spec.power.on => {
+                return match bring_up(view, spec, record) {
+                    Step::Start => Step::Satisfy,
+                    step => step,
+                };
+            }
+            _ if !spec.power.on => return power_off(view),
+            _ => {}
+        }
     }
     if open || resume_after_reboot(view, spec, record) {
         return bring_up(view, spec, record);
@@ -182,6 +245,7 @@ pub fn settled(view: &View<'_>) -> Phase {
         _ if failed && !is_on(view.domain) => Phase::Failed,
         Some(DomainState::Running) => Phase::Running,
         Some(DomainState::Paused) => Phase::Paused,
+        Some(DomainState::Suspended) => Phase::Suspended,
         Some(DomainState::Stopped | DomainState::Crashed) => Phase::Stopped,
         None if view.record.is_none() && !view.local.folder => Phase::Gone,
         None if view.local.disk || view.record.is_some_and(|r| r.power_n > 0) => Phase::Stopped,
@@ -203,6 +267,8 @@ mod tests {
 
     struct Row {
         what: &'static str,
+        how: How,
+        cycled: i64,
         on: bool,
         n: i64,
         satisfied: i64,
@@ -213,11 +279,20 @@ mod tests {
     }
 
     fn row(what: &'static str, (on, n, satisfied): (bool, i64, i64), domain: Option<D>, expect: S) -> Row {
-        Row { what, on, n, satisfied, domain, local: DONE, shutdown: Sh::NotAsked, expect }
+        let (how, cycled) = (How::Plain, 0);
+        Row { what, how, cycled, on, n, satisfied, domain, local: DONE, shutdown: Sh::NotAsked, expect }
     }
 
     fn at(local: Local, row: Row) -> Row {
         Row { local, ..row }
+    }
+
+    fn how(how: How, row: Row) -> Row {
+        Row { how, ..row }
+    }
+
+    fn cycled(row: Row) -> Row {
+        Row { cycled: row.n, ..row }
     }
 
     fn asked(shutdown: Sh, row: Row) -> Row {
@@ -227,6 +302,7 @@ mod tests {
     #[test]
     fn the_table() {
         let (run, stop) = (Some(D::Running), Some(D::Stopped));
+        let (paused, saved) = (Some(D::Paused), Some(D::Suspended));
         let (network, images) = (Local { network: true, ..NONE }, Local { disk: false, ..DONE });
         let rows = [
             at(NONE, row("a build begins with the network", (true, 1, 0), None, S::PrepareNetwork)),
@@ -254,13 +330,53 @@ mod tests {
             row("start again", (true, 3, 2), stop, S::Start),
             row("stop and start while running: matches", (true, 3, 1), run, S::Satisfy),
             row("an older intent arrives late", (false, 1, 2), run, S::Nothing),
+            how(How::Pause, row("pause", (true, 2, 1), run, S::Pause)),
+            how(How::Pause, row("paused", (true, 2, 1), paused, S::Satisfy)),
+            how(How::Pause, row("off before it was paused", (true, 2, 1), stop, S::Satisfy)),
+            how(How::Unpause, row("unpause", (true, 2, 1), paused, S::Start)),
+            how(How::Unpause, row("unpaused", (true, 2, 1), run, S::Satisfy)),
+            how(How::Unpause, row("its own will", (true, 2, 1), stop, S::Satisfy)),
+            how(How::Suspend, row("suspend", (false, 2, 1), run, S::Suspend)),
+            how(How::Suspend, row("suspend what is paused", (false, 2, 1), paused, S::Suspend)),
+            how(How::Suspend, row("suspended", (false, 2, 1), saved, S::Satisfy)),
+            how(How::Resume, row("resume", (true, 2, 1), saved, S::Start)),
+            how(How::Resume, row("resume, the memory lost", (true, 2, 1), stop, S::Start)),
+            how(How::Resume, row("resumed", (true, 2, 1), run, S::Satisfy)),
+            row("a suspended guest is off", (false, 2, 1), saved, S::Satisfy),
+            how(How::SoftReboot, row("soft: asks", (true, 2, 1), run, S::Shutdown)),
+            asked(Sh::Expired, how(How::SoftReboot, row("soft: cuts", (true, 2, 1), run, S::Destroy))),
+            how(How::SoftReboot, row("soft: off", (true, 2, 1), stop, S::Cycled)),
+            cycled(how(How::SoftReboot, row("soft: on again", (true, 2, 1), stop, S::Start))),
+            cycled(how(How::SoftReboot, row("soft: done", (true, 2, 1), run, S::Satisfy))),
+            how(How::HardReboot, row("hard: cuts", (true, 2, 1), run, S::Destroy)),
+            how(How::HardReboot, row("hard: its memory too", (true, 2, 1), saved, S::DiscardMemory)),
+            how(How::HardReboot, row("hard: never defined", (true, 2, 1), None, S::Cycled)),
+            cycled(how(How::HardReboot, row("hard: on again", (true, 2, 1), None, S::Define))),
+            how(How::Rebuild, row("rebuild: cuts", (true, 2, 1), run, S::Destroy)),
+            how(How::Rebuild, row("rebuild: its memory too", (true, 2, 1), saved, S::DiscardMemory)),
+            how(How::Rebuild, row("rebuild: wipes", (true, 2, 1), stop, S::Wipe)),
+            cycled(at(
+                images,
+                how(How::Rebuild, row("rebuild: a new disk", (true, 2, 1), stop, S::MakeDisk)),
+            )),
+            cycled(how(How::Rebuild, row("rebuild: on again", (true, 2, 1), stop, S::Start))),
+            cycled(how(How::Rebuild, row("rebuild: done", (true, 2, 1), run, S::Satisfy))),
+            cycled(at(
+                images,
+                how(How::Rebuild, row("rebuild, off: a disk", (false, 2, 1), stop, S::MakeDisk)),
+            )),
+            cycled(how(How::Rebuild, row("rebuild, off: done", (false, 2, 1), stop, S::Satisfy))),
+            how(How::Accept, row("accepted as it is, on", (false, 2, 1), run, S::Satisfy)),
+            how(How::Accept, row("accepted as it is, off", (true, 2, 1), stop, S::Satisfy)),
+            how(How::Accept, row("accepted before it was built", (true, 2, 0), None, S::Satisfy)),
         ];
         for r in rows {
             let mut spec = testing::spec();
             spec.config_drive = true;
-            spec.power = PowerIntent { on: r.on, n: r.n };
+            spec.power = PowerIntent { on: r.on, n: r.n, how: r.how };
             let mut record = Record::new(spec.id, "boot");
             record.power_n = r.satisfied;
+            record.cycled_n = r.cycled;
             record.definition = Some("d".into());
             let view = View {
                 spec: Some(&spec),
@@ -327,7 +443,7 @@ mod tests {
         record.was_running = false;
         assert_eq!(rebooted(&spec, &record, D::Stopped), S::Satisfy, "it was off: stays off");
         record.was_running = true;
-        spec.power = PowerIntent { on: false, n: record.power_n };
+        spec.power = PowerIntent::plain(false, record.power_n);
         assert_eq!(rebooted(&spec, &record, D::Stopped), S::Satisfy, "its intent is off");
     }
 

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn running(id: ServerId) -> ServerObserved {
-        ServerObserved { id, phase: Phase::Running, power_n: 1, error: None }
+        ServerObserved { id, phase: Phase::Running, power_n: 1, failed_n: None, error: None }
     }
 
     #[test]

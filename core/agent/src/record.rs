@@ -27,6 +27,12 @@ pub struct Record {
     pub boot_id: String,
     /// The agent has given up on this intent.
     pub failed: Option<Failure>,
+    /// The last intent whose guest was brought off, so that what is on again is on for it.
+    #[serde(default)]
+    pub cycled_n: i64,
+    /// An intent that counts as satisfied although it came to nothing: the guest is left as it is.
+    #[serde(default)]
+    pub dropped: Option<Failure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,8 @@ impl Record {
             was_running: false,
             boot_id: boot_id.to_owned(),
             failed: None,
+            cycled_n: 0,
+            dropped: None,
         }
     }
 

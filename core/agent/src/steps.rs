@@ -24,6 +24,19 @@ pub async fn act(
             effect("agent.domain.destroy", worker.shared.hypervisor.destroy(worker.id)).await
         }
         (Step::Shutdown, _) => shutdown(worker).await,
+        (Step::Pause, _) => effect("agent.domain.pause", worker.shared.hypervisor.pause(worker.id)).await,
+        (Step::Suspend, _) => {
+            effect("agent.domain.suspend", worker.shared.hypervisor.suspend(worker.id)).await
+        }
+        (Step::DiscardMemory, _) => {
+            let discarded = worker.shared.hypervisor.discard_memory(worker.id);
+            effect("agent.domain.discard_memory", discarded).await
+        }
+        (Step::Cycled, Some(target)) => cycled(worker, target).await,
+        (Step::Wipe, Some(target)) => {
+            worker.dir.clear().await?;
+            cycled(worker, target).await
+        }
         (Step::Adopt, _) => {
             let record = Record::new(worker.id, &worker.shared.boot_id);
             worker.save(record).await
@@ -89,6 +102,12 @@ async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(),
         failed: None,
         ..known
     };
+    worker.save(record).await
+}
+
+async fn cycled(worker: &mut Worker, target: &Target) -> Result<(), Error> {
+    worker.shutdown_asked = None;
+    let record = Record { cycled_n: target.spec.power.n, ..record(worker) };
     worker.save(record).await
 }
 

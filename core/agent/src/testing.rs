@@ -21,7 +21,7 @@ pub fn spec() -> ServerSpec {
         hostname: "a-server".into(),
         project_id: ProjectId::random(),
         user_id: UserId::random(),
-        power: PowerIntent { on: true, n: 1 },
+        power: PowerIntent::plain(true, 1),
         deleted: false,
         flavor: FlavorSpec {
             name: "m1.tiny".into(),

@@ -8,7 +8,7 @@ use canopy_agent_api::{Ask, Question, ServerObserved, ServerSpec};
 use canopy_hypervisor::fake::{FakeHypervisor, Op};
 use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor};
 use canopy_plugin_host::Item;
-use canopy_types::server::{Phase, PowerIntent};
+use canopy_types::server::{How, Phase, PowerIntent};
 use canopy_types::{Error, NetworkId, ServerId};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -144,6 +144,15 @@ impl Hypervisor for Deaf {
     async fn shutdown(&self, id: ServerId) -> Result<(), Error> {
         self.0.shutdown(id).await
     }
+    async fn pause(&self, id: ServerId) -> Result<(), Error> {
+        self.0.pause(id).await
+    }
+    async fn suspend(&self, id: ServerId) -> Result<(), Error> {
+        self.0.suspend(id).await
+    }
+    async fn discard_memory(&self, id: ServerId) -> Result<(), Error> {
+        self.0.discard_memory(id).await
+    }
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {
         self.0.destroy(id).await
     }
@@ -216,7 +225,7 @@ async fn a_guest_that_powers_itself_off_stays_off() {
     assert_eq!(host.hypervisor.state(spec.id), Some(DomainState::Stopped));
     assert_eq!(host.count(Op::Start), 1);
     // A newer intent does.
-    host.controller.change(|s| s.power = PowerIntent { on: true, n: 2 });
+    host.controller.change(|s| s.power = PowerIntent::plain(true, 2));
     assert_eq!(host.reaches(spec.id, Phase::Running).await.id, spec.id);
     until("satisfied", || host.controller.observed(spec.id).unwrap().power_n == 2).await;
     host.stop().await;
@@ -336,12 +345,12 @@ async fn a_failed_restart_keeps_the_disk() {
     for _ in 0..3 {
         host.hypervisor.fail_next(Op::Start, Error::unavailable("libvirt.timeout", "It took too long."));
     }
-    host.controller.change(|s| s.power = PowerIntent { on: true, n: 2 });
+    host.controller.change(|s| s.power = PowerIntent::plain(true, 2));
     host.reaches(spec.id, Phase::Failed).await;
     host.several_rounds().await;
     assert!(host.dir(spec.id).join("root.qcow2").exists());
     assert_eq!(host.hypervisor.state(spec.id), Some(DomainState::Stopped));
-    host.controller.change(|s| s.power = PowerIntent { on: true, n: 3 });
+    host.controller.change(|s| s.power = PowerIntent::plain(true, 3));
     host.reaches(spec.id, Phase::Running).await;
     host.stop().await;
 }
@@ -362,16 +371,75 @@ async fn a_full_disk_is_said_in_words() {
 async fn stop_asks_first_and_then_cuts_the_power() {
     let mut host = Host::new();
     let spec = host.running().await;
-    host.controller.change(|s| s.power = PowerIntent { on: false, n: 2 });
+    host.controller.change(|s| s.power = PowerIntent::plain(false, 2));
     until("stopped", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
     assert_eq!(host.count(Op::Destroy), 0, "the guest obeyed");
-    host.controller.change(|s| s.power = PowerIntent { on: true, n: 3 });
+    host.controller.change(|s| s.power = PowerIntent::plain(true, 3));
     host.reaches(spec.id, Phase::Running).await;
     host.hypervisor.ignore_shutdown(spec.id, true);
-    host.controller.change(|s| s.power = PowerIntent { on: false, n: 4 });
+    host.controller.change(|s| s.power = PowerIntent::plain(false, 4));
     until("stopped", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 4)).await;
     assert_eq!(host.count(Op::Destroy), 1);
     assert_eq!(host.hypervisor.state(spec.id), Some(DomainState::Stopped));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn pause_suspend_and_reboot_end_where_they_should_also_when_repeated() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    let steps = [
+        (How::Pause, true, Phase::Paused),
+        (How::Unpause, true, Phase::Running),
+        (How::Suspend, false, Phase::Suspended),
+        (How::Resume, true, Phase::Running),
+        (How::SoftReboot, true, Phase::Running),
+        (How::HardReboot, true, Phase::Running),
+        (How::Suspend, false, Phase::Suspended),
+        (How::HardReboot, true, Phase::Running),
+        (How::Rebuild, true, Phase::Running),
+        (How::Suspend, false, Phase::Suspended),
+        (How::Rebuild, false, Phase::Stopped),
+        (How::HardReboot, true, Phase::Running),
+        (How::Accept, true, Phase::Running),
+    ];
+    for (n, (how, on, phase)) in (2..).zip(steps) {
+        // The agent is cut off right after the wish, and again at its end.
+        host.controller.change(|s| s.power = s.power.next(on, how));
+        host.abort().await;
+        host.start();
+        until(&format!("{how:?}"), || {
+            host.controller.observed(spec.id).is_some_and(|o| o.phase == phase && o.power_n == n)
+        })
+        .await;
+        let starts = host.count(Op::Start);
+        host.stop().await;
+        host.start();
+        host.several_rounds().await;
+        assert_eq!(host.count(Op::Start), starts, "{how:?} once more");
+        assert_eq!(host.controller.observed(spec.id).unwrap().phase, phase, "{how:?}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_cannot_be_is_dropped_and_the_guest_runs_on() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    for _ in 0..3 {
+        host.hypervisor.fail_next(Op::Pause, Error::unavailable("test.no", "The guest cannot be paused."));
+    }
+    host.controller.change(|s| s.power = s.power.next(true, How::Pause));
+    until("dropped", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
+    let observed = host.controller.observed(spec.id).unwrap();
+    assert_eq!(
+        (observed.phase, observed.error.as_deref()),
+        (Phase::Running, Some("The guest cannot be paused."))
+    );
+    host.controller.change(|s| s.power = s.power.next(true, How::Pause));
+    until("paused", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 3)).await;
+    let paused = host.controller.observed(spec.id).unwrap();
+    assert_eq!((paused.phase, paused.error), (Phase::Paused, None), "what came to nothing before is over");
     host.stop().await;
 }
 
@@ -516,7 +584,7 @@ async fn a_network_that_cannot_be_made_holds_back_only_its_own_servers() {
     let (mut late, network) = testing::spec_with_network();
     late.image = Some(image);
     let mut again = servers[1].clone();
-    again.power = PowerIntent { on: true, n: 2 };
+    again.power = PowerIntent::plain(true, 2);
     networks.extend(network);
     broken.send_replace(None);
     host.controller.want(vec![servers[0].clone(), again.clone(), late.clone()], networks);
@@ -585,7 +653,7 @@ async fn a_name_of_another_cloud_is_an_error_and_a_scope_avoids_it() {
     host.stop().await;
     host.scope = "second";
     host.start();
-    host.controller.change(|s| s.power = PowerIntent { on: true, n: 2 });
+    host.controller.change(|s| s.power = PowerIntent::plain(true, 2));
     host.reaches(spec.id, Phase::Running).await;
     assert_eq!(host.hypervisor.spec(spec.id).unwrap().name, format!("{}-second", spec.domain_name));
     host.stop().await;

@@ -291,12 +291,19 @@ impl Worker {
         let config = &self.shared.config;
         let last = permanent(step, error.kind) || self.failures >= config.attempts;
         tracing::warn!(step = step.as_str(), failures = self.failures, error = %error.chain(), "failed");
-        let Some(target) = target.filter(|_| step.may_fail() && last) else {
+        let given_up = last && (step.may_fail() || step.may_be_dropped());
+        let Some(target) = target.filter(|_| given_up) else {
             return Round::Pause(config.pause(self.failures));
         };
         tracing::error!(step = step.as_str(), error = %error.chain(), "given up");
         let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.id, &self.shared.boot_id));
-        record.failed = Some(Failure { n: target.spec.power.n, message: error.message });
+        let failure = Failure { n: target.spec.power.n, message: error.message };
+        if step.may_be_dropped() {
+            record.power_n = record.power_n.max(failure.n);
+            record.dropped = Some(failure);
+        } else {
+            record.failed = Some(failure);
+        }
         if let Err(error) = self.dir.save(&record).await {
             // Told all the same; after a restart it is tried again.
             tracing::error!(error = %error.chain(), "the failure could not be kept");
@@ -308,14 +315,16 @@ impl Worker {
 
     fn publish(&self, target: Option<&Target>, phase: Phase) {
         let Some(target) = target else { return };
-        let error = self.record.as_ref().and_then(|r| r.failed.as_ref()).map(|f| f.message.clone());
-        self.shared.board.set(ServerObserved {
-            id: self.id,
-            phase,
-            // Gone or not, what was satisfied stays so.
-            power_n: self.record.as_ref().map_or(0, |r| r.power_n.min(target.spec.power.n)),
-            error: error.filter(|_| phase == Phase::Failed),
-        });
+        let record = self.record.as_ref();
+        // Gone or not, what was satisfied stays so.
+        let power_n = record.map_or(0, |r| r.power_n.min(target.spec.power.n));
+        let failure = match phase {
+            Phase::Failed => record.and_then(|r| r.failed.as_ref()),
+            _ => record.and_then(|r| r.dropped.as_ref()).filter(|dropped| dropped.n == power_n),
+        };
+        let error = failure.map(|f| f.message.clone());
+        let failed_n = failure.filter(|_| phase == Phase::Failed).map(|f| f.n);
+        self.shared.board.set(ServerObserved { id: self.id, phase, power_n, failed_n, error });
     }
 }
 

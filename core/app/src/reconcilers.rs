@@ -35,9 +35,13 @@ async fn round(app: &Arc<App>) {
 
 async fn purge_tombstones(app: &App) -> canopy_types::Result<()> {
     let before = Timestamp(app.now().0 - TOMBSTONE_SECONDS * SECOND);
+    let keys = app.now().plus_seconds(-crate::compute::servers::KEPT_SECONDS);
     app.store
         .write("server.purge", move |c| {
-            Box::pin(async move { canopy_store::servers::purge(c, before).await.map(|_| ()) })
+            Box::pin(async move {
+                canopy_store::idempotency::purge(c, keys).await?;
+                canopy_store::servers::purge(c, before).await.map(|_| ())
+            })
         })
         .await
 }

@@ -26,6 +26,9 @@ pub enum Op {
     Define,
     Start,
     Shutdown,
+    Pause,
+    Suspend,
+    DiscardMemory,
     Destroy,
     Undefine,
 }
@@ -111,7 +114,7 @@ impl FakeHypervisor {
     }
 
     /// The hypervisor pauses the guest, as it does on an I/O error. False when it does not run.
-    pub fn pause(&self, id: ServerId) -> bool {
+    pub fn io_error(&self, id: ServerId) -> bool {
         self.become_state(id, DomainState::Paused)
     }
 
@@ -127,7 +130,9 @@ impl FakeHypervisor {
     /// The whole host loses power: every running guest is found stopped, with one resync.
     pub fn power_failure(&self) {
         for domain in self.lock().domains.values_mut() {
-            domain.state = DomainState::Stopped;
+            if is_active(domain.state) {
+                domain.state = DomainState::Stopped;
+            }
         }
         self.emit(Event::Resync);
     }
@@ -210,6 +215,10 @@ fn is_active(state: DomainState) -> bool {
     matches!(state, DomainState::Running | DomainState::Paused)
 }
 
+fn off() -> Error {
+    Error::conflict("libvirt.not_running", "The guest does not run.")
+}
+
 fn not_found(id: ServerId) -> Error {
     Error::not_found("libvirt.domain_not_found", format!("The host has no guest for server {id}."))
 }
@@ -282,6 +291,41 @@ impl Hypervisor for FakeHypervisor {
         Ok(())
     }
 
+    async fn pause(&self, id: ServerId) -> Result<(), Error> {
+        let state = self.enter(Op::Pause, Some(id))?.domains.get(&id).ok_or_else(|| not_found(id))?.state;
+        if !is_active(state) {
+            return Err(off());
+        }
+        if state == DomainState::Running {
+            self.become_state(id, DomainState::Paused);
+        }
+        Ok(())
+    }
+
+    async fn suspend(&self, id: ServerId) -> Result<(), Error> {
+        let state = self.enter(Op::Suspend, Some(id))?.domains.get(&id).ok_or_else(|| not_found(id))?.state;
+        match state {
+            DomainState::Suspended => {}
+            state if is_active(state) => drop(self.become_state(id, DomainState::Suspended)),
+            _ => return Err(off()),
+        }
+        Ok(())
+    }
+
+    async fn discard_memory(&self, id: ServerId) -> Result<(), Error> {
+        let changed = match self.enter(Op::DiscardMemory, Some(id))?.domains.get_mut(&id) {
+            Some(domain) if domain.state == DomainState::Suspended => {
+                domain.state = DomainState::Stopped;
+                true
+            }
+            _ => false,
+        };
+        if changed {
+            self.emit(Event::Changed(id));
+        }
+        Ok(())
+    }
+
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {
         drop(self.enter(Op::Destroy, Some(id))?);
         self.become_state(id, DomainState::Stopped);
@@ -340,6 +384,23 @@ mod tests {
         fake.define(&spec(id, "b")).await.unwrap();
         assert_eq!(fake.state(id), Some(DomainState::Running), "defining does not stop");
         assert_eq!(fake.spec(id).unwrap().name, "b");
+        for _ in 0..2 {
+            fake.pause(id).await.unwrap();
+            assert_eq!(fake.state(id), Some(DomainState::Paused));
+        }
+        for _ in 0..2 {
+            fake.suspend(id).await.unwrap();
+            assert_eq!(fake.state(id), Some(DomainState::Suspended));
+        }
+        assert_eq!(code(fake.pause(id).await), Err("libvirt.not_running"));
+        fake.start(id).await.unwrap();
+        assert_eq!(fake.state(id), Some(DomainState::Running), "with its memory");
+        fake.suspend(id).await.unwrap();
+        for _ in 0..2 {
+            fake.discard_memory(id).await.unwrap();
+            assert_eq!(fake.state(id), Some(DomainState::Stopped));
+        }
+        assert_eq!(code(fake.suspend(id).await), Err("libvirt.not_running"));
         for _ in 0..2 {
             fake.destroy(id).await.unwrap();
             assert_eq!(fake.state(id), Some(DomainState::Stopped));

@@ -75,6 +75,8 @@ pub struct Nic {
 pub enum DomainState {
     Running,
     Paused,
+    /// Off, with its memory kept: a start goes on where it was.
+    Suspended,
     Stopped,
     Crashed,
 }
@@ -106,11 +108,22 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Defines the domain, replacing an earlier definition of the same server.
     async fn define(&self, domain: &DomainSpec) -> Result<(), Error>;
 
-    /// No error when it runs already.
+    /// From off, from paused, and from suspended with its memory. No error when it runs already.
     async fn start(&self, id: ServerId) -> Result<(), Error>;
 
     /// Asks the guest to power off (ACPI); the caller waits for the state.
     async fn shutdown(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Stops the guest's processors; it keeps its memory. No error when it is paused already; a conflict when
+    /// it is off.
+    async fn pause(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Writes the guest's memory to the host's disk and ends its process. No error when that was done
+    /// already; a conflict when it is off.
+    async fn suspend(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Forgets the memory that [`Self::suspend`] kept. No error when there is none.
+    async fn discard_memory(&self, id: ServerId) -> Result<(), Error>;
 
     /// Cuts the power. No error when it does not run or does not exist.
     async fn destroy(&self, id: ServerId) -> Result<(), Error>;

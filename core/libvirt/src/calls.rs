@@ -4,7 +4,7 @@
 //! "no such domain" is therefore an answer and not an accident.
 
 use crate::domain::{Facts, METADATA_URI, domain_xml};
-use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken};
+use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
 use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus};
 use canopy_types::{Error, ServerId};
 use nix::fcntl::OFlag;
@@ -101,6 +101,43 @@ pub fn shutdown(conn: &Connect, id: ServerId) -> Result<()> {
     }
 }
 
+pub fn pause(conn: &Connect, id: ServerId) -> Result<()> {
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    match domain.get_state()?.0 {
+        sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => return Ok(()),
+        sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED => return Err(not_running().into()),
+        _ => {}
+    }
+    match domain.suspend() {
+        Ok(_) => Ok(()),
+        Err(error) if not_in_that_state(&error) && !domain.is_active().unwrap_or(true) => {
+            Err(not_running().into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub fn suspend(conn: &Connect, id: ServerId) -> Result<()> {
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    if !domain.is_active()? {
+        return if domain.has_managed_save(0)? { Ok(()) } else { Err(not_running().into()) };
+    }
+    // Running again whatever it was: a guest that was paused before is resumed, not left paused.
+    match domain.managed_save(sys::VIR_DOMAIN_SAVE_RUNNING) {
+        Ok(_) => Ok(()),
+        Err(error) if not_in_that_state(&error) && domain.has_managed_save(0).unwrap_or(false) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub fn discard_memory(conn: &Connect, id: ServerId) -> Result<()> {
+    let Some(domain) = find(conn, id)? else { return Ok(()) };
+    if domain.has_managed_save(0)? {
+        domain.managed_save_remove(0)?;
+    }
+    Ok(())
+}
+
 pub fn destroy(conn: &Connect, id: ServerId) -> Result<()> {
     match find(conn, id)? {
         Some(domain) => cut_power(&domain),
@@ -154,7 +191,12 @@ fn status(domain: &Domain) -> Result<Option<DomainStatus>, VirtError> {
         return Ok(None);
     }
     let (state, reason) = domain.get_state()?;
-    Ok(Some(DomainStatus { id, name: domain.get_name()?, state: state_of(state, reason) }))
+    let mut state = state_of(state, reason);
+    // A running guest may still have the file it was started from, so only an off one is asked.
+    if state == DomainState::Stopped && domain.has_managed_save(0)? {
+        state = DomainState::Suspended;
+    }
+    Ok(Some(DomainStatus { id, name: domain.get_name()?, state }))
 }
 
 fn state_of(state: sys::virDomainState, reason: i32) -> DomainState {

@@ -41,6 +41,8 @@ pub struct Options {
     pub deadline: Duration,
     /// For a start, 10 ms to 10 minutes.
     pub start_deadline: Duration,
+    /// For writing a guest's memory to disk, 10 ms to 10 minutes.
+    pub save_deadline: Duration,
     /// Seconds between keepalive messages and how many may go unanswered.
     pub keepalive: (i32, u32),
     /// Where the probe guest's files are made; QEMU's user must be able to enter it.
@@ -57,6 +59,7 @@ impl Default for Options {
             queue: 64,
             deadline: Duration::from_secs(30),
             start_deadline: Duration::from_secs(60),
+            save_deadline: Duration::from_secs(600),
             keepalive: (5, 3),
             probe_dir: "/var/tmp".into(),
             probe_deadline: Duration::from_secs(5),
@@ -74,7 +77,8 @@ impl Options {
         if !(1..=64).contains(&self.threads) || !(1..=4096).contains(&self.queue) {
             return bad("libvirt needs 1 to 64 threads and queues of 1 to 4096 calls.");
         }
-        if ![self.deadline, self.start_deadline, self.probe_deadline].iter().all(|d| sane.contains(d)) {
+        let deadlines = [self.deadline, self.start_deadline, self.save_deadline, self.probe_deadline];
+        if !deadlines.iter().all(|d| sane.contains(d)) {
             return bad("Deadlines of libvirt calls must be 10 ms to 10 minutes.");
         }
         if !(1..=300).contains(&self.keepalive.0) || !(1..=100).contains(&self.keepalive.1) {
@@ -400,6 +404,25 @@ impl Hypervisor for Libvirt {
         let inner = &self.inner;
         let asked = Asked { name: "shutdown", phrase: "ask the guest to shut down" };
         inner.call(asked, inner.ticket(Some(id)), move |conn| calls::shutdown(conn, id)).await
+    }
+
+    async fn pause(&self, id: ServerId) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "pause", phrase: "pause the guest" };
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::pause(conn, id)).await
+    }
+
+    async fn suspend(&self, id: ServerId) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "suspend", phrase: "write the guest's memory to disk" };
+        let ticket = Ticket { deadline: inner.options.save_deadline, ..inner.ticket(Some(id)) };
+        inner.call(asked, ticket, move |conn| calls::suspend(conn, id)).await
+    }
+
+    async fn discard_memory(&self, id: ServerId) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "discard_memory", phrase: "forget the guest's kept memory" };
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::discard_memory(conn, id)).await
     }
 
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {

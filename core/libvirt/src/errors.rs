@@ -126,3 +126,7 @@ pub fn name_taken() -> Error {
         "Another cloud has a guest of this name on the host. Give each a network_scope of its own in [agent].",
     )
 }
+
+pub fn not_running() -> Error {
+    Error::conflict("libvirt.not_running", "The guest does not run.")
+}

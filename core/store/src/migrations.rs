@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 8] = [
+const FILES: [(i64, &str, &str); 9] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -16,6 +16,7 @@ const FILES: [(i64, &str, &str); 8] = [
     (6, "groups", include_str!("../migrations/0006_groups.sql")),
     (7, "delegations", include_str!("../migrations/0007_delegations.sql")),
     (8, "catalog and passwords", include_str!("../migrations/0008_catalog_and_passwords.sql")),
+    (9, "server operations", include_str!("../migrations/0009_server_operations.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.

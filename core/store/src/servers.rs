@@ -4,18 +4,18 @@
 //! write `status`, derived from the row's state, in the same transaction, so a list filters on what a show
 //! would say. A deleted server is a tombstone until it is purged.
 
+pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
+
 use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use canopy_types::server::{Derived, Phase, PowerIntent, derive, wish};
+use canopy_types::server::{Derived, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
-    DecisionId, Error, FlavorId, HostId, ImageId, Page, ProjectId, RequestId, Result, ServerId, Timestamp,
-    UserId,
+    DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, RequestId, Result, ServerId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The flavor as it was when the server was made.
@@ -39,6 +39,14 @@ pub struct Fault {
     pub code: u16,
     pub message: String,
     pub created: Timestamp,
+}
+
+/// Who keeps others from changing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// An admin's lock is not its owner's to take off.
+    pub by_admin: bool,
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +80,14 @@ pub struct ServerRow {
     pub power: PowerIntent,
     pub deleting: bool,
     pub refused: bool,
+    /// An operator says that it is in error.
+    pub broken: bool,
+    pub lock: Option<Lock>,
+    pub tags: BTreeSet<String>,
     pub phase: Phase,
     pub observed_n: i64,
+    /// The power intent that [`Phase::Failed`] is about.
+    pub failed_n: i64,
     pub observed_generation: i64,
     pub fault: Option<Fault>,
     pub created_at: Timestamp,
@@ -86,7 +100,13 @@ impl ServerRow {
     /// What a client sees.
     pub fn derived(&self) -> Derived {
         let deleting = self.deleting || self.deleted_at.is_some();
-        derive(wish(deleting, self.refused, self.power, self.observed_n), self.phase)
+        derive(wish(deleting, self.refused || self.broken, self.power, self.observed_n), self.phase_now())
+    }
+
+    /// A failure is over once something newer is wanted: until the host has said more, it is a guest that is off.
+    fn phase_now(&self) -> Phase {
+        let overtaken = self.phase == Phase::Failed && self.failed_n < self.power.n && !self.deleting;
+        if overtaken { Phase::Stopped } else { self.phase }
     }
 
     /// `instance-%08x`.
@@ -100,9 +120,10 @@ pub async fn insert(conn: &mut Conn, server: &ServerRow) -> Result<()> {
         "INSERT INTO servers (id, number, project_id, user_id, name, hostname, description, flavor, image_id, image, \
          key_name, keys, user_data, config_drive, metadata, availability_zone, reservation_id, launch_index, \
          request_id, decision_id, host_id, power_on, power_n, deleting, refused, phase, observed_n, \
-         observed_generation, fault, status, created_at, updated_at, launched_at, deleted_at, access_ip_v4, access_ip_v6) \
+         observed_generation, fault, status, created_at, updated_at, launched_at, deleted_at, access_ip_v4, access_ip_v6, \
+         power_how, tags) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-         $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)",
+         $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)",
     )
     .bind(server.id.to_string())
     .bind(server.number)
@@ -140,6 +161,8 @@ pub async fn insert(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     .bind(server.deleted_at.map(|t| t.0))
     .bind(server.access_ip_v4.map(|ip| ip.to_string()))
     .bind(server.access_ip_v6.map(|ip| ip.to_string()))
+    .bind(server.power.how.as_str())
+    .bind(to_json(&server.tags)?)
     .execute(conn)
     .await
     .map_err(db)?;
@@ -172,7 +195,9 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     sqlx::query(
         "UPDATE servers SET name = $2, description = $3, metadata = $4, request_id = $5, power_on = $6, power_n = $7, \
          deleting = $8, refused = $9, phase = $10, observed_n = $11, observed_generation = $12, fault = $13, \
-         status = $14, updated_at = $15, launched_at = $16, deleted_at = $17, host_id = $18 WHERE id = $1",
+         status = $14, updated_at = $15, launched_at = $16, deleted_at = $17, host_id = $18, power_how = $19, \
+         broken = $20, locked_by = $21, locked_reason = $22, tags = $23, access_ip_v4 = $24, access_ip_v6 = $25, \
+         image_id = $26, image = $27, key_name = $28, keys = $29, user_data = $30 WHERE id = $1",
     )
     .bind(server.id.to_string())
     .bind(&server.name)
@@ -192,132 +217,43 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     .bind(server.launched_at.map(|t| t.0))
     .bind(server.deleted_at.map(|t| t.0))
     .bind(server.host_id.map(|id| id.to_string()))
+    .bind(server.power.how.as_str())
+    .bind(i64::from(server.broken))
+    .bind(server.lock.as_ref().map(|lock| if lock.by_admin { "admin" } else { "owner" }))
+    .bind(server.lock.as_ref().and_then(|lock| lock.reason.as_deref()))
+    .bind(to_json(&server.tags)?)
+    .bind(server.access_ip_v4.map(|ip| ip.to_string()))
+    .bind(server.access_ip_v6.map(|ip| ip.to_string()))
+    .bind(server.image_id.map(|id| id.to_string()))
+    .bind(server.image.as_ref().map(to_json).transpose()?)
+    .bind(server.key_name.as_deref())
+    .bind(to_json(&server.keys)?)
+    .bind(server.user_data.as_deref())
     .execute(conn)
     .await
     .map_err(db)?;
     Ok(())
 }
 
-/// What a list is asked for. `None` means any.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub project_id: Option<ProjectId>,
-    pub user_id: Option<String>,
-    pub statuses: Vec<String>,
-    /// Case-sensitive substring of the name.
-    pub name_contains: Option<String>,
-    pub image_id: Option<String>,
-    pub flavor_id: Option<String>,
-    /// Of the host, by its name.
-    pub host: Option<String>,
-    pub reservation_id: Option<String>,
-    pub uuid: Option<String>,
-    pub changes_since: Option<Timestamp>,
-    /// Only tombstones, or only live ones.
-    pub deleted: bool,
-}
-
-/// Newest first, as nova sorts; one statement. The marker is looked up in the filter's own scope, and an
-/// unknown one is refused.
-pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<ServerRow>> {
-    let mut sql = String::from("SELECT * FROM servers WHERE 1 = 1");
-    let mut texts: Vec<String> = Vec::new();
-    let mut ints: Vec<(usize, i64)> = Vec::new();
-    let mut slot = 0;
-    let mut text = |sql: &mut String, condition: &str, value: String| {
-        slot += 1;
-        sql.push_str(&condition.replace("$?", &format!("${slot}")));
-        texts.push(value);
-        slot
-    };
-    if filter.deleted {
-        sql.push_str(" AND deleted_at IS NOT NULL");
-    } else if filter.changes_since.is_none() {
-        sql.push_str(" AND deleted_at IS NULL");
-    }
-    if let Some(project) = &filter.project_id {
-        text(&mut sql, " AND project_id = $?", project.0.clone());
-    }
-    if let Some(user) = &filter.user_id {
-        text(&mut sql, " AND user_id = $?", user.clone());
-    }
-    if let Some(image) = &filter.image_id {
-        text(&mut sql, " AND image_id = $?", image.clone());
-    }
-    if let Some(host) = &filter.host {
-        text(&mut sql, " AND host_id = (SELECT id FROM hosts WHERE name = $?)", host.clone());
-    }
-    if let Some(reservation) = &filter.reservation_id {
-        text(&mut sql, " AND reservation_id = $?", reservation.clone());
-    }
-    if let Some(uuid) = &filter.uuid {
-        text(&mut sql, " AND id = $?", uuid.clone());
-    }
-    if let Some(flavor) = &filter.flavor_id {
-        let json = to_json(flavor)?;
-        text(&mut sql, " AND flavor LIKE $? ESCAPE '\\'", format!("%\"id\":{},%", like(&json)));
-    }
-    if let Some(name) = &filter.name_contains {
-        text(&mut sql, " AND name LIKE $? ESCAPE '\\'", format!("%{}%", like(name)));
-    }
-    if !filter.statuses.is_empty() {
-        sql.push_str(" AND (1 = 0");
-        for status in &filter.statuses {
-            text(&mut sql, " OR status = $?", status.clone());
-        }
-        sql.push(')');
-    }
-    let mut next = texts.len();
-    if let Some(since) = filter.changes_since {
-        next += 1;
-        sql.push_str(&format!(" AND updated_at >= ${next}"));
-        ints.push((next, since.0));
-    }
-    let scope = sql.clone();
-    let mut marker_id = None;
-    if let Some(marker) = &page.marker {
-        let at = {
-            let probe = format!("{} AND id = ${}", scope, next + 1);
-            let mut query = sqlx::query(AssertSqlSafe(probe));
-            for value in &texts {
-                query = query.bind(value);
-            }
-            for (_, value) in &ints {
-                query = query.bind(*value);
-            }
-            query.bind(marker).fetch_optional(&mut *conn).await.map_err(db)?
-        };
-        let at =
-            at.ok_or_else(|| Error::bad_request("page.marker", format!("marker [{marker}] not found")))?;
-        let created = at.int("created_at")?;
-        sql.push_str(&format!(
-            " AND (created_at < ${} OR (created_at = ${} AND id < ${}))",
-            next + 1,
-            next + 1,
-            next + 2
-        ));
-        ints.push((next + 1, created));
-        marker_id = Some(marker.clone());
-        next += 2;
-    }
-    sql.push_str(&format!(" ORDER BY created_at DESC, id DESC LIMIT ${}", next + 1));
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for value in &texts {
-        query = query.bind(value);
-    }
-    for (_, value) in &ints {
-        query = query.bind(*value);
-    }
-    if let Some(marker) = &marker_id {
-        query = query.bind(marker);
-    }
-    let rows = query.bind(page.size()).fetch_all(conn).await.map_err(db)?;
-    rows.iter().map(server).collect()
-}
-
-/// Escapes LIKE's own characters.
-fn like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+/// Writes what a report of the agent changes, and no more: reports are most of all writes.
+pub async fn update_observed(conn: &mut Conn, server: &ServerRow) -> Result<()> {
+    sqlx::query(
+        "UPDATE servers SET phase = $2, observed_n = $3, observed_generation = $4, fault = $5, status = $6, \
+         updated_at = $7, launched_at = $8, failed_n = $9 WHERE id = $1",
+    )
+    .bind(server.id.to_string())
+    .bind(server.phase.as_str())
+    .bind(server.observed_n)
+    .bind(server.observed_generation)
+    .bind(server.fault.as_ref().map(to_json).transpose()?)
+    .bind(server.derived().status)
+    .bind(server.updated_at.0)
+    .bind(server.launched_at.map(|t| t.0))
+    .bind(server.failed_n)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
 }
 
 /// Servers that a host should have, deleting ones included, in creation order.
@@ -342,31 +278,6 @@ pub async fn count_by_host(conn: &mut Conn) -> Result<HashMap<HostId, i64>> {
     rows.iter().map(|row| Ok((row.parsed("host_id")?, row.int("servers")?))).collect()
 }
 
-/// One line of the server's history.
-pub async fn record_action(
-    conn: &mut Conn,
-    server: &ServerRow,
-    action: &str,
-    request_id: &RequestId,
-    user_id: &UserId,
-    at: Timestamp,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO server_actions (server_id, request_id, action, project_id, user_id, at) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (server_id, request_id, action) DO NOTHING",
-    )
-    .bind(server.id.to_string())
-    .bind(&request_id.0)
-    .bind(action)
-    .bind(server.project_id.as_str())
-    .bind(user_id.as_str())
-    .bind(at.0)
-    .execute(conn)
-    .await
-    .map_err(db)?;
-    Ok(())
-}
-
 /// Removes tombstones older than `before`, with their history and decisions.
 pub async fn purge(conn: &mut Conn, before: Timestamp) -> Result<u64> {
     for sql in [
@@ -383,8 +294,14 @@ pub async fn purge(conn: &mut Conn, before: Timestamp) -> Result<u64> {
     Ok(gone.rows_affected())
 }
 
-fn server(row: &AnyRow) -> Result<ServerRow> {
-    let phase = row.text("phase")?;
+pub(crate) fn server(row: &AnyRow) -> Result<ServerRow> {
+    let (phase, how) = (row.text("phase")?, row.text("power_how")?);
+    let corrupt = |column: &str, value: &str| {
+        Error::internal("store.corrupt", format!("column {column} holds {value:?}"))
+    };
+    let lock = row
+        .text_opt("locked_by")?
+        .map(|by| Ok::<_, Error>(Lock { by_admin: by == "admin", reason: row.text_opt("locked_reason")? }));
     Ok(ServerRow {
         id: row.parsed("id")?,
         number: row.int("number")?,
@@ -409,12 +326,19 @@ fn server(row: &AnyRow) -> Result<ServerRow> {
         request_id: RequestId(row.text("request_id")?),
         decision_id: row.parsed("decision_id")?,
         host_id: row.parsed_opt("host_id")?,
-        power: PowerIntent { on: row.flag("power_on")?, n: row.int("power_n")? },
+        power: PowerIntent {
+            on: row.flag("power_on")?,
+            n: row.int("power_n")?,
+            how: How::parse(&how).ok_or_else(|| corrupt("power_how", &how))?,
+        },
         deleting: row.flag("deleting")?,
         refused: row.flag("refused")?,
-        phase: Phase::parse(&phase)
-            .ok_or_else(|| Error::internal("store.corrupt", format!("column phase holds {phase:?}")))?,
+        broken: row.flag("broken")?,
+        lock: lock.transpose()?,
+        tags: row.json("tags")?,
+        phase: Phase::parse(&phase).ok_or_else(|| corrupt("phase", &phase))?,
         observed_n: row.int("observed_n")?,
+        failed_n: row.int("failed_n")?,
         observed_generation: row.int("observed_generation")?,
         fault: row.json_opt("fault")?,
         created_at: row.time("created_at")?,

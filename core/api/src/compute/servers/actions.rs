@@ -1,11 +1,11 @@
 //! `POST /servers/{id}/action`: one route an action.
 
-use super::schema;
+use super::{create, notes, schema, shape};
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Handler, Route, Schema, Service};
 use crate::version::Microversion;
-use canopy_app::compute::servers;
+use canopy_app::compute::servers::{self, power};
 use canopy_authz::{Action, actions::compute as policy};
 use canopy_types::{Error, Result};
 use http::Method;
@@ -24,6 +24,11 @@ pub fn routes() -> Vec<Route> {
             .json(schemas)
             .answers(success, &[404, 409])
     };
+    macro_rules! bare {
+        ($key:literal, $summary:literal, $policy:ident, $handler:ident) => {
+            action($key, $summary, policy::$policy, schema::bare!($key), &[202], handler!($handler))
+        };
+    }
     vec![
         action(
             "os-getConsoleOutput",
@@ -33,32 +38,117 @@ pub fn routes() -> Vec<Route> {
             &[200],
             handler!(console_output),
         ),
+        bare!("os-start", "Start a stopped server", SERVERS_START, start),
+        bare!("os-stop", "Stop a running server", SERVERS_STOP, stop),
+        bare!("pause", "Pause a running server", SERVERS_PAUSE, pause),
+        bare!("unpause", "Let a paused server run again", SERVERS_UNPAUSE, unpause),
+        bare!("suspend", "Write a server's memory to disk and end its guest", SERVERS_SUSPEND, suspend),
+        bare!("resume", "Let a suspended server go on", SERVERS_RESUME, resume),
         action(
-            "os-start",
-            "Start a stopped server",
-            policy::SERVERS_START,
-            schema::START,
+            "reboot",
+            "Restart a server's guest",
+            policy::SERVERS_REBOOT,
+            schema::REBOOT,
             &[202],
-            handler!(start),
+            handler!(reboot),
         ),
         action(
-            "os-stop",
-            "Stop a running server",
-            policy::SERVERS_STOP,
-            schema::STOP,
+            "rebuild",
+            "Make a server's disk anew from an image",
+            policy::SERVERS_REBUILD,
+            schema::REBUILD,
             &[202],
-            handler!(stop),
+            handler!(rebuild),
+        ),
+        action("lock", "Lock a server", policy::SERVERS_LOCK, schema::LOCK, &[202], handler!(lock)),
+        bare!("unlock", "Unlock a server", SERVERS_UNLOCK, unlock),
+        bare!("forceDelete", "Delete a server", SERVERS_FORCE_DELETE, force_delete),
+        action(
+            "os-resetState",
+            "Say what a server's state is",
+            policy::SERVERS_RESET_STATE,
+            schema::RESET_STATE,
+            &[202],
+            handler!(reset_state),
         ),
     ]
 }
 
-async fn start(req: Req) -> Result<Reply> {
-    servers::start(&req.app, req.ctx()?, req.id("server_id", servers::absent)?).await?;
+async fn operate(req: Req, operation: &'static power::Operation) -> Result<Reply> {
+    power::operate(&req.app, req.ctx()?, req.id("server_id", servers::absent)?, operation).await?;
     Ok(Reply::empty(202))
 }
 
+async fn start(req: Req) -> Result<Reply> {
+    operate(req, &power::START).await
+}
+
 async fn stop(req: Req) -> Result<Reply> {
-    servers::stop(&req.app, req.ctx()?, req.id("server_id", servers::absent)?).await?;
+    operate(req, &power::STOP).await
+}
+
+async fn pause(req: Req) -> Result<Reply> {
+    operate(req, &power::PAUSE).await
+}
+
+async fn unpause(req: Req) -> Result<Reply> {
+    operate(req, &power::UNPAUSE).await
+}
+
+async fn suspend(req: Req) -> Result<Reply> {
+    operate(req, &power::SUSPEND).await
+}
+
+async fn resume(req: Req) -> Result<Reply> {
+    operate(req, &power::RESUME).await
+}
+
+async fn reboot(req: Req) -> Result<Reply> {
+    let hard = req.json["reboot"]["type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("hard"));
+    operate(req, if hard { &power::HARD_REBOOT } else { &power::SOFT_REBOOT }).await
+}
+
+async fn rebuild(req: Req) -> Result<Reply> {
+    let (id, wanted) = (req.id("server_id", servers::absent)?, &req.json["rebuild"]);
+    let given = |key: &str| wanted.get(key).is_some();
+    let image = create::reference(&wanted["imageRef"]).parse().map_err(|_| {
+        Error::bad_request("server.image", "Invalid imageRef provided: it is not an image id.")
+    })?;
+    let change = servers::Rebuild {
+        image,
+        name: wanted["name"].as_str().map(str::to_owned),
+        description: given("description").then(|| wanted["description"].as_str().map(str::to_owned)),
+        metadata: given("metadata").then(|| notes::items(&wanted["metadata"])),
+        access_ip_v4: given("accessIPv4").then(|| create::address(wanted, "accessIPv4")).transpose()?,
+        access_ip_v6: given("accessIPv6").then(|| create::address(wanted, "accessIPv6")).transpose()?,
+    };
+    servers::rebuild(&req.app, req.ctx()?, id, change).await?;
+    let listed = servers::show(&req.app, req.ctx()?, id).await?;
+    let mut shown = shape::changed(&req, &listed);
+    shown["adminPass"] = json!(create::admin_pass(wanted));
+    let own = format!("{}/compute/v2.1/servers/{id}", req.base);
+    Ok(Reply::json(202, &json!({"server": shown}))?.header("location", &own))
+}
+
+async fn lock(req: Req) -> Result<Reply> {
+    let reason = req.json["lock"]["locked_reason"].as_str().map(str::to_owned);
+    power::lock(&req.app, req.ctx()?, req.id("server_id", servers::absent)?, reason).await?;
+    Ok(Reply::empty(202))
+}
+
+async fn unlock(req: Req) -> Result<Reply> {
+    power::unlock(&req.app, req.ctx()?, req.id("server_id", servers::absent)?).await?;
+    Ok(Reply::empty(202))
+}
+
+async fn force_delete(req: Req) -> Result<Reply> {
+    servers::force_delete(&req.app, req.ctx()?, req.id("server_id", servers::absent)?).await?;
+    Ok(Reply::empty(202))
+}
+
+async fn reset_state(req: Req) -> Result<Reply> {
+    let error = req.json["os-resetState"]["state"] == "error";
+    power::reset_state(&req.app, req.ctx()?, req.id("server_id", servers::absent)?, error).await?;
     Ok(Reply::empty(202))
 }
 
@@ -75,6 +165,6 @@ async fn console_output(req: Req) -> Result<Reply> {
             )
         })?),
     };
-    let output = servers::console_output(&req.app, req.ctx()?, id, lines).await?;
+    let output = power::console_output(&req.app, req.ctx()?, id, lines).await?;
     Reply::json(200, &json!({ "output": output }))
 }

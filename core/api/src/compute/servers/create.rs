@@ -3,16 +3,18 @@
 use crate::compute::as_compute;
 use crate::request::{Reply, Req, parse_bool};
 use base64::Engine;
-use canopy_app::compute::servers::{self, Create, Hints, Networks};
+use canopy_app::compute::servers::{self, Create, Hints, Networks, Once};
 use canopy_app::network::NetworkRequest;
 use canopy_types::{Error, Result, ServerId};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 pub async fn create(req: Req) -> Result<Reply> {
     let server = &req.json["server"];
     let mut wanted = parse(server)?;
     let hints = ["os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"].map(|key| &req.json[key]);
     wanted.hints = parse_hints(hints.into_iter().find(|hints| hints.is_object()).unwrap_or(&Value::Null))?;
+    wanted.once = once(&req)?;
     let return_reservation_id = wanted.return_reservation_id;
     let created = servers::create(&req.app, req.ctx()?, wanted).await.map_err(as_compute)?;
     if return_reservation_id {
@@ -33,8 +35,23 @@ pub async fn create(req: Req) -> Result<Reply> {
     Ok(Reply::json(202, &body)?.header("location", &own))
 }
 
+/// The client's own name for this request, with what it asks.
+fn once(req: &Req) -> Result<Option<Once>> {
+    let Some(key) = req.headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && !key.contains(' '));
+    let key = key.ok_or_else(|| {
+        Error::bad_request(
+            "idempotency.key",
+            "An Idempotency-Key has 1 to 255 visible ASCII characters, a UUID for example.",
+        )
+    })?;
+    let body = serde_json::to_vec(&req.json).map_err(|e| Error::internal("idempotency.body", e))?;
+    let digest = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(Once { key: key.to_owned(), digest }))
+}
+
 /// nova answers with a password even where no guest can take one; it goes nowhere here.
-fn admin_pass(server: &Value) -> String {
+pub fn admin_pass(server: &Value) -> String {
     match server["adminPass"].as_str() {
         Some(given) => given.to_owned(),
         None => canopy_types::ServerId::random().0.as_simple().to_string()[..12].to_owned(),
@@ -79,12 +96,7 @@ fn parse(server: &Value) -> Result<Create> {
         key_name: text("key_name"),
         user_data: user_data(server["user_data"].as_str())?,
         config_drive: flag(&server["config_drive"]),
-        metadata: server["metadata"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect(),
+        metadata: super::notes::items(&server["metadata"]),
         access_ip_v4: address(server, "accessIPv4")?,
         access_ip_v6: address(server, "accessIPv6")?,
         availability_zone: text("availability_zone"),
@@ -92,6 +104,7 @@ fn parse(server: &Value) -> Result<Create> {
         max_count: max,
         return_reservation_id: flag(&server["return_reservation_id"]),
         hints: Hints::default(),
+        once: None,
     })
 }
 
@@ -119,7 +132,7 @@ fn parse_hints(hints: &Value) -> Result<Hints> {
 }
 
 /// An address of one family; absent and empty are none.
-fn address<T: std::str::FromStr>(server: &Value, key: &'static str) -> Result<Option<T>> {
+pub fn address<T: std::str::FromStr>(server: &Value, key: &'static str) -> Result<Option<T>> {
     match server[key].as_str() {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
@@ -141,7 +154,7 @@ fn flag(value: &Value) -> bool {
 }
 
 /// An id, or the last part of a URL that names one, as nova accepts.
-fn reference(value: &Value) -> String {
+pub fn reference(value: &Value) -> String {
     match value {
         Value::Number(n) => n.to_string(),
         Value::String(text) => text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),

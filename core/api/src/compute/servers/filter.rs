@@ -1,8 +1,43 @@
 //! The query of a server list.
 
 use crate::request::Req;
-use canopy_app::compute::servers::Filter;
+use crate::version::v;
+use canopy_app::compute::servers::{Direction, Filter, Sort, TagFilter};
 use canopy_types::{Error, Result, Timestamp};
+
+/// Keys that a list can be sorted by, as nova names them. A key without a column here sorts nothing: what it
+/// names is the same for every server, or is not kept.
+const SORT_KEYS: &[(&str, Option<Sort>)] = &[
+    ("access_ip_v4", None),
+    ("access_ip_v6", None),
+    ("auto_disk_config", None),
+    ("availability_zone", Some(Sort::Zone)),
+    ("config_drive", None),
+    ("created_at", Some(Sort::Created)),
+    ("display_description", Some(Sort::Description)),
+    ("display_name", Some(Sort::Name)),
+    ("host", None),
+    ("hostname", None),
+    ("image_ref", Some(Sort::Image)),
+    ("instance_type_id", None),
+    ("kernel_id", None),
+    ("key_name", Some(Sort::Key)),
+    ("launch_index", Some(Sort::LaunchIndex)),
+    ("launched_at", Some(Sort::Launched)),
+    ("locked_by", None),
+    ("node", None),
+    ("power_state", None),
+    ("progress", None),
+    ("project_id", Some(Sort::Project)),
+    ("ramdisk_id", None),
+    ("root_device_name", None),
+    ("task_state", None),
+    ("terminated_at", Some(Sort::Deleted)),
+    ("updated_at", Some(Sort::Updated)),
+    ("user_id", Some(Sort::User)),
+    ("uuid", Some(Sort::Id)),
+    ("vm_state", Some(Sort::Status)),
+];
 
 /// The filter, and whether every project's servers are asked for.
 pub fn filter(req: &Req) -> Result<(Filter, bool)> {
@@ -25,6 +60,7 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
             })
         })
         .transpose()?;
+    let ip6 = text("ip6").filter(|_| req.version >= v(2, 5));
     let filter = Filter {
         project_id: if all { text("project_id").or_else(|| text("tenant_id")).map(Into::into) } else { None },
         user_id: text("user_id"),
@@ -35,8 +71,55 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         host: text("host"),
         reservation_id: text("reservation_id"),
         uuid: text("uuid"),
+        availability_zone: text("availability_zone"),
+        key_name: text("key_name"),
+        address_contains: text("ip").or(ip6),
+        tags: if req.version >= v(2, 26) { tags(req) } else { TagFilter::default() },
         changes_since,
         deleted: query.flag("deleted")?.unwrap_or(false),
+        sort: sort(req)?,
     };
     Ok((filter, all))
+}
+
+fn tags(req: &Req) -> TagFilter {
+    let list = |name: &str| -> Vec<String> {
+        let given = req.query.get(name).into_iter().flat_map(|text| text.split(','));
+        given.filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+    };
+    TagFilter {
+        all: list("tags"),
+        any: list("tags-any"),
+        not_all: list("not-tags"),
+        not_any: list("not-tags-any"),
+    }
+}
+
+/// Pairs of `sort_key` and `sort_dir`; a key without a direction has the first one's.
+fn sort(req: &Req) -> Result<Vec<(Sort, Direction)>> {
+    let directions = req
+        .query
+        .all("sort_dir")
+        .map(|word| match word {
+            "asc" => Ok(Direction::Ascending),
+            "desc" => Ok(Direction::Descending),
+            _ => Err(Error::bad_request("query.sort_dir", "Invalid sort_dir: use asc or desc.")),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let fallback = directions.first().copied().unwrap_or(Direction::Descending);
+    let mut sort = Vec::new();
+    for (place, word) in req.query.all("sort_key").enumerate() {
+        let Some((_, column)) = SORT_KEYS.iter().find(|(name, _)| *name == word) else {
+            let shown: String = word.chars().take(64).collect();
+            return Err(Error::bad_request("query.sort_key", format!("Invalid sort_key: {shown}")));
+        };
+        let direction = directions.get(place).copied().unwrap_or(fallback);
+        // A key given twice counts once.
+        if let Some(column) = column
+            && !sort.iter().any(|(known, _)| known == column)
+        {
+            sort.push((*column, direction));
+        }
+    }
+    Ok(sort)
 }

@@ -3,7 +3,9 @@
 mod actions;
 mod create;
 mod filter;
+mod history;
 mod list;
+mod notes;
 mod schema;
 mod shape;
 
@@ -50,6 +52,8 @@ pub fn routes() -> Vec<Route> {
         .answers(&[200], &[404]),
     ];
     routes.extend(actions::routes());
+    routes.extend(notes::routes());
+    routes.extend(history::routes());
     routes
 }
 

@@ -3,6 +3,7 @@
 use crate::route::Schema;
 use crate::schema::{name, object, text, uuid};
 use crate::version::{Microversion, v};
+use canopy_app::compute::servers::{MAX_METADATA, MAX_TAGS};
 use serde_json::{Value, json};
 
 /// From 2.1; 2.19 adds `description`; 2.37 wants `networks` and knows `auto` and `none`.
@@ -12,12 +13,100 @@ pub const CREATE: &[(Microversion, Schema)] = &[
     (v(2, 37), || create(true, true)),
 ];
 pub const CONSOLE: &[(Microversion, Schema)] = &[(v(2, 1), console)];
-pub const START: &[(Microversion, Schema)] = &[(v(2, 1), || bare("os-start"))];
-pub const STOP: &[(Microversion, Schema)] = &[(v(2, 1), || bare("os-stop"))];
+/// The schemas of an action without arguments: nova takes anything, mostly null, as its value.
+macro_rules! bare {
+    ($key:literal) => {{
+        const SCHEMAS: &[($crate::version::Microversion, $crate::route::Schema)] =
+            &[($crate::version::v(2, 1), || $crate::compute::servers::schema::no_arguments($key))];
+        SCHEMAS
+    }};
+}
+pub(super) use bare;
 
-/// nova takes anything, mostly null, as the value of an action without arguments.
-fn bare(key: &str) -> Value {
+pub fn no_arguments(key: &str) -> Value {
     object(json!({ key: {} }), &[key])
+}
+
+pub const REBOOT: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let kind = json!({"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]});
+    object(json!({"reboot": object(json!({ "type": kind }), &["type"])}), &["reboot"])
+})];
+/// 2.19 adds the description.
+pub const REBUILD: &[(Microversion, Schema)] = &[(v(2, 1), || rebuild(false)), (v(2, 19), || rebuild(true))];
+/// 2.73 adds the reason.
+pub const LOCK: &[(Microversion, Schema)] =
+    &[(v(2, 1), || no_arguments("lock")), (v(2, 73), lock_with_reason)];
+pub const RESET_STATE: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let state = object(json!({"state": {"enum": ["active", "error"]}}), &["state"]);
+    object(json!({ "os-resetState": state }), &["os-resetState"])
+})];
+/// 2.19 adds the description.
+pub const UPDATE: &[(Microversion, Schema)] = &[(v(2, 1), || update(false)), (v(2, 19), || update(true))];
+pub const METADATA: &[(Microversion, Schema)] =
+    &[(v(2, 1), || object(json!({ "metadata": metadata() }), &["metadata"]))];
+pub const METADATA_ITEM: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let mut one = metadata();
+    one["minProperties"] = json!(1);
+    one["maxProperties"] = json!(1);
+    object(json!({ "meta": one }), &["meta"])
+})];
+pub const TAGS: &[(Microversion, Schema)] = &[(v(2, 26), || {
+    let tag = json!({"type": "string", "minLength": 1, "maxLength": 60, "pattern": r"^[^,/\p{Cc}]*$"});
+    let tags = json!({"type": "array", "maxItems": MAX_TAGS, "uniqueItems": true, "items": tag});
+    object(json!({ "tags": tags }), &["tags"])
+})];
+
+fn lock_with_reason() -> Value {
+    let mut reason = text(255);
+    reason["minLength"] = json!(1);
+    let lock = json!({"anyOf": [{"type": "null"}, object(json!({ "locked_reason": reason }), &[])]});
+    object(json!({ "lock": lock }), &["lock"])
+}
+
+fn rebuild(description: bool) -> Value {
+    let mut properties = json!({
+        "imageRef": {"type": "string", "minLength": 1, "maxLength": 1_024},
+        "name": name(),
+        "adminPass": text(255),
+        "metadata": metadata(),
+        // There are no ephemeral disks to preserve.
+        "preserve_ephemeral": flag(),
+        "OS-DCF:diskConfig": {"enum": ["AUTO", "MANUAL"]},
+        "accessIPv4": {"type": "string", "maxLength": 45},
+        "accessIPv6": {"type": "string", "maxLength": 45},
+    });
+    properties["metadata"]["maxProperties"] = json!(MAX_METADATA);
+    if description {
+        properties["description"] = json!({"anyOf": [text(255), {"type": "null"}]});
+    }
+    object(json!({"rebuild": object(properties, &["imageRef"])}), &["rebuild"])
+}
+
+fn flag() -> Value {
+    json!({"anyOf": [
+        {"type": "boolean"}, {"type": "string", "pattern": "^(?i:true|false|1|0|t|f|yes|no|y|n|on|off)?$"},
+    ]})
+}
+
+fn update(description: bool) -> Value {
+    let mut properties = json!({
+        "name": name(),
+        "OS-DCF:diskConfig": {"enum": ["AUTO", "MANUAL"]},
+        "accessIPv4": {"type": "string", "maxLength": 45},
+        "accessIPv6": {"type": "string", "maxLength": 45},
+    });
+    if description {
+        properties["description"] = json!({"anyOf": [text(255), {"type": "null"}]});
+    }
+    object(json!({"server": object(properties, &[])}), &["server"])
+}
+
+/// As many as there may be at once; more are refused where they come together.
+fn metadata() -> Value {
+    json!({
+        "type": "object", "additionalProperties": text(255),
+        "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-_:\. ]{1,255}$"},
+    })
 }
 
 fn console() -> Value {
@@ -30,10 +119,8 @@ fn console() -> Value {
 }
 
 fn create(description: bool, auto: bool) -> Value {
-    let metadata = json!({
-        "type": "object", "maxProperties": 128, "additionalProperties": text(255),
-        "propertyNames": {"minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-_:\. ]{1,255}$"},
-    });
+    let mut metadata = metadata();
+    metadata["maxProperties"] = json!(MAX_METADATA);
     let network = object(
         json!({
             "uuid": uuid(), "port": {"anyOf": [uuid(), {"type": "null"}]},
@@ -50,9 +137,7 @@ fn create(description: bool, auto: bool) -> Value {
     let reference = json!({"anyOf": [
         {"type": "string", "minLength": 1, "maxLength": 1_024}, {"type": "integer", "minimum": 0},
     ]});
-    let flag = json!({"anyOf": [
-        {"type": "boolean"}, {"type": "string", "pattern": "^(?i:true|false|1|0|t|f|yes|no|y|n|on|off)?$"},
-    ]});
+    let flag = flag();
     let mut properties = json!({
         "name": name(),
         "flavorRef": reference,

@@ -56,7 +56,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     if !listed.addresses.is_empty() {
         put("security_groups", json!([{"name": "default"}]));
     }
-    if matches!(derived.status, "ACTIVE" | "BUILD" | "DELETED") {
+    if matches!(derived.status, "ACTIVE" | "BUILD" | "REBUILD" | "DELETED") {
         put("progress", json!(if derived.status == "ACTIVE" { 100 } else { 0 }));
     }
     if let Some(fault) = &server.fault
@@ -82,7 +82,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         put("OS-EXT-SRV-ATTR:ramdisk_id", json!(property(listed, "ramdisk_id")));
     }
     if req.version >= v(2, 9) {
-        put("locked", json!(false));
+        put("locked", json!(server.lock.is_some()));
     }
     if listed.shows_host && req.version >= v(2, 16) {
         put("host_status", json!(if server.host_id.is_some() { "UP" } else { "" }));
@@ -91,9 +91,42 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         put("description", json!(server.description));
     }
     if req.version >= v(2, 26) {
-        put("tags", json!([]));
+        put("tags", json!(server.tags));
+    }
+    if req.version >= v(2, 73) {
+        let reason = server.lock.as_ref().and_then(|lock| lock.reason.as_deref());
+        put("locked_reason", json!(reason));
     }
     Value::Object(out)
+}
+
+/// Left out of the answer to a change, before 2.75.
+const NOT_OF_CHANGES: [&str; 5] =
+    ["key_name", "config_drive", "security_groups", "host_status", "os-extended-volumes:volumes_attached"];
+
+/// A server as the answer to a change of it.
+pub fn changed(req: &Req, listed: &Listed) -> Value {
+    let mut shown = detail(req, listed);
+    let whole = req.version >= v(2, 75);
+    let Some(fields) = shown.as_object_mut() else { return Value::Null };
+    if whole {
+        return shown;
+    }
+    fields.retain(|name, _| {
+        // The extensions, by their prefixes.
+        !name.starts_with("OS-EXT-")
+            && !name.starts_with("OS-SRV-")
+            && !NOT_OF_CHANGES.contains(&name.as_str())
+    });
+    let networks = fields.get_mut("addresses").and_then(Value::as_object_mut).into_iter();
+    for address in
+        networks.flat_map(|networks| networks.values_mut()).filter_map(Value::as_array_mut).flatten()
+    {
+        if let Some(address) = address.as_object_mut() {
+            address.retain(|name, _| !name.starts_with("OS-EXT-"));
+        }
+    }
+    shown
 }
 
 fn address(ip: Option<impl ToString>) -> Value {

@@ -7,6 +7,7 @@
 //! host, port or address, as nova does.
 
 use super::exact::{self, Chosen, Exact};
+use super::once::{self, Once};
 use super::wants::{self, Hints, Wants};
 use crate::access;
 use crate::compute::server_groups;
@@ -21,10 +22,10 @@ use canopy_store::decisions::DecisionRow;
 use canopy_store::events::{self, NewEvent};
 use canopy_store::server_groups::{self as groups, Joined, ServerGroup};
 use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
-use canopy_store::{Conn, hosts, sequences, servers};
+use canopy_store::{Conn, hosts, sequences, server_actions, servers};
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Create {
     pub max_count: u32,
     pub return_reservation_id: bool,
     pub hints: Hints,
+    /// Asked again with the same key, nothing more is made.
+    pub once: Option<Once>,
 }
 
 pub struct Created {
@@ -115,7 +118,7 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
     // Policies see what the request comes to. Where that cannot be looked up they see what it says, so that
     // who may not create is told that, and not what else is wrong.
     let named = wanted(&create);
-    let metadata = create.metadata.clone();
+    let (metadata, once) = (create.metadata.clone(), create.once.clone());
     let planned = look_up(app, ctx, project.clone(), create).await;
     let wanted = planned.as_ref().map_or(named, Plan::wanted);
     let target = Target {
@@ -124,6 +127,12 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
         ..Target::in_project(&project).owner(&ctx.who.user_id)
     };
     access::require(app, ctx, actions::SERVERS_CREATE, &target)?;
+    // Before what is wrong with the request: when it was made, it was right.
+    if let Some(once) = &once
+        && let Some(made) = once::made(app, ctx, &project, once).await?
+    {
+        return Ok(made);
+    }
     let plan = Arc::new(planned?);
     let mut count = plan.create.max_count;
     loop {
@@ -131,6 +140,13 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
             // As many as quota leaves, but not fewer than asked at least.
             Err(error) if error.code == "quota.exceeded" && count > plan.create.min_count => {
                 count = plan.create.min_count.max(count / 2);
+            }
+            Err(error) if error.code == once::TAKEN => {
+                let made = match &once {
+                    Some(once) => once::made(app, ctx, &project, once).await?,
+                    None => None,
+                };
+                return made.ok_or(error);
             }
             outcome => return outcome,
         }
@@ -214,7 +230,7 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
 }
 
 /// GiB on the host. A flavor without a root disk gets one as large as the image.
-fn disk_gib(flavor: &FlavorSnapshot, image: Option<&BootImage>) -> i64 {
+pub(super) fn disk_gib(flavor: &FlavorSnapshot, image: Option<&BootImage>) -> i64 {
     let root = match (flavor.root_gib, image) {
         (0, Some(image)) => image.virtual_size.max(0).saturating_add((1 << 30) - 1) >> 30,
         (root, _) => root,
@@ -228,7 +244,7 @@ fn reservation_id() -> String {
     format!("r-{}", &simple[..8])
 }
 
-fn fits(flavor: &FlavorSnapshot, image: &BootImage) -> Result<()> {
+pub(super) fn fits(flavor: &FlavorSnapshot, image: &BootImage) -> Result<()> {
     if flavor.memory_mib < image.min_ram {
         return Err(Error::bad_request("flavor.memory", "Flavor's memory is too small for requested image."));
     }
@@ -321,6 +337,11 @@ const RACED: &str = "placement.raced";
 
 /// `most` is how many servers a group may have, `scene` where the journal has what was decided on.
 async fn insert_all(conn: &mut Conn, plan: &Plan, placed: &[Placed], most: i64, scene: &Scene) -> Result<()> {
+    if let Some(once) = &plan.create.once {
+        let ids = placed.iter().map(|placed| placed.id).collect();
+        let made = (ids, plan.reservation_id.as_str());
+        once::keep(conn, &plan.ctx, &plan.project, once, made, plan.now).await?;
+    }
     // An image may have been deleted since it was looked up.
     image::pin(conn, &plan.contents).await?;
     let raced = || Error::conflict(RACED, "The host filled up.");
@@ -387,7 +408,12 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene
         position: scene.position,
     };
     canopy_store::decisions::insert(conn, &decision).await?;
-    servers::record_action(conn, &server, "create", &plan.ctx.request_id, &server.user_id, plan.now).await?;
+    let waits = server.host_id.map(|_| server.power.n);
+    let who = (&plan.ctx.request_id, &server.user_id);
+    server_actions::record(conn, &server, "create", who, waits, plan.now).await?;
+    if let Some(fault) = &server.fault {
+        server_actions::fail(conn, server.id, "create", &fault.message).await?;
+    }
     let event = NewEvent {
         at: plan.now,
         kind: "server.create",
@@ -432,11 +458,15 @@ fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
         request_id: plan.ctx.request_id.clone(),
         decision_id: placed.decision.id,
         host_id: placed.decision.winner,
-        power: PowerIntent { on: true, n: 1 },
+        power: PowerIntent::plain(true, 1),
         deleting: false,
         refused,
+        broken: false,
+        lock: None,
+        tags: BTreeSet::new(),
         phase: Phase::Pending,
         observed_n: 0,
+        failed_n: 0,
         observed_generation: 0,
         fault: refused.then(|| Fault {
             v: 1,

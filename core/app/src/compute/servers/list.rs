@@ -26,11 +26,16 @@ pub fn absent(id: &str) -> Error {
 
 /// A live server that the caller may read.
 pub async fn find(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
+    let server = find_any(app, ctx, id).await?;
+    if server.deleted_at.is_some() { Err(absent(&id.to_string())) } else { Ok(server) }
+}
+
+/// The same, or a deleted one's tombstone.
+pub async fn find_any(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
     let server = app
         .store
         .read(move |c| Box::pin(canopy_store::servers::get(c, id)))
         .await?
-        .filter(|server| server.deleted_at.is_none())
         .ok_or_else(|| absent(&id.to_string()))?;
     access::require_on(
         app,

@@ -1,22 +1,33 @@
 //! Servers: a file per verb.
 
+mod change;
 mod create;
 mod delete;
 mod exact;
+mod history;
 mod list;
+mod notes;
 mod observe;
-mod power;
+mod once;
+pub mod power;
+mod rebuild;
 mod specs;
 mod wants;
 
 pub use canopy_store::ports::ServerAddress;
-pub use canopy_store::servers::Filter;
+pub use canopy_store::servers::{Direction, Filter, Sort, TagFilter};
 pub use create::{Create, Networks, create};
-pub use delete::delete;
+pub use delete::{delete, force_delete};
 pub use exact::NO_CANDIDATE;
+pub use history::{ServerAction, history, history_of};
 pub use list::{Listed, absent, addresses, list, show};
+pub use notes::{
+    MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,
+    remove_tag, set_metadata, set_tags, tags, update,
+};
 pub use observe::observe;
-pub use power::{console_output, start, stop};
+pub use once::{KEPT_SECONDS, Once};
+pub use rebuild::{Rebuild, rebuild};
 pub use wants::Hints;
 
 use canopy_authz::Target;

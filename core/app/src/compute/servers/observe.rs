@@ -42,8 +42,13 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         news = true;
                         continue;
                     }
-                    canopy_store::servers::update(c, &server).await?;
-                    let status = if server.phase == Phase::Running { "ACTIVE" } else { "DOWN" };
+                    canopy_store::servers::update_observed(c, &server).await?;
+                    if let Some(n) = ended(&known, &server) {
+                        let message = report.error.as_deref();
+                        canopy_store::server_actions::finish(c, server.id, n, message, now).await?;
+                    }
+                    let plugged = matches!(server.phase, Phase::Running | Phase::Paused);
+                    let status = if plugged { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
                 Ok((canopy_store::hosts::revision(c, host).await?.unwrap_or(0), news))
@@ -63,6 +68,7 @@ fn concerns(server: &ServerRow, host: HostId, generation: i64, report: &ServerOb
         && server.observed_generation < generation
         && (server.phase != report.phase
             || server.observed_n != report.power_n
+            || report.phase == Phase::Failed && report.failed_n.is_some_and(|n| n != server.failed_n)
             || (report.phase == Phase::Gone && server.deleting)
             || (report.phase == Phase::Failed && server.fault.is_none()))
 }
@@ -77,6 +83,15 @@ fn outcome(server: &ServerRow, report: &ServerObserved) -> Option<bool> {
     }
 }
 
+/// The newest intent that this report ends, if it ends one.
+fn ended(before: &ServerRow, after: &ServerRow) -> Option<i64> {
+    let failed = after.phase == Phase::Failed;
+    if failed && (before.phase != Phase::Failed || before.failed_n != after.failed_n) {
+        return Some(after.failed_n);
+    }
+    (after.observed_n > before.observed_n).then_some(after.observed_n)
+}
+
 fn apply(mut server: ServerRow, generation: i64, report: &ServerObserved, now: Timestamp) -> ServerRow {
     server.phase = report.phase;
     // An agent cannot satisfy what nobody asked, nor unsatisfy what it once did.
@@ -87,6 +102,7 @@ fn apply(mut server: ServerRow, generation: i64, report: &ServerObserved, now: T
         Phase::Failed => {
             let message =
                 report.error.clone().unwrap_or_else(|| "The host could not build the server.".into());
+            server.failed_n = report.failed_n.unwrap_or(server.power.n).min(server.power.n);
             server.fault = Some(Fault { v: 1, code: 500, message, created: now });
         }
         Phase::Running => {

@@ -1,90 +1,103 @@
-//! Power is an intent with a number; the host reports when it is satisfied.
+//! Operations on the guest itself. Each is one numbered intent; the host reports when it is satisfied.
 
+use super::change::change;
 use super::list::find;
 use crate::access;
 use crate::{App, Ctx};
 use canopy_agent_api::Ask;
 use canopy_authz::{Action, actions::compute as actions};
-use canopy_store::events::{self, NewEvent};
-use canopy_store::servers::ServerRow;
-use canopy_types::server::PowerIntent;
+use canopy_store::servers::Lock;
+use canopy_types::server::How;
+use canopy_types::server::rules::{self, Rule};
 use canopy_types::{Error, Result, ServerId};
 
-pub async fn start(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
-    intend(app, ctx, id, actions::SERVERS_START, "start", true, &["stopped"]).await
-}
-
-pub async fn stop(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
-    intend(app, ctx, id, actions::SERVERS_STOP, "stop", false, &["active", "error"]).await
-}
-
-async fn intend(
-    app: &App,
-    ctx: &Ctx,
-    id: ServerId,
-    action: Action,
-    verb: &'static str,
+/// An operation that is nothing but an intent.
+pub struct Operation {
+    pub rule: &'static Rule,
+    pub policy: Action,
     on: bool,
-    from: &'static [&'static str],
-) -> Result<()> {
+    how: How,
+}
+
+const fn operation(rule: &'static Rule, policy: Action, on: bool, how: How) -> Operation {
+    Operation { rule, policy, on, how }
+}
+
+pub const START: Operation = operation(&rules::START, actions::SERVERS_START, true, How::Plain);
+pub const STOP: Operation = operation(&rules::STOP, actions::SERVERS_STOP, false, How::Plain);
+pub const PAUSE: Operation = operation(&rules::PAUSE, actions::SERVERS_PAUSE, true, How::Pause);
+pub const UNPAUSE: Operation = operation(&rules::UNPAUSE, actions::SERVERS_UNPAUSE, true, How::Unpause);
+pub const SUSPEND: Operation = operation(&rules::SUSPEND, actions::SERVERS_SUSPEND, false, How::Suspend);
+pub const RESUME: Operation = operation(&rules::RESUME, actions::SERVERS_RESUME, true, How::Resume);
+pub const SOFT_REBOOT: Operation =
+    operation(&rules::SOFT_REBOOT, actions::SERVERS_REBOOT, true, How::SoftReboot);
+pub const HARD_REBOOT: Operation =
+    operation(&rules::HARD_REBOOT, actions::SERVERS_REBOOT, true, How::HardReboot);
+
+pub async fn operate(app: &App, ctx: &Ctx, id: ServerId, operation: &'static Operation) -> Result<()> {
+    let Operation { rule, policy, on, how } = operation;
+    change(app, ctx, id, (rule, *policy), |server| {
+        server.broken = false;
+        server.power = server.power.next(*on, *how);
+        Ok(())
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Says what the state is, whatever the host does: `error`, or what the host last said, and ends what is in
+/// flight. For operators.
+pub async fn reset_state(app: &App, ctx: &Ctx, id: ServerId, error: bool) -> Result<()> {
+    change(app, ctx, id, (&rules::RESET_STATE, actions::SERVERS_RESET_STATE), move |server| {
+        server.broken = error;
+        if server.power.n > server.observed_n || server.phase == canopy_types::server::Phase::Failed {
+            server.power = server.power.next(server.power.on, How::Accept);
+        }
+        Ok(())
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Only the lock's owner, or an admin, changes a locked server.
+pub async fn lock(app: &App, ctx: &Ctx, id: ServerId, reason: Option<String>) -> Result<()> {
+    let project = ctx.who.project_id().cloned();
+    change(app, ctx, id, (&rules::LOCK, actions::SERVERS_LOCK), move |server| {
+        let by_admin = project.as_ref() != Some(&server.project_id);
+        // An owner does not take an admin's lock over by locking again.
+        if by_admin || server.lock.is_none() {
+            server.lock = Some(Lock { by_admin, reason: reason.clone() });
+        }
+        Ok(())
+    })
+    .await
+    .map(|_| ())
+}
+
+pub async fn unlock(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
     let server = find(app, ctx, id).await?;
-    access::require(app, ctx, action, &super::target(&server))?;
-    let (now, ctx) = (app.now(), ctx.clone());
-    app.store
-        .write("server.power", move |c| {
-            let ctx = ctx.clone();
-            Box::pin(async move {
-                let mut server = canopy_store::servers::get_for_update(c, id)
-                    .await?
-                    .filter(|server| server.deleted_at.is_none())
-                    .ok_or_else(|| super::absent(&id.to_string()))?;
-                check(&server, verb, from)?;
-                let Some(host) = server.host_id else {
-                    return Err(cannot(&server, verb, "it has no host"));
-                };
-                server.power = PowerIntent { on, n: server.power.n + 1 };
-                server.request_id = ctx.request_id.clone();
-                server.updated_at = now;
-                canopy_store::servers::update(c, &server).await?;
-                canopy_store::servers::record_action(
-                    c,
-                    &server,
-                    verb,
-                    &ctx.request_id,
-                    &ctx.who.user_id,
-                    now,
-                )
-                .await?;
-                canopy_store::hosts::touch(c, host).await?;
-                let kind = if on { "server.start" } else { "server.stop" };
-                let event = NewEvent {
-                    at: now,
-                    kind,
-                    project_id: &server.project_id,
-                    subject: id.to_string(),
-                    host_id: Some(host),
-                };
-                events::append(c, &event).await?;
+    let foreign = ctx.who.project_id() != Some(&server.project_id);
+    let overrides = match &server.lock {
+        Some(lock) if lock.by_admin != foreign => {
+            access::require(app, ctx, actions::SERVERS_LOCK_OVERRIDE, &super::target(&server))?;
+            true
+        }
+        _ => false,
+    };
+    change(app, ctx, id, (&rules::UNLOCK, actions::SERVERS_UNLOCK), move |server| {
+        match &server.lock {
+            // Locked by the other side since it was asked.
+            Some(lock) if lock.by_admin != foreign && !overrides => {
+                Err(Error::conflict("server.locked", format!("Instance {} is locked", server.id)))
+            }
+            _ => {
+                server.lock = None;
                 Ok(())
-            })
-        })
-        .await
-}
-
-/// Allowed only in these states and with nothing in flight; the refusal names the state.
-fn check(server: &ServerRow, verb: &str, from: &[&str]) -> Result<()> {
-    let derived = server.derived();
-    if let Some(task) = derived.task_state {
-        return Err(cannot(server, verb, &format!("it is in task_state {task}")));
-    }
-    if !from.contains(&derived.vm_state) {
-        return Err(cannot(server, verb, &format!("it is in vm_state {}", derived.vm_state)));
-    }
-    Ok(())
-}
-
-fn cannot(server: &ServerRow, verb: &str, why: &str) -> Error {
-    Error::conflict("server.state", format!("Cannot '{verb}' instance {} while {why}", server.id))
+            }
+        }
+    })
+    .await
+    .map(|_| ())
 }
 
 /// The last `lines` of the serial console.

@@ -1,0 +1,127 @@
+//! A server's history: one line per operation that was asked of it, and how each ended.
+//!
+//! An operation that waits for the host carries the number of its power intent, and is finished by the
+//! report that satisfies the number. A line lives as long as its server's row, tombstone included.
+
+use crate::Conn;
+use crate::rows::Columns;
+use crate::servers::ServerRow;
+use crate::store::db;
+use canopy_types::{ProjectId, RequestId, Result, ServerId, Timestamp, UserId};
+use sqlx::any::AnyRow;
+
+/// Lines ever read of one server.
+const MOST: i64 = 1_000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerAction {
+    pub server_id: ServerId,
+    pub request_id: RequestId,
+    pub action: String,
+    pub project_id: ProjectId,
+    pub user_id: UserId,
+    pub at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// Why it came to nothing.
+    pub message: Option<String>,
+}
+
+/// Adds a line. `waits` is the power intent that ends it; without one it is over already.
+pub async fn record(
+    conn: &mut Conn,
+    server: &ServerRow,
+    action: &str,
+    (request_id, user_id): (&RequestId, &UserId),
+    waits: Option<i64>,
+    at: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO server_actions (server_id, request_id, action, project_id, user_id, at, power_n, finished_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (server_id, request_id, action) DO NOTHING",
+    )
+    .bind(server.id.to_string())
+    .bind(&request_id.0)
+    .bind(action)
+    .bind(server.project_id.as_str())
+    .bind(user_id.as_str())
+    .bind(at.0)
+    .bind(waits)
+    .bind(waits.is_none().then_some(at.0))
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Ends what waited for intents up to `power_n`. A message is of the newest of them: those before it were
+/// overtaken.
+pub async fn finish(
+    conn: &mut Conn,
+    server: ServerId,
+    power_n: i64,
+    message: Option<&str>,
+    at: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE server_actions SET finished_at = $3, message = CASE WHEN power_n = $2 THEN $4 ELSE message END \
+         WHERE server_id = $1 AND power_n <= $2 AND finished_at IS NULL",
+    )
+    .bind(server.to_string())
+    .bind(power_n)
+    .bind(at.0)
+    .bind(message)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// Says why an operation that was over at once came to nothing.
+pub async fn fail(conn: &mut Conn, server: ServerId, action: &str, message: &str) -> Result<()> {
+    sqlx::query("UPDATE server_actions SET message = $3 WHERE server_id = $1 AND action = $2")
+        .bind(server.to_string())
+        .bind(action)
+        .bind(message)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// Newest first; deleted servers' too.
+pub async fn list(conn: &mut Conn, server: ServerId) -> Result<Vec<ServerAction>> {
+    let rows = sqlx::query(
+        "SELECT * FROM server_actions WHERE server_id = $1 ORDER BY at DESC, request_id DESC, action LIMIT $2",
+    )
+    .bind(server.to_string())
+    .bind(MOST)
+    .fetch_all(conn)
+    .await
+    .map_err(db)?;
+    rows.iter().map(action).collect()
+}
+
+/// The first line that a request made.
+pub async fn get(conn: &mut Conn, server: ServerId, request: &str) -> Result<Option<ServerAction>> {
+    let row =
+        sqlx::query("SELECT * FROM server_actions WHERE server_id = $1 AND request_id = $2 ORDER BY action")
+            .bind(server.to_string())
+            .bind(request)
+            .fetch_optional(conn)
+            .await
+            .map_err(db)?;
+    row.map(|row| action(&row)).transpose()
+}
+
+fn action(row: &AnyRow) -> Result<ServerAction> {
+    Ok(ServerAction {
+        server_id: row.parsed("server_id")?,
+        request_id: RequestId(row.text("request_id")?),
+        action: row.text("action")?,
+        project_id: row.text("project_id")?.into(),
+        user_id: row.text("user_id")?.into(),
+        at: row.time("at")?,
+        finished_at: row.time_opt("finished_at")?,
+        message: row.text_opt("message")?,
+    })
+}
