@@ -114,7 +114,7 @@ fn scheduler_spread_explains_each_row_with_its_score() {
         want: vec![4.0],
         hosts: (0..rows).collect(),
         capacity: vec![64.0; rows as usize],
-        used: (0..rows).map(f64::from).map(|n| n % 60.0).collect(),
+        free: (0..rows).map(|n| 64.0 - (n % 60) as f32).collect(),
         signals: Vec::new(),
     };
     let reasons = runtime().block_on(plugin.explain(columns.clone())).unwrap();
@@ -197,9 +197,9 @@ fn every_score_has_reasons_that_add_up_to_it() {
 }
 
 /// Instructions rather than time, so that the answer is the same on a busy machine: what slips onto the hot path
-/// shows.
+/// shows. The same guests took 34,000 to 47,000 when their loops did not become SIMD.
 #[test]
-fn the_default_scores_256_rows_in_a_bounded_number_of_instructions() {
+fn each_scheduler_scores_256_rows_in_a_bounded_number_of_instructions() {
     let host = PluginHost::counting().unwrap();
     let fleet = varied(256);
     let amounts = [("VCPU", 2), ("MEMORY_MB", 4096), ("DISK_GB", 10)];
@@ -209,12 +209,14 @@ fn the_default_scores_256_rows_in_a_bounded_number_of_instructions() {
         &Request { amounts, ..Request::default() },
         (0..256).collect(),
     );
-    let mut scorer = host.load_scorer(&built("scheduler-binpack"), Value::Null).unwrap();
-    // The second call: the first one also grows the guest's memory.
-    scorer.score(&columns).unwrap();
-    scorer.score(&columns).unwrap();
-    let taken = scorer.instructions().unwrap();
-    assert!((1..=50_000).contains(&taken), "{taken} instructions for 256 rows");
+    for name in SCHEDULERS {
+        let mut scorer = host.load_scorer(&built(name), Value::Null).unwrap();
+        // The second call: the first one also grows the guest's memory.
+        scorer.score(&columns).unwrap();
+        scorer.score(&columns).unwrap();
+        let taken = scorer.instructions().unwrap();
+        assert!((1..=25_000).contains(&taken), "{name}: {taken} instructions for 256 rows");
+    }
 }
 
 fn questions() -> impl Strategy<Value = QuotaQuestion> {

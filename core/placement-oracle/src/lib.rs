@@ -123,7 +123,7 @@ fn members(fleet: &Fleet, group: &str, host: HostId) -> u32 {
 fn row(fleet: &Fleet, index: usize, request: &Request) -> Columns {
     let host = &fleet.hosts[index];
     let here = |policy| match &request.group {
-        Some(group) if group.policy == policy => f64::from(members(fleet, &group.id, host.id)),
+        Some(group) if group.policy == policy => members(fleet, &group.id, host.id) as f32,
         _ => 0.0,
     };
     let home = if request.home_zone.as_ref() == Some(&host.zone) { 1.0 } else { 0.0 };
@@ -131,12 +131,12 @@ fn row(fleet: &Fleet, index: usize, request: &Request) -> Columns {
     let mut named = vec!["soft-affinity".to_owned(), "soft-anti-affinity".to_owned(), "home-zone".to_owned()];
     for signal in &fleet.signals {
         named.push(signal.name.clone());
-        signals.push(signal.values[index]);
+        signals.push((signal.values[index] as f32).clamp(f32::MIN, f32::MAX));
     }
     if !signals.iter().any(|value| *value != 0.0) {
         signals = Vec::new();
     }
-    let each = |value: &dyn Fn(&canopy_placement::ResourceColumn) -> f64| {
+    let each = |value: &dyn Fn(&canopy_placement::ResourceColumn) -> f32| {
         fleet.resources.iter().map(value).collect()
     };
     Columns {
@@ -144,22 +144,23 @@ fn row(fleet: &Fleet, index: usize, request: &Request) -> Columns {
             resources: fleet.resources.iter().map(|column| column.class.clone()).collect(),
             signals: named,
         }),
-        want: each(&|column| *request.amounts.get(&column.class).unwrap_or(&0) as f64),
+        want: each(&|column| *request.amounts.get(&column.class).unwrap_or(&0) as f32),
         hosts: vec![u32::try_from(index).unwrap_or(0)],
-        capacity: each(&|column| column.capacity[index] as f64),
-        used: each(&|column| column.used[index] as f64),
+        capacity: each(&|column| column.capacity[index] as f32),
+        free: each(&|column| column.capacity[index].saturating_sub(column.used[index]) as f32),
         signals,
     }
 }
 
 fn least_free_share(fleet: &Fleet, index: usize, request: &Request) -> f32 {
-    let mut least = 1.0_f64;
+    let mut least = 1.0_f32;
     for column in &fleet.resources {
-        let want = *request.amounts.get(&column.class).unwrap_or(&0) as f64;
-        let (capacity, used) = (column.capacity[index] as f64, column.used[index] as f64);
+        let want = *request.amounts.get(&column.class).unwrap_or(&0) as f32;
+        let capacity = column.capacity[index] as f32;
+        let free = column.capacity[index].saturating_sub(column.used[index]) as f32;
         if want > 0.0 && capacity > 0.0 {
-            least = least.min((capacity - used - want) / capacity);
+            least = least.min((free - want) / capacity);
         }
     }
-    least as f32
+    least
 }

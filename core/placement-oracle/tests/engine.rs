@@ -30,13 +30,13 @@ impl Scorer for Odd {
         let signals = columns.names.signals.len();
         Ok((0..rows)
             .map(|row| {
-                let of = |values: &[f64], count: usize| -> f64 {
+                let of = |values: &[f32], count: usize| -> f32 {
                     (0..count)
-                        .map(|c| values.get(c * rows + row).copied().unwrap_or(0.0) * (c + 1) as f64)
+                        .map(|c| values.get(c * rows + row).copied().unwrap_or(0.0) * (c + 1) as f32)
                         .sum()
                 };
-                let free = of(&columns.capacity, columns.want.len()) - of(&columns.used, columns.want.len());
-                let number = free + 3.0 * of(&columns.signals, signals) + columns.want.iter().sum::<f64>();
+                let free = of(&columns.free, columns.want.len());
+                let number = free + 3.0 * of(&columns.signals, signals) + columns.want.iter().sum::<f32>();
                 let number = number.rem_euclid(23.0);
                 match number as u32 {
                     0 | 1 if self.vetoes => f32::NEG_INFINITY,

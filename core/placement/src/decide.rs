@@ -61,23 +61,21 @@ pub fn names(fleet: &Fleet) -> Names {
 pub fn columns(fleet: &Fleet, request: &Request, hosts: Vec<u32>) -> Columns {
     let mut columns = Columns { names: Arc::new(names(fleet)), hosts, ..Columns::default() };
     for resource in &fleet.resources {
-        let pick =
-            |values: &[i64]| columns.hosts.iter().map(|i| values[*i as usize] as f64).collect::<Vec<_>>();
-        let (capacity, used) = (pick(&resource.capacity), pick(&resource.used));
-        columns.capacity.extend(capacity);
-        columns.used.extend(used);
-        columns.want.push(request.amounts.get(&resource.class).copied().unwrap_or(0) as f64);
+        let hosts = columns.hosts.iter().map(|host| *host as usize);
+        columns.capacity.extend(hosts.clone().map(|host| resource.capacity[host] as f32));
+        columns.free.extend(hosts.map(|host| resource.free(host) as f32));
+        columns.want.push(request.amounts.get(&resource.class).copied().unwrap_or(0) as f32);
     }
     columns.signals = signals(fleet, request, &columns.hosts);
     columns
 }
 
-fn signals(fleet: &Fleet, request: &Request, hosts: &[u32]) -> Vec<f64> {
-    let mut signals: Vec<f64> = Vec::with_capacity((OWN_SIGNALS.len() + fleet.signals.len()) * hosts.len());
+fn signals(fleet: &Fleet, request: &Request, hosts: &[u32]) -> Vec<f32> {
+    let mut signals: Vec<f32> = Vec::with_capacity((OWN_SIGNALS.len() + fleet.signals.len()) * hosts.len());
     for policy in [GroupPolicy::SoftAffinity, GroupPolicy::SoftAntiAffinity] {
         let group = request.group.as_ref().filter(|group| group.policy == policy);
         signals.extend(hosts.iter().map(|index| {
-            group.map_or(0.0, |group| fleet.members(&group.id, fleet.hosts[*index as usize].id).into())
+            group.map_or(0.0, |group| fleet.members(&group.id, fleet.hosts[*index as usize].id) as f32)
         }));
     }
     debug_assert_eq!(OWN_SIGNALS[2], HOME_ZONE);
@@ -90,9 +88,14 @@ fn signals(fleet: &Fleet, request: &Request, hosts: &[u32]) -> Vec<f64> {
         ),
     );
     for column in &fleet.signals {
-        signals.extend(hosts.iter().map(|index| column.values[*index as usize]));
+        signals.extend(hosts.iter().map(|index| signal(column.values[*index as usize])));
     }
     if signals.iter().all(|value| *value == 0.0) { Vec::new() } else { signals }
+}
+
+/// A signal as scorers see it: finite, also where an `f32` ends.
+pub(crate) fn signal(value: f64) -> f32 {
+    (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
 /// The scorer's answer, checked; the built-in's when it is no answer.

@@ -25,15 +25,15 @@ pub struct Names {
 pub struct Columns {
     pub names: Arc<Names>,
     /// What is asked, per resource class.
-    pub want: Vec<f64>,
+    pub want: Vec<f32>,
     /// Index of each row's host in the fleet.
     pub hosts: Vec<u32>,
     /// Per resource class: (total − reserved) × allocation ratio.
-    pub capacity: Vec<f64>,
-    /// Per resource class, without this request.
-    pub used: Vec<f64>,
+    pub capacity: Vec<f32>,
+    /// Per resource class, what is not allocated before this request: subtracted exactly, then rounded.
+    pub free: Vec<f32>,
     /// Per signal; empty when all are 0.
-    pub signals: Vec<f64>,
+    pub signals: Vec<f32>,
 }
 
 impl Columns {
@@ -42,16 +42,16 @@ impl Columns {
     }
 
     /// Capacity of one class, a value per row; empty when there is no such class.
-    pub fn capacity_of(&self, class: usize) -> &[f64] {
+    pub fn capacity_of(&self, class: usize) -> &[f32] {
         self.column(&self.capacity, class)
     }
 
-    /// Usage of one class, a value per row; empty when there is no such class.
-    pub fn used_of(&self, class: usize) -> &[f64] {
-        self.column(&self.used, class)
+    /// What is free of one class, a value per row; empty when there is no such class.
+    pub fn free_of(&self, class: usize) -> &[f32] {
+        self.column(&self.free, class)
     }
 
-    fn column<'a>(&self, values: &'a [f64], index: usize) -> &'a [f64] {
+    fn column<'a>(&self, values: &'a [f32], index: usize) -> &'a [f32] {
         let range =
             index.checked_mul(self.rows()).and_then(|from| Some(from..from.checked_add(self.rows())?));
         range.and_then(|range| values.get(range)).unwrap_or(&[])

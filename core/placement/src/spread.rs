@@ -7,15 +7,15 @@ pub struct Spread;
 impl Spread {
     /// The smallest free share over the wanted classes, after placing the request.
     pub fn rank(&self, columns: &Columns) -> Vec<f32> {
-        let mut least = vec![1.0_f64; columns.rows()];
+        let mut least = vec![1.0_f32; columns.rows()];
         for (class, want) in columns.want.iter().enumerate().filter(|(_, want)| **want > 0.0) {
-            let rows = columns.capacity_of(class).iter().zip(columns.used_of(class));
-            for (least, (capacity, used)) in least.iter_mut().zip(rows) {
-                let share = (capacity - used - want) / capacity;
+            let rows = columns.capacity_of(class).iter().zip(columns.free_of(class));
+            for (least, (capacity, free)) in least.iter_mut().zip(rows) {
+                let share = (free - want) / capacity;
                 *least = if *capacity > 0.0 && share < *least { share } else { *least };
             }
         }
-        least.into_iter().map(|share| share as f32).collect()
+        least
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 /// Counts for one plugin. The label values come from manifests and [`Fault::label`]: few, and bounded.
 #[derive(Clone)]
 pub(crate) struct Meter {
-    name: String,
+    name: Arc<str>,
     kind: PluginKind,
     /// Looked up with the first call: some calls take less time than the looking up does.
     handles: Arc<OnceLock<(metrics::Counter, metrics::Histogram)>>,
@@ -16,7 +16,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(name: &str, kind: PluginKind) -> Self {
-        Self { name: name.to_owned(), kind, handles: Arc::default() }
+        Self { name: name.into(), kind, handles: Arc::default() }
     }
 
     /// Runs one call of the guest, counted and timed.
@@ -24,7 +24,7 @@ impl Meter {
         let started = Instant::now();
         let outcome = call();
         let (calls, seconds) = self.handles.get_or_init(|| {
-            let labels = [("plugin", self.name.clone()), ("kind", self.kind.as_str().to_owned())];
+            let labels = [("plugin", self.name.to_string()), ("kind", self.kind.as_str().to_owned())];
             (
                 metrics::counter!("canopy_plugin_calls_total", &labels),
                 metrics::histogram!("canopy_plugin_call_seconds", &labels),
@@ -40,7 +40,7 @@ impl Meter {
 
     /// Counts a fault that no call of the guest shows.
     pub(crate) fn fault(&self, fault: &Fault) {
-        let labels = [("plugin", self.name.clone()), ("fault", fault.label().to_owned())];
+        let labels = [("plugin", self.name.to_string()), ("fault", fault.label().to_owned())];
         metrics::counter!("canopy_plugin_faults_total", &labels).increment(1);
         tracing::warn!(plugin = %self.name, kind = self.kind.as_str(), fault = fault.label(), detail = %fault, "plugin fault");
     }

@@ -4,13 +4,13 @@
 //! A host's score is `Σ free[c] · share(c) + imbalance · (max share − min share)`, where `share(c)` is the
 //! part of class `c` that is still free after placing, over the classes in `free` that the host has.
 
-use canopy_sdk::scheduler::{Class, Columns, Names, Reason, Scorer};
+use canopy_sdk::scheduler::{BLOCK, Block, Class, Columns, Names, Reason, Scorer, by_blocks, free_shares};
 use std::collections::BTreeMap;
 
 pub struct Binpack {
     /// Position of a resource class, and what its free share counts for.
-    free: Vec<(usize, String, f64)>,
-    imbalance: f64,
+    free: Vec<(usize, String, f32)>,
+    imbalance: f32,
 }
 
 /// What an operator may set.
@@ -38,36 +38,37 @@ impl Scorer for Binpack {
         }
         let place = |name: &String| names.resources.iter().position(|known| known == name);
         // In the order of the columns, so that sums come out the same however they are configured.
-        let mut free: Vec<(usize, String, f64)> = config
+        let mut free: Vec<(usize, String, f32)> = config
             .free
             .into_iter()
-            .filter_map(|(name, weight)| Some((place(&name)?, name, weight)))
+            .filter_map(|(name, weight)| Some((place(&name)?, name, weight as f32)))
             .collect();
         free.sort_by_key(|(place, _, _)| *place);
-        Ok(Self { free, imbalance: config.imbalance })
+        Ok(Self { free, imbalance: config.imbalance as f32 })
     }
 
     fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
-        let (scores, least, most) = self.parts(class, columns);
-        let spread = scores.into_iter().zip(least.into_iter().zip(most));
-        spread
-            .map(|(score, (least, most))| (score + self.imbalance * spread_of(least, most)) as f32)
-            .collect()
+        by_blocks(columns.rows, |from| {
+            let Sums { mut score, least, most } = self.sums(class, columns, from);
+            for (score, (least, most)) in score.iter_mut().zip(least.iter().zip(&most)) {
+                *score += self.imbalance * spread_of(*least, *most);
+            }
+            score
+        })
     }
 
     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
-        let (_, least, most) = self.parts(class, columns);
-        let reason = |code: String, value: f64| Reason { code, value };
+        let reason = |code: String, value: f32| Reason { code, value: value.into() };
         (0..columns.rows as usize)
             .map(|row| {
+                let Sums { least, most, .. } = self.sums(class, columns, row);
                 let shares = self.free.iter().filter_map(|(place, name, weight)| {
                     let capacity = columns.capacity_of(*place).get(row).copied()?;
-                    let free =
-                        capacity - columns.used_of(*place).get(row).copied()? - class.wants.get(*place)?;
+                    let free = columns.free_of(*place).get(row).copied()? - class.wants.get(*place)?;
                     let code = format!("free-share-{}", name.to_lowercase().replace('_', "-"));
-                    (capacity > 0.0).then(|| reason(code, weight * free / capacity))
+                    (capacity > 0.0).then(|| reason(code, weight * (free / capacity)))
                 });
-                let spread = self.imbalance * spread_of(least[row], most[row]);
+                let spread = self.imbalance * spread_of(least[0], most[0]);
                 // Room for the last one within the 16 that are kept.
                 shares.take(15).chain([reason("imbalance".into(), spread)]).collect()
             })
@@ -75,32 +76,40 @@ impl Scorer for Binpack {
     }
 }
 
+/// Of each row of a block: the weighted sum of free shares, the least and the largest share.
+struct Sums {
+    score: Block,
+    least: Block,
+    most: Block,
+}
+
 /// No class: nothing is out of balance.
-fn spread_of(least: f64, most: f64) -> f64 {
+fn spread_of(least: f32, most: f32) -> f32 {
     if most >= least { most - least } else { 0.0 }
 }
 
 impl Binpack {
-    /// Per row: the weighted sum of free shares, the least and the largest share. Class by class, so that each
-    /// pass is a plain loop over two columns and becomes SIMD.
-    fn parts(&self, class: &Class, columns: &Columns) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-        let rows = columns.rows as usize;
-        let mut scores = vec![0.0; rows];
-        let mut least = vec![f64::INFINITY; rows];
-        let mut most = vec![f64::NEG_INFINITY; rows];
+    /// Of the block of rows from `from` on. Class by class: each pass is a plain loop over two blocks of numbers.
+    fn sums(&self, class: &Class, columns: &Columns, from: usize) -> Sums {
+        let mut sums =
+            Sums { score: [0.0; BLOCK], least: [f32::INFINITY; BLOCK], most: [f32::NEG_INFINITY; BLOCK] };
+        let mut shares = [0.0; BLOCK];
         for (place, _, weight) in &self.free {
+            // By value: a load that only some rows need would keep the loop below from becoming SIMD.
+            let weight = *weight;
             let want = class.wants.get(*place).copied().unwrap_or(0.0);
-            let numbers = columns.capacity_of(*place).iter().zip(columns.used_of(*place));
-            let sums = scores.iter_mut().zip(least.iter_mut().zip(most.iter_mut()));
-            for ((capacity, used), (score, (least, most))) in numbers.zip(sums) {
-                let has = *capacity > 0.0;
-                let share = (capacity - used - want) / if has { *capacity } else { 1.0 };
-                *score += if has { weight * share } else { 0.0 };
-                *least = if has && share < *least { share } else { *least };
-                *most = if has && share > *most { share } else { *most };
+            free_shares(&mut shares, columns, *place, want, from);
+            for (score, share) in sums.score.iter_mut().zip(&shares) {
+                *score += if share.is_nan() { 0.0 } else { weight * share };
+            }
+            for (least, share) in sums.least.iter_mut().zip(&shares) {
+                *least = if share < least { *share } else { *least };
+            }
+            for (most, share) in sums.most.iter_mut().zip(&shares) {
+                *most = if share > most { *share } else { *most };
             }
         }
-        (scores, least, most)
+        sums
     }
 }
 
@@ -119,7 +128,7 @@ mod tests {
         Columns {
             // Half full and balanced; half full with all its memory; empty; without memory.
             capacity: vec![100.0, 100.0, 100.0, 100.0, 64.0, 64.0, 64.0, 0.0, 8.0, 8.0, 8.0, 8.0],
-            used: vec![0.0, 0.0, 0.0, 0.0, 32.0, 0.0, 0.0, 0.0, 4.0, 4.0, 0.0, 0.0],
+            free: vec![100.0, 100.0, 100.0, 100.0, 32.0, 64.0, 64.0, 0.0, 4.0, 4.0, 8.0, 8.0],
             ..Columns::of(4)
         }
     }
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn reasons_add_up_to_the_score_whatever_the_numbers_are() {
         let mut columns = hosts();
-        columns.used[8] = 1e15;
+        columns.free[8] = -1e15;
         let scorer = scorer(Config::default());
         for (reasons, score) in
             scorer.explain(&class(), &columns).iter().zip(scorer.score(&class(), &columns))

@@ -1,7 +1,7 @@
 //! Spreads servers: the host with the largest share still free after placing wins, where a host counts by
 //! the scarcest resource that the request asks for.
 
-use canopy_sdk::scheduler::{Class, Columns, Names, Reason, Scorer};
+use canopy_sdk::scheduler::{BLOCK, Class, Columns, Names, Reason, Scorer, by_blocks, free_shares};
 
 /// The scorer; equal, row by row, to the core's built-in when every class counts.
 pub struct Spread {
@@ -26,20 +26,21 @@ impl Scorer for Spread {
     }
 
     fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
-        // Class by class rather than host by host: each pass is a plain loop over two columns, which the
-        // compiler turns into SIMD.
-        let mut least = vec![1.0_f64; columns.rows as usize];
-        for (index, want) in class.wants.iter().enumerate() {
-            if *want <= 0.0 || !self.counts.get(index).copied().unwrap_or(false) {
-                continue;
+        // Class by class rather than host by host: each pass is a plain loop over two blocks of numbers.
+        let mut shares = [0.0; BLOCK];
+        by_blocks(columns.rows, |from| {
+            let mut least = [1.0_f32; BLOCK];
+            for (index, want) in class.wants.iter().enumerate() {
+                if *want <= 0.0 || !self.counts.get(index).copied().unwrap_or(false) {
+                    continue;
+                }
+                free_shares(&mut shares, columns, index, *want, from);
+                for (least, share) in least.iter_mut().zip(&shares) {
+                    *least = if share < least { *share } else { *least };
+                }
             }
-            let rows = columns.capacity_of(index).iter().zip(columns.used_of(index));
-            for (least, (capacity, used)) in least.iter_mut().zip(rows) {
-                let share = (capacity - used - want) / capacity;
-                *least = if *capacity > 0.0 && share < *least { share } else { *least };
-            }
-        }
-        least.into_iter().map(|share| share as f32).collect()
+            least
+        })
     }
 
     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
@@ -63,12 +64,12 @@ mod tests {
     fn hosts() -> Columns {
         Columns {
             capacity: vec![8.0, 8.0, 0.0, 64.0, 64.0, 64.0],
-            used: vec![4.0, 0.0, 0.0, 0.0, 60.0, 0.0],
+            free: vec![4.0, 8.0, 0.0, 64.0, 4.0, 64.0],
             ..Columns::of(3)
         }
     }
 
-    fn class(vcpu: f64, memory: f64) -> Class {
+    fn class(vcpu: f32, memory: f32) -> Class {
         Class { wants: vec![vcpu, memory], traits: vec![] }
     }
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn overcommitted_hosts_score_below_zero_and_no_answer_is_nan() {
-        let columns = Columns { capacity: vec![8.0, 0.0], used: vec![16.0, 5.0], ..Columns::of(2) };
+        let columns = Columns { capacity: vec![8.0, 0.0], free: vec![-8.0, -5.0], ..Columns::of(2) };
         let scores = scorer(&[]).score(&class(1.0, 0.0), &columns);
         assert_eq!(scores, [-1.125, 1.0]);
     }

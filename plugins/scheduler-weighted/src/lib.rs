@@ -12,18 +12,18 @@
 //! host alone, so that it can be kept and replayed: free resources count by their share of the host, and
 //! everything else by its own value.
 
-use canopy_sdk::scheduler::{Class, Columns, Names, Reason, Scorer};
+use canopy_sdk::scheduler::{BLOCK, Class, Columns, Names, Reason, Scorer, block, by_blocks, free_shares};
 use std::collections::BTreeMap;
 
 pub struct Weighted {
-    free: Vec<(usize, String, f64)>,
+    free: Vec<(usize, String, f32)>,
     /// Place of a signal, the code of its reason, its weight per unit.
-    signals: Vec<(usize, String, f64)>,
+    signals: Vec<(usize, String, f32)>,
     required: Vec<usize>,
     /// The cloud has no such signal: no host can have some of it.
     impossible: bool,
     /// Place of `home-zone`, and the weight against not being there.
-    home: Option<(usize, f64)>,
+    home: Option<(usize, f32)>,
 }
 
 /// What an operator may set; the manifest has the defaults.
@@ -67,8 +67,8 @@ impl Scorer for Weighted {
             }
         }
         let weighed = |list: &[String], weights: Vec<(String, f64)>| {
-            let place = |(name, weight): (String, f64)| Some((known(list, &name)?, name, weight));
-            let mut found: Vec<(usize, String, f64)> = weights.into_iter().filter_map(place).collect();
+            let place = |(name, weight): (String, f64)| Some((known(list, &name)?, name, weight as f32));
+            let mut found: Vec<(usize, String, f32)> = weights.into_iter().filter_map(place).collect();
             found.retain(|(_, _, weight)| *weight != 0.0);
             found.sort_by_key(|(place, _, _)| *place);
             found
@@ -84,50 +84,50 @@ impl Scorer for Weighted {
             signals: weighed(&names.signals, signals),
             impossible: required.iter().any(Option::is_none),
             required: required.into_iter().flatten().collect(),
-            home: known(&names.signals, OWN[2]).map(|place| (place, config.cross_zone)),
+            home: known(&names.signals, OWN[2]).map(|place| (place, config.cross_zone as f32)),
         })
     }
 
     fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
-        let rows = columns.rows as usize;
         if self.impossible {
-            return vec![f32::NEG_INFINITY; rows];
+            return vec![f32::NEG_INFINITY; columns.rows as usize];
         }
-        let mut scores = vec![0.0_f64; rows];
-        for (place, _, weight) in &self.free {
-            let want = class.wants.get(*place).copied().unwrap_or(0.0);
-            let numbers = columns.capacity_of(*place).iter().zip(columns.used_of(*place));
-            for (score, (capacity, used)) in scores.iter_mut().zip(numbers) {
-                let has = *capacity > 0.0;
-                let share = (capacity - used - want) / if has { *capacity } else { 1.0 };
-                *score += if has { weight * share } else { 0.0 };
-            }
-        }
-        for (place, _, weight) in &self.signals {
-            for (score, value) in scores.iter_mut().zip(columns.signal(*place)) {
-                *score += weight * value;
-            }
-        }
-        if let Some((place, weight)) = self.home {
-            // Without any host in it there is no zone to leave, or no host of it is left.
-            for (score, at_home) in scores.iter_mut().zip(columns.signal(place)) {
-                *score += weight * at_home;
-            }
-        }
-        for place in &self.required {
-            let values = columns.signal(*place);
-            for (row, score) in scores.iter_mut().enumerate() {
-                if values.get(row).copied().unwrap_or(0.0) == 0.0 {
-                    *score = f64::NEG_INFINITY;
+        // Without any host in it there is no zone to leave, or no host of it is left.
+        let home = self.home.iter().map(|(place, weight)| (*place, *weight));
+        let signals = self.signals.iter().map(|(place, _, weight)| (*place, *weight)).chain(home);
+        let mut shares = [0.0; BLOCK];
+        by_blocks(columns.rows, |from| {
+            let mut scores = [0.0_f32; BLOCK];
+            for (place, _, weight) in &self.free {
+                // By value: a load that only some rows need would keep the loop below from becoming SIMD.
+                let weight = *weight;
+                let want = class.wants.get(*place).copied().unwrap_or(0.0);
+                free_shares(&mut shares, columns, *place, want, from);
+                for (score, share) in scores.iter_mut().zip(&shares) {
+                    *score += if share.is_nan() { 0.0 } else { weight * share };
                 }
             }
-        }
-        scores.into_iter().map(|score| score as f32).collect()
+            for (place, weight) in signals.clone() {
+                let values = columns.signal(place);
+                // Without values all are 0.
+                if !values.is_empty() {
+                    for (score, value) in scores.iter_mut().zip(&block(values, from)) {
+                        *score += weight * value;
+                    }
+                }
+            }
+            for place in &self.required {
+                for (score, value) in scores.iter_mut().zip(&block(columns.signal(*place), from)) {
+                    *score = if *value == 0.0 { f32::NEG_INFINITY } else { *score };
+                }
+            }
+            scores
+        })
     }
 
     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
-        let reason = |code: String, value: f64| Reason { code, value };
-        let at = |values: &[f64], row: usize| values.get(row).copied().unwrap_or(0.0);
+        let reason = |code: String, value: f32| Reason { code, value: value.into() };
+        let at = |values: &[f32], row: usize| values.get(row).copied().unwrap_or(0.0);
         (0..columns.rows as usize)
             .map(|row| {
                 let mut reasons = Vec::new();
@@ -135,7 +135,7 @@ impl Scorer for Weighted {
                     let capacity = at(columns.capacity_of(*place), row);
                     let want = class.wants.get(*place).copied().unwrap_or(0.0);
                     if capacity > 0.0 {
-                        let share = (capacity - at(columns.used_of(*place), row) - want) / capacity;
+                        let share = (at(columns.free_of(*place), row) - want) / capacity;
                         let code = format!("free-share-{}", name.to_lowercase().replace('_', "-"));
                         reasons.push(reason(code, weight * share));
                     }
@@ -152,7 +152,7 @@ impl Scorer for Weighted {
                 let lacking =
                     self.required.iter().filter(|place| at(columns.signal(**place), row) == 0.0).count();
                 if self.impossible || lacking > 0 {
-                    reasons.insert(0, reason("required-signal-missing".into(), lacking.max(1) as f64));
+                    reasons.insert(0, reason("required-signal-missing".into(), lacking.max(1) as f32));
                 }
                 reasons.truncate(16);
                 reasons
@@ -175,10 +175,10 @@ mod tests {
         }
     }
 
-    fn scores(config: Config, signals: [[f64; 2]; 5]) -> Vec<f32> {
+    fn scores(config: Config, signals: [[f32; 2]; 5]) -> Vec<f32> {
         let columns = Columns {
             capacity: vec![100.0, 100.0, 64.0, 64.0, 8.0, 8.0],
-            used: vec![0.0, 0.0, 0.0, 32.0, 0.0, 0.0],
+            free: vec![100.0, 100.0, 64.0, 32.0, 8.0, 8.0],
             signals: signals.concat(),
             ..Columns::of(2)
         };
@@ -192,9 +192,9 @@ mod tests {
         scores
     }
 
-    const NONE: [[f64; 2]; 5] = [[0.0; 2]; 5];
+    const NONE: [[f32; 2]; 5] = [[0.0; 2]; 5];
 
-    fn with(place: usize, values: [f64; 2]) -> [[f64; 2]; 5] {
+    fn with(place: usize, values: [f32; 2]) -> [[f32; 2]; 5] {
         let mut signals = NONE;
         signals[place] = values;
         signals

@@ -44,9 +44,7 @@ pub struct Names {
 ///     }
 ///
 ///     fn score(&self, _: &Class, columns: &Columns) -> Vec<f32> {
-///         columns.capacity_of(self.vcpu).iter().zip(columns.used_of(self.vcpu))
-///             .map(|(capacity, used)| (capacity - used) as f32)
-///             .collect()
+///         columns.free_of(self.vcpu).to_vec()
 ///     }
 ///
 ///     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
@@ -58,7 +56,7 @@ pub struct Names {
 ///
 /// let names = Names { resources: vec!["VCPU".into()], ..Names::default() };
 /// let scorer = MostFree::init(Default::default(), names)?;
-/// let columns = Columns { capacity: vec![8.0, 8.0], used: vec![6.0, 1.0], ..Columns::of(2) };
+/// let columns = Columns { capacity: vec![8.0, 8.0], free: vec![2.0, 7.0], ..Columns::of(2) };
 /// assert_eq!(scorer.score(&Class { wants: vec![1.0], traits: vec![] }, &columns), [2.0, 7.0]);
 /// # Ok::<(), String>(())
 /// ```
@@ -79,28 +77,72 @@ pub trait Scorer: Sized + 'static {
 impl Columns {
     /// So many rows, and no columns yet: for tests.
     pub fn of(rows: u32) -> Self {
-        Self { rows, capacity: vec![], used: vec![], traits: vec![], signals: vec![] }
+        Self { rows, capacity: vec![], free: vec![], traits: vec![], signals: vec![] }
     }
 
     /// One signal, a value per row; empty when there is no such signal, or all of them are 0.
-    pub fn signal(&self, index: usize) -> &[f64] {
+    pub fn signal(&self, index: usize) -> &[f32] {
         column(&self.signals, index, self.rows)
     }
 
     /// Capacity of one resource class, a value per row; empty when there is no such class.
-    pub fn capacity_of(&self, class: usize) -> &[f64] {
+    pub fn capacity_of(&self, class: usize) -> &[f32] {
         column(&self.capacity, class, self.rows)
     }
 
-    /// Usage of one resource class, a value per row; empty when there is no such class.
-    pub fn used_of(&self, class: usize) -> &[f64] {
-        column(&self.used, class, self.rows)
+    /// What is free of one resource class, a value per row; empty when there is no such class.
+    pub fn free_of(&self, class: usize) -> &[f32] {
+        column(&self.free, class, self.rows)
     }
 
     /// One trait, 1 per row that has it; empty when there is no such trait.
     pub fn trait_of(&self, index: usize) -> &[u8] {
         column(&self.traits, index, self.rows)
     }
+}
+
+/// Rows of one [`Block`].
+pub const BLOCK: usize = 64;
+/// The numbers of some rows. Loops over whole blocks have a length that the compiler knows, and become SIMD; loops over
+/// slices mostly do not, which makes them several times as slow.
+pub type Block = [f32; BLOCK];
+
+/// The numbers of a column from row `from` on, with 0 after the last; of no column, 0.
+pub fn block(column: &[f32], from: usize) -> Block {
+    let mut block = [0.0; BLOCK];
+    let rows = column.get(from..column.len().min(from.saturating_add(BLOCK))).unwrap_or(&[]);
+    block[..rows.len()].copy_from_slice(rows);
+    block
+}
+
+/// Writes, for each row from `from` on, the share of its capacity that is free when `want` is taken; NaN where there
+/// is no capacity, which is neither less nor more than any share. `class` is a place among the resource classes.
+pub fn free_shares(shares: &mut Block, columns: &Columns, class: usize, want: f32, from: usize) {
+    let (capacity, free) = (columns.capacity_of(class), columns.free_of(class));
+    let whole = |column| <[f32]>::get(column, from..).and_then(<[f32]>::first_chunk::<BLOCK>);
+    // Whole blocks are read where they are: copying costs as much as the rest.
+    match (whole(capacity), whole(free)) {
+        (Some(capacity), Some(free)) => divide(shares, capacity, free, want),
+        _ => divide(shares, &block(capacity, from), &block(free, from), want),
+    }
+}
+
+fn divide(shares: &mut Block, capacity: &Block, free: &Block, want: f32) {
+    for (share, (capacity, free)) in shares.iter_mut().zip(capacity.iter().zip(free)) {
+        let part = (free - want) / capacity;
+        *share = if *capacity > 0.0 { part } else { f32::NAN };
+    }
+}
+
+/// The scores of so many rows, block by block: `score` is given the first row of each. What it says of rows after the
+/// last is dropped.
+pub fn by_blocks(rows: u32, mut score: impl FnMut(usize) -> Block) -> Vec<f32> {
+    let rows = rows as usize;
+    let mut scores = Vec::with_capacity(rows);
+    for from in (0..rows).step_by(BLOCK) {
+        scores.extend_from_slice(&score(from)[..BLOCK.min(rows - from)]);
+    }
+    scores
 }
 
 fn column<T>(values: &[T], index: usize, rows: u32) -> &[T] {
@@ -159,12 +201,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn blocks_cover_every_row_once_and_are_filled_up_with_nothing() {
+        for rows in [0_u16, 1, 63, 64, 65, 200] {
+            let column: Vec<f32> = (1..=rows).map(f32::from).collect();
+            assert_eq!(by_blocks(rows.into(), |from| block(&column, from)), column);
+        }
+        assert_eq!(block(&[1.0, 2.0], 1)[..2], [2.0, 0.0]);
+        assert_eq!(block(&[1.0], usize::MAX), [0.0; BLOCK]);
+        let columns = Columns { capacity: vec![8.0, 0.0], free: vec![4.0, -1.0], ..Columns::of(2) };
+        let mut shares = [0.0; BLOCK];
+        free_shares(&mut shares, &columns, 0, 2.0, 0);
+        assert!(shares[0] == 0.25 && shares[1..].iter().all(|share| share.is_nan()));
+    }
+
+    #[test]
     fn columns_are_found_by_position_and_absent_ones_are_empty() {
         let columns = Columns { capacity: vec![1.0, 2.0, 3.0, 4.0], traits: vec![0, 1], ..Columns::of(2) };
         assert_eq!(columns.capacity_of(1), [3.0, 4.0]);
         assert!(columns.capacity_of(2).is_empty());
         assert!(columns.capacity_of(usize::MAX).is_empty());
-        assert!(columns.used_of(0).is_empty());
+        assert!(columns.free_of(0).is_empty());
         assert_eq!(columns.trait_of(0), [0, 1]);
         assert!(columns.signal(0).is_empty());
     }

@@ -19,7 +19,7 @@ mod guests;
 
 /// When 13 GiB are wanted: 128 MiB beside it make the guest spin, anything else traps.
 const MISCHIEF: &str = r#"
-    (if (f64.eq (f64.load offset=8 (local.get $wants)) (f64.const 128)) (then (loop $spin (br $spin))))
+    (if (f32.eq (f32.load offset=4 (local.get $wants)) (f32.const 128)) (then (loop $spin (br $spin))))
     unreachable"#;
 
 /// Runs `canopy replay` in a process of its own.

@@ -6,7 +6,7 @@
 use super::cells::{Cells, index};
 use super::part::{NO, Part, VETO};
 use super::rows::Rows;
-use crate::decide::checked;
+use crate::decide::{checked, signal};
 use crate::scorer::{Columns, Names, OWN_SIGNALS, Scorer};
 use crate::seeded::StableHash;
 use crate::{Fleet, NameSet, Request};
@@ -82,7 +82,7 @@ pub(super) struct Class {
     wants: Option<Vec<(usize, i64)>>,
     /// Whether some inventory asked for is given out in units.
     units: bool,
-    want: Vec<f64>,
+    want: Vec<f32>,
     pub(super) parts: Vec<Part>,
     /// Per cell, its part; `u32::MAX` for none.
     part_of: Vec<u32>,
@@ -126,7 +126,7 @@ impl Class {
             want: fleet
                 .resources
                 .iter()
-                .map(|column| shape.amounts.get(&column.class).copied().unwrap_or(0) as f64)
+                .map(|column| shape.amounts.get(&column.class).copied().unwrap_or(0) as f32)
                 .collect(),
             shape,
             parts,
@@ -244,9 +244,9 @@ impl Class {
         columns.hosts.clear();
         columns.hosts.extend(scratch.asked.iter().map(|(_, _, place)| *place));
         columns.capacity.resize(names.resources.len() * count, 0.0);
-        columns.used.resize(names.resources.len() * count, 0.0);
+        columns.free.resize(names.resources.len() * count, 0.0);
         for (row, (_, _, place)) in scratch.asked.iter().enumerate() {
-            rows.gather(*place as usize, row, count, &mut columns.capacity, &mut columns.used);
+            rows.gather(*place as usize, row, count, &mut columns.capacity, &mut columns.free);
         }
         self.signals(fleet, columns);
         scratch.scores = checked(columns, scorer)?;
@@ -265,7 +265,7 @@ impl Class {
         let zone = |place: &u32| fleet.hosts[*place as usize].zone.as_str();
         columns.signals.extend(columns.hosts.iter().map(|p| if home == Some(zone(p)) { 1.0 } else { 0.0 }));
         for column in &fleet.signals {
-            columns.signals.extend(columns.hosts.iter().map(|place| column.values[*place as usize]));
+            columns.signals.extend(columns.hosts.iter().map(|place| signal(column.values[*place as usize])));
         }
         if columns.signals.iter().all(|value| *value == 0.0) {
             columns.signals.clear();

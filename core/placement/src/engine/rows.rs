@@ -61,13 +61,13 @@ impl Rows {
         place: usize,
         row: usize,
         rows: usize,
-        capacity: &mut [f64],
-        used: &mut [f64],
+        capacity: &mut [f32],
+        free: &mut [f32],
     ) {
         let totals = &self.capacity[place * self.classes..][..self.classes];
-        for (class, (free, total)) in self.free(place).iter().zip(totals).enumerate() {
-            capacity[class * rows + row] = *total as f64;
-            used[class * rows + row] = total.saturating_sub(*free) as f64;
+        for (class, (left, total)) in self.free(place).iter().zip(totals).enumerate() {
+            capacity[class * rows + row] = *total as f32;
+            free[class * rows + row] = *left as f32;
         }
     }
 }

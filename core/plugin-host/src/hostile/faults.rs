@@ -125,7 +125,7 @@ async fn an_explanation_that_would_fill_the_hosts_memory_is_cut_off() {
         want: vec![1.0],
         hosts: vec![0, 1, 2],
         capacity: vec![8.0; 3],
-        used: vec![0.0; 3],
+        free: vec![8.0; 3],
         signals: Vec::new(),
     };
     let error = plugin.explain(columns).await.unwrap_err();

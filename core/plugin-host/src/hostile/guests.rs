@@ -38,8 +38,9 @@ pub(super) fn scorer(init: &str, mischief: &str, explain: &str) -> Vec<u8> {
 #[allow(dead_code, reason = "the integration tests use it")]
 pub(super) fn packer(mischief: &str) -> Vec<u8> {
     let text = scorer_text("", mischief, "");
-    let used =
-        "(f32.demote_f64 (f64.load (i32.add (local.get $used) (i32.mul (local.get $i) (i32.const 8)))))";
+    let used = "(f32.sub
+        (f32.load (i32.add (local.get $capacity) (i32.mul (local.get $i) (i32.const 4))))
+        (f32.load (i32.add (local.get $free) (i32.mul (local.get $i) (i32.const 4)))))";
     let packing =
         text.replacen("(select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1)))", used, 1);
     assert_ne!(packing, text);
@@ -54,7 +55,7 @@ pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
 
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
     let params = "(param $wants i32) (param $wants_len i32) (param $want_traits i32) (param $want_traits_len i32)
-        (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $used i32) (param $used_len i32)
+        (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $free i32) (param $free_len i32)
         (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)";
     format!(
         r#"(module {FRAME}
@@ -76,7 +77,7 @@ fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
               (br $next)))
             (i32.store (i32.const 16) (local.get $list))
             (i32.store (i32.const 20) (local.get $rows))
-            (if (f64.eq (f64.load (local.get $wants)) (f64.const 13)) (then {mischief}))
+            (if (f32.eq (f32.load (local.get $wants)) (f32.const 13)) (then {mischief}))
             (i32.const 16))
           (func (export "canopy:scheduler/scoring@1.0.0#explain") {params}
             {explain}

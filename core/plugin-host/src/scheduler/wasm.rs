@@ -163,21 +163,21 @@ fn whole(columns: &Columns) -> Result<Wire<'_>, Fault> {
     let (rows, classes, signals) =
         (columns.rows(), columns.names.resources.len(), columns.names.signals.len());
     if columns.capacity.len() != rows * classes
-        || columns.used.len() != rows * classes
+        || columns.free.len() != rows * classes
         || columns.want.len() != classes
         || !(columns.signals.is_empty() || columns.signals.len() == rows * signals)
     {
         return Err(Fault::Host("columns of unequal length".to_owned()));
     }
     let rows = u32::try_from(rows).map_err(|e| Fault::Host(e.to_string()))?;
-    let (capacity, used, signals) = (&columns.capacity, &columns.used, &columns.signals);
-    Ok(Wire { rows, capacity, used, traits: &[], signals })
+    let (capacity, free, signals) = (&columns.capacity, &columns.free, &columns.signals);
+    Ok(Wire { rows, capacity, free, traits: &[], signals })
 }
 
 /// Rows `from..to` on their own.
 fn cut(columns: &Columns, from: usize, to: usize) -> Result<Columns, Fault> {
     whole(columns)?;
-    let cut = |values: &[f64]| -> Vec<f64> {
+    let cut = |values: &[f32]| -> Vec<f32> {
         values.chunks_exact(columns.rows().max(1)).flat_map(|column| &column[from..to]).copied().collect()
     };
     Ok(Columns {
@@ -185,7 +185,7 @@ fn cut(columns: &Columns, from: usize, to: usize) -> Result<Columns, Fault> {
         want: columns.want.clone(),
         hosts: columns.hosts[from..to].to_vec(),
         capacity: cut(&columns.capacity),
-        used: cut(&columns.used),
+        free: cut(&columns.free),
         signals: cut(&columns.signals),
     })
 }
@@ -202,15 +202,15 @@ mod tests {
             want: vec![1.0, 1.0],
             hosts: vec![4, 7, 9],
             capacity: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-            used: vec![0.0; 6],
+            free: vec![0.0; 6],
             signals: vec![7.0, 8.0, 9.0],
         };
         let part = cut(&columns, 1, 3).unwrap();
         assert_eq!((part.hosts, part.capacity), (vec![7, 9], vec![2.0, 3.0, 5.0, 6.0]));
-        assert_eq!((part.used, part.signals), (vec![0.0; 4], vec![8.0, 9.0]));
+        assert_eq!((part.free, part.signals), (vec![0.0; 4], vec![8.0, 9.0]));
         columns.signals.clear();
         assert_eq!(whole(&columns).unwrap().rows, 3);
-        columns.used.pop();
+        columns.free.pop();
         assert_eq!(whole(&columns).unwrap_err().label(), "host");
     }
 }

@@ -86,9 +86,15 @@ fn main() -> Result<(), String> {
         ));
         results.push(at_most("refusal with counts and advice", params, refusal, "ms", None));
     }
+    let counting = PluginHost::counting().map_err(|e| e.to_string())?;
     for name in ["scheduler-binpack", "scheduler-spread", "scheduler-weighted"] {
+        let params = json!({"scheduler": name});
         let cost = rows(&mut load(name)?)?;
-        results.push(at_most("score of 256 rows", json!({"scheduler": name}), cost, "us", Some(1.5)));
+        results.push(at_most("score of 256 rows", params.clone(), cost, "us", Some(1.5)));
+        let mut scorer = counting.load_scorer(&plugins.join(name), Value::Null).map_err(|e| e.to_string())?;
+        rows(&mut scorer)?;
+        let taken = scorer.instructions().unwrap_or_default() as f64;
+        results.push(at_most("instructions for 256 rows", params, taken, "1", None));
     }
     let commit = std::env::var("CANOPY_BENCH_COMMIT").unwrap_or_default();
     let document = json!({"bench": "scheduler", "commit": commit, "machine": machine(), "results": results});
@@ -232,7 +238,7 @@ fn rows(scorer: &mut dyn Scorer) -> Result<f64, String> {
             .iter()
             .flat_map(|capacity| vec![*capacity; rows as usize])
             .collect(),
-        used: (0..3 * rows).map(|n| f64::from(n % 60)).collect(),
+        free: (0..3 * rows).map(|n| 4.0 + (n % 60) as f32).collect(),
         signals: Vec::new(),
     };
     let mut times = Vec::new();
