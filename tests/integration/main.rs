@@ -4,6 +4,10 @@
 
 mod agent;
 mod authz;
+/// Guests of the plugin host's own tests, that misbehave.
+#[allow(dead_code, reason = "shared with the plugin host's own tests")]
+#[path = "../../core/plugin-host/src/hostile/guests.rs"]
+mod corpus;
 mod crash;
 mod flavor_keypair_api;
 mod flood;
@@ -22,8 +26,11 @@ mod network;
 mod network_api;
 mod placement;
 mod placement_api;
+mod plugin_life;
+mod plugin_new;
 mod plugins;
 mod policies_api;
+mod quota;
 mod routes;
 mod server_operations;
 mod servers_api;

@@ -7,7 +7,10 @@ use canopy_placement::{
     Change, Columns, Decision, Engine, Fleet, GroupPolicy, GroupRule, Host, Names, Request, ResourceColumn,
     Scorer, SignalColumn, spread::Spread,
 };
-use canopy_plugin_host::{Charge, PluginHost, QuotaPlugin, QuotaQuestion, SchedulerPlugin, Usage};
+use canopy_plugin_host::{
+    Book, Charge, Claim, Countable, Holder, HolderKind, PluginHost, QuotaPlugin, QuotaQuestion, Row,
+    SchedulerPlugin,
+};
 use canopy_types::{DecisionId, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId, UserId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -37,7 +40,7 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn each_component_loads_as_what_it_says_and_as_nothing_else() {
     let host = PluginHost::new().unwrap();
-    for name in SCHEDULERS.into_iter().chain(["quota-limits", "network-bridge"]) {
+    for name in SCHEDULERS.into_iter().chain(["quota-limits", "quota-gpu-cap", "network-bridge"]) {
         let folder = built(name);
         let outcomes = [
             host.load_scheduler(&folder, Value::Null).map(drop),
@@ -219,17 +222,52 @@ fn each_scheduler_scores_256_rows_in_a_bounded_number_of_instructions() {
     }
 }
 
-fn questions() -> impl Strategy<Value = QuotaQuestion> {
-    let number = prop_oneof![4 => -2_i64..40, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
-    let resource = (0_usize..6).prop_map(|i| ["instances", "cores", "ram", "port", "ключ", ""][i].to_owned());
-    let usage = prop::collection::btree_map(resource.clone(), (number.clone(), number.clone()), 0..6);
-    let charges = prop::collection::vec((resource, number), 0..8);
-    (usage, charges).prop_map(|(usage, charges)| QuotaQuestion {
-        project_id: ProjectId::random(),
+fn holder(kind: HolderKind, id: &str, zone: &str) -> Holder {
+    Holder { kind, id: id.to_owned(), zone: zone.to_owned() }
+}
+
+/// One claim on a book of one resource, of which the project has `limit` and uses `used`.
+fn one_claim(resource: &str, rows: Vec<Row>, amount: i64) -> QuotaQuestion {
+    let book = Book {
+        resources: vec![Countable { name: resource.to_owned(), per_claim: false }],
+        holders: vec![holder(HolderKind::Project, "p", "")],
+        rows,
+    };
+    let claim = Claim {
         user_id: UserId::random(),
-        usage: usage.into_iter().map(|(resource, (limit, used))| Usage { resource, limit, used }).collect(),
+        zone: String::new(),
+        charges: vec![Charge { resource: 0, amount }],
+        attributes: vec![("flavor".into(), "m1.tiny".into())],
+    };
+    QuotaQuestion { book, claims: vec![claim] }
+}
+
+fn questions() -> impl Strategy<Value = QuotaQuestion> {
+    let number = prop_oneof![6 => -2_i64..40, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+    let holders = vec![
+        holder(HolderKind::Project, "p", ""),
+        holder(HolderKind::Ancestor, "above", ""),
+        holder(HolderKind::Ancestor, "домен", ""),
+        holder(HolderKind::User, "u", ""),
+        holder(HolderKind::User, "v", ""),
+        holder(HolderKind::User, "u", "a"),
+    ];
+    let names = ["instances", "cores", "ключ", "metadata_items"];
+    let resources: Vec<Countable> =
+        names.map(|name| Countable { name: name.into(), per_claim: name == "metadata_items" }).into();
+    let cells = (0..holders.len() as u32, 0..names.len() as u32);
+    let rows = prop::collection::btree_map(cells, (number.clone(), number.clone()), 0..16);
+    let charges = prop::collection::vec((0..names.len() as u32, number), 0..6);
+    let claim = (charges, 0..3_usize, any::<bool>()).prop_map(|(charges, user, zoned)| Claim {
+        user_id: ["u", "v", "w"][user].into(),
+        zone: if zoned { "a".into() } else { String::new() },
         charges: charges.into_iter().map(|(resource, amount)| Charge { resource, amount }).collect(),
         attributes: vec![("flavor".into(), "m1.tiny".into())],
+    });
+    (rows, prop::collection::vec(claim, 0..6)).prop_map(move |(rows, claims)| {
+        let row = |((holder, resource), (limit, used))| Row { holder, resource, limit, used };
+        let rows = rows.into_iter().map(row).collect();
+        QuotaQuestion { book: Book { resources: resources.clone(), holders: holders.clone(), rows }, claims }
     })
 }
 
@@ -254,14 +292,8 @@ fn quota_limits_says_what_the_built_in_says() {
 fn quota_limits_configured_to_deny_really_is_asked() {
     let host = PluginHost::new().unwrap();
     let strict = host.load_quota(&built("quota-limits"), json!({"unlisted": "deny"})).unwrap();
-    let question = QuotaQuestion {
-        project_id: ProjectId::random(),
-        user_id: UserId::random(),
-        usage: vec![],
-        charges: vec![Charge { resource: "widgets".into(), amount: 1 }],
-        attributes: vec![],
-    };
-    let verdict = runtime().block_on(strict.check(question));
+    let question = one_claim("widgets", Vec::new(), 1);
+    let verdict = runtime().block_on(strict.check(question)).remove(0);
     // The built-in would allow it, so this is the guest's own answer.
     let canopy_plugin_host::Verdict::Deny { resource, .. } = verdict else { panic!("allowed") };
     assert_eq!(resource, "widgets");
@@ -380,13 +412,23 @@ fn damaged_components_are_refused_or_harmless() {
         match load(&bytes) {
             Err(error) => assert!(error.code.starts_with("plugin."), "{}", error.code),
             Ok(plugin) => {
-                let charges = vec![Charge { resource: "cores".into(), amount: 1 }];
-                let (project_id, user_id) = (ProjectId::random(), UserId::random());
-                let question =
-                    QuotaQuestion { project_id, user_id, usage: vec![], charges, attributes: vec![] };
+                let question = one_claim("cores", Vec::new(), 1);
                 // Whatever it says, it says something.
                 let _ = runtime().block_on(plugin.check(question));
             }
         }
+    }
+}
+
+/// Components as the first release's SDK made them: whatever the contract has gained since, they answer.
+#[test]
+fn plugins_of_the_first_release_still_answer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/plugins-1.0");
+    let host = PluginHost::new().unwrap();
+    for name in ["scheduler-spread", "quota-limits", "network-bridge"] {
+        let package = canopy_plugin_host::Package::read(&folder.join(name)).unwrap();
+        let found = host.inspect(&package, Value::Null);
+        assert!(found.is_fit(), "{name}: {found:?}");
+        assert!(found.imports.is_empty() && found.held.len() > 1, "{name}: {found:?}");
     }
 }

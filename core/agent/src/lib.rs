@@ -53,7 +53,7 @@ mod testing;
 mod tests;
 
 pub use config::AgentConfig;
-pub use remote::HttpController;
+pub use remote::{HttpController, NetworkChoice};
 pub use wiring::NetworkPlanner;
 
 use canopy_agent_api::{Controller, Inventory, Registered, Registration, VERSION};

@@ -18,10 +18,21 @@ use tokio::io::AsyncWriteExt;
 
 /// Beyond what the controller was asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For a plugin's bytes.
+const PLUGIN: Duration = Duration::from_secs(120);
 /// Without a byte of an image.
 const STALLED: Duration = Duration::from_secs(60);
 /// Of an answer with JSON: as large as the kept desired state may be.
 const BODY: usize = 256 << 20;
+
+/// Which plugin plans networks: `start` is the one of this agent's own configuration, `built-in` none.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct NetworkChoice {
+    /// Raised with every choice; 0 before the first.
+    pub revision: i64,
+    pub plugin: String,
+    pub config: serde_json::Value,
+}
 
 pub struct HttpController {
     client: reqwest::Client,
@@ -55,6 +66,17 @@ impl HttpController {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    /// Which plugin the controller wants networks planned with.
+    pub async fn network_plugin(&self) -> Result<NetworkChoice, Error> {
+        self.json(self.request(Method::GET, "/network-plugin"), Duration::ZERO).await
+    }
+
+    /// An installed plugin as it travels: its manifest and the component after it, at most `most` bytes.
+    pub async fn plugin(&self, digest: &str, most: usize) -> Result<Vec<u8>, Error> {
+        let request = self.request(Method::GET, &format!("/plugins/{digest}")).timeout(PLUGIN);
+        body(self.send(request).await?, most).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {

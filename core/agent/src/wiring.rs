@@ -6,10 +6,11 @@
 
 use crate::config::AgentConfig;
 use crate::desired::Known;
-use crate::network::{Applied, NetworkExecutor, NoNetwork};
+use crate::network::items::Plan;
+use crate::network::{Applied, NetworkExecutor, NoNetwork, ownership};
 use async_trait::async_trait;
 use canopy_agent_api::{Desired, NetworkSpec};
-use canopy_plugin_host::{Item, NetworkPlugin};
+use canopy_plugin_host::{Item, Live, NetworkPlugin};
 use canopy_types::{Error, NetworkId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +23,29 @@ const BACKSTOP: Duration = Duration::from_secs(60);
 #[async_trait]
 pub trait NetworkPlanner: Send + Sync + 'static {
     async fn plan_host(&self, networks: Vec<NetworkSpec>) -> Result<Vec<Item>, Error>;
+
+    /// Changes when plans may come out otherwise than before, because another plugin decides; here: never.
+    fn versions(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 }
 
 #[async_trait]
 impl NetworkPlanner for NetworkPlugin {
     async fn plan_host(&self, networks: Vec<NetworkSpec>) -> Result<Vec<Item>, Error> {
         NetworkPlugin::plan_host(self, networks).await
+    }
+}
+
+/// Whichever is in force.
+#[async_trait]
+impl NetworkPlanner for Live<NetworkPlugin> {
+    async fn plan_host(&self, networks: Vec<NetworkSpec>) -> Result<Vec<Item>, Error> {
+        self.now().plan_host(networks).await
+    }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        Live::versions(self)
     }
 }
 
@@ -97,7 +115,9 @@ impl Wiring {
     /// Never returns. Does nothing before the first desired state: an empty one would be a guess.
     pub async fn run(&self, config: &AgentConfig, mut known: watch::Receiver<Option<Known>>) {
         let mut failures = 0u32;
+        let mut versions = self.planner.versions();
         loop {
+            versions.borrow_and_update();
             let present = known.borrow_and_update().clone();
             let pause = match present {
                 None => BACKSTOP,
@@ -114,6 +134,7 @@ impl Wiring {
                     // The agent is ending.
                     std::future::pending::<()>().await;
                 },
+                Ok(()) = versions.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -121,6 +142,10 @@ impl Wiring {
 
     async fn apply(&self, desired: &Desired) -> Result<Applied, Error> {
         let items = self.planner.plan_host(desired.networks.clone()).await?;
+        // What does not parse is refused by the executor, which knows what it can carry out.
+        if let Ok(plan) = Plan::parse(&items) {
+            ownership::check(&plan, &desired.networks)?;
+        }
         self.executor.apply(&items).await
     }
 

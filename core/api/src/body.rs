@@ -29,6 +29,11 @@ impl Bound {
         };
         Self { bytes, within: Duration::from_secs(seconds) }
     }
+
+    /// A body of another size, from a user who was found to be allowed to send it.
+    pub fn larger(bytes: usize, within: Duration) -> Self {
+        Self { bytes, within }
+    }
 }
 
 /// The JSON of a body, if it is some.
@@ -68,7 +73,7 @@ pub async fn read_json(
 
 /// At most `bound.bytes`. What is too large is still read, within bounds: a client that is cut off while
 /// it sends never sees the answer.
-async fn collect(bound: Bound, body: axum::body::Body) -> Result<Vec<u8>> {
+pub async fn collect(bound: Bound, body: axum::body::Body) -> Result<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     let mut seen = 0_usize;

@@ -11,12 +11,13 @@ pub mod identity;
 pub mod image;
 pub mod network;
 pub mod placement;
+pub mod plugins;
 pub mod policies;
 pub mod quota;
 pub mod reconcilers;
 
 use canopy_authz::{Authorizer, Circumstances, Principal, Snapshot};
-use canopy_plugin_host::QuotaPlugin;
+use canopy_plugin_host::{Live, QuotaPlugin};
 use canopy_store::Store;
 use canopy_types::{Clock, RequestId, Timestamp};
 use std::path::PathBuf;
@@ -47,18 +48,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn new(data_dir: PathBuf) -> Self {
-        let defaults = [
-            ("instances", 10),
-            ("cores", 20),
-            ("ram", 51_200),
-            ("key_pairs", 100),
-            ("networks", 100),
-            ("subnets", 100),
-            ("ports", 500),
-            ("images", 100),
-            ("server_groups", 10),
-            ("server_group_members", 10),
-        ];
+        let defaults = canopy_types::quota::COUNTABLES.iter().map(|one| (one.name.to_owned(), one.default));
         Self {
             region: "RegionOne".into(),
             data_dir,
@@ -69,7 +59,7 @@ impl Settings {
             token_seconds: 3_600,
             compliance: identity::Compliance::default(),
             trusted_proxies: Vec::new(),
-            quota_defaults: defaults.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect(),
+            quota_defaults: defaults.collect(),
         }
     }
 }
@@ -81,8 +71,10 @@ pub struct App {
     pub authorizer: Authorizer,
     pub policies: policies::Policies,
     pub audit: audit::Audit,
-    pub quota: QuotaPlugin,
-    pub quota_turns: quota::Turns,
+    /// The rule in force.
+    pub quota: Live<QuotaPlugin>,
+    pub plugins: plugins::Plugins,
+    pub quota_desk: quota::Desk,
     pub identity: identity::Identity,
     pub blobs: image::Blobs,
     pub placement: compute::placement::Placement,

@@ -1,31 +1,26 @@
 //! Counting, in the transaction of what is counted.
 //!
-//! The verdict is asked of the plugin before the transaction, on usage revision r; the transaction commits
-//! only if usage is still at r. On a mismatch the verdict is asked again, a bounded number of times.
-//! Requests of one project take turns within a process, so only another process's writes, and refunds, can
-//! come in between.
+//! The verdict is asked of the plugin before the transaction, on one state of the usage; the transaction
+//! commits only if usage is still that, apart from what was decided in the same call. Requests of one project
+//! that are in flight together share a call ([`desk`]), and their transactions may share a commit. On a
+//! mismatch (another process's writes, a refund, a changed limit) the verdict is asked again, a bounded
+//! number of times.
+
+mod desk;
+mod question;
+pub mod sets;
+pub mod unified;
+
+pub use desk::Desk;
 
 use crate::App;
-use canopy_plugin_host::{Charge, QuotaQuestion, Usage, Verdict};
+use canopy_store::quota::Spend;
 use canopy_store::{BoxFuture, Conn};
 use canopy_types::resources::Amounts;
 use canopy_types::{Error, Kind, ProjectId, Result, UserId};
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use desk::Verdict;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Whose turn it is, by project.
-#[derive(Default)]
-pub struct Turns(std::sync::Mutex<HashMap<ProjectId, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    fn of(&self, project: &ProjectId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody else holds it: nobody waits for it.
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        turns.entry(project.clone()).or_default().clone()
-    }
-}
 
 /// How often usage may move under a verdict before the caller is asked to try again.
 const ATTEMPTS: u32 = 16;
@@ -33,13 +28,51 @@ const ATTEMPTS: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Who is charged, for what, and what a rule may look at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub project_id: ProjectId,
+    /// Whose limits count, when it is not the project that is charged: key pairs are charged to a user.
+    pub limits_of: Option<ProjectId>,
     pub user_id: UserId,
+    /// Empty when it has none.
+    pub zone: String,
     /// By resource: `instances`, `cores`, `ram`, `networks`, …
     pub charges: Amounts,
     pub attributes: Vec<(String, String)>,
+}
+
+impl Ask {
+    /// Without a zone or attributes.
+    pub fn new(project: &ProjectId, user: &UserId, resource: &str, amount: i64) -> Self {
+        Self {
+            project_id: project.clone(),
+            limits_of: None,
+            user_id: user.clone(),
+            zone: String::new(),
+            charges: [(resource.to_owned(), amount)].into(),
+            attributes: Vec::new(),
+        }
+    }
+
+    fn spend(&self) -> Spend {
+        Spend {
+            project_id: self.project_id.clone(),
+            user_id: self.user_id.clone(),
+            zone: self.zone.clone(),
+            amounts: self.charges.clone(),
+        }
+    }
+}
+
+/// Gives back `amount` of a resource that is not counted by user. In the lock order where a charge is.
+pub(crate) async fn refund(conn: &mut Conn, project: &ProjectId, resource: &str, amount: i64) -> Result<()> {
+    let spend = Spend {
+        project_id: project.clone(),
+        user_id: UserId(String::new()),
+        zone: String::new(),
+        amounts: [(resource.to_owned(), amount)].into(),
+    };
+    canopy_store::quota::refund(conn, &spend).await
 }
 
 /// Runs `work` in one transaction with the charge. Over quota is refused before anything is written, with
@@ -49,60 +82,56 @@ where
     T: Send + 'static,
     F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
 {
-    let turn = turn(app, ask).await?;
-    turn.charge(name, work).await
+    turn(app, ask).await?.charge(name, work).await
 }
 
-/// A project's turn, with a verdict on its usage: for those who have more to find out before they write.
+/// A verdict on a project's usage, for those who have more to find out before they write. While it is held
+/// the project's next claims wait. [`Turn::charge`] waits for the database and the plugin only, also when it has to ask
+/// again, so that its caller may hold a host.
 pub struct Turn<'a> {
     app: &'a App,
     ask: &'a Ask,
-    /// Usage that the plugin allowed the charge on.
-    pub usage: canopy_store::quota::Usage,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
+    verdict: Verdict,
 }
 
 /// Waits for the project's turn and asks the plugin. Over quota is an error.
 pub async fn turn<'a>(app: &'a App, ask: &'a Ask) -> Result<Turn<'a>> {
-    let held = app.quota_turns.of(&ask.project_id).lock_owned().await;
-    let usage = allowed(app, ask).await?;
-    Ok(Turn { app, ask, usage, _turn: held })
-}
-
-/// Usage as it is, on which the plugin allows the charge.
-async fn allowed(app: &App, ask: &Ask) -> Result<canopy_store::quota::Usage> {
-    let project = ask.project_id.clone();
-    let usage = app
-        .store
-        .read(move |c| Box::pin(async move { canopy_store::quota::usage(c, &project).await }))
-        .await?;
-    verdict(app, ask, &usage).await?;
-    Ok(usage)
+    Ok(Turn { app, ask, verdict: app.quota_desk.ask(app, ask).await? })
 }
 
 impl Turn<'_> {
+    /// The project's limit on a resource; −1 is none.
+    pub fn limit(&self, resource: &str) -> i64 {
+        question::limit(&self.app.settings, &self.verdict.book, resource)
+    }
+
     /// Runs `work` in one transaction with the charge; may be called again after an error.
-    pub async fn charge<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    pub async fn charge<T, F>(&mut self, name: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
     {
         let work = Arc::new(work);
-        let mut revision = self.usage.revision;
+        // SQLite's one writer takes them together. Elsewhere they would wait for each other in the database, each with
+        // a connection that other projects need.
+        let mut alone = if self.app.store.is_only_writer() { None } else { Some(self.verdict.alone().await) };
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
+                // Who also has to ask again waits: they would only move usage under each other.
+                if alone.is_none() {
+                    alone = Some(self.verdict.alone().await);
+                }
                 tokio::time::sleep(PAUSE * attempt).await;
-                revision = allowed(self.app, self.ask).await?.revision;
+                self.verdict.renew(self.app, self.ask).await?;
             }
-            let (project, charges, work) =
-                (self.ask.project_id.clone(), self.ask.charges.clone(), work.clone());
+            let (ticket, spend, work) = (self.verdict.ticket.clone(), self.ask.spend(), work.clone());
             let outcome = self
                 .app
                 .store
                 .write(name, move |c| {
-                    let (project, charges, work) = (project.clone(), charges.clone(), work.clone());
+                    let (ticket, spend, work) = (ticket.clone(), spend.clone(), work.clone());
                     Box::pin(async move {
-                        if !canopy_store::quota::charge(c, &project, revision, &charges).await? {
+                        if !canopy_store::quota::charge(c, &ticket, &spend).await? {
                             return Err(Error::new(Kind::Conflict, STALE, "Usage has moved."));
                         }
                         work(c).await
@@ -122,37 +151,3 @@ impl Turn<'_> {
 }
 
 const STALE: &str = "quota.stale";
-
-async fn verdict(app: &App, ask: &Ask, usage: &canopy_store::quota::Usage) -> Result<()> {
-    let question = QuotaQuestion {
-        project_id: ask.project_id.clone(),
-        user_id: ask.user_id.clone(),
-        usage: ask
-            .charges
-            .keys()
-            .map(|resource| Usage {
-                resource: resource.clone(),
-                limit: limit(app, usage, resource),
-                used: usage.used.get(resource).copied().unwrap_or(0),
-            })
-            .collect(),
-        charges: ask
-            .charges
-            .iter()
-            .map(|(resource, amount)| Charge { resource: resource.clone(), amount: *amount })
-            .collect(),
-        attributes: ask.attributes.clone(),
-    };
-    match app.quota.check(question).await {
-        Verdict::Allow => Ok(()),
-        Verdict::Deny { resource, reason } => {
-            tracing::info!(project = %ask.project_id, resource, reason, "over quota");
-            Err(Error::new(Kind::OverQuota, "quota.exceeded", reason))
-        }
-    }
-}
-
-/// The project's own limit, else the default; −1 is no limit.
-pub fn limit(app: &App, usage: &canopy_store::quota::Usage, resource: &str) -> i64 {
-    usage.limits.get(resource).or_else(|| app.settings.quota_defaults.get(resource)).copied().unwrap_or(-1)
-}

@@ -91,6 +91,17 @@ pub mod identity {
         TRUSTS_DELETE = "identity:trusts:delete" on "Trust";
         TRUSTS_LIST_ROLES = "identity:trusts:list_roles" on "Trust";
         TRUSTS_SHOW_ROLE = "identity:trusts:show_role" on "Trust";
+        REGISTERED_LIMITS_LIST = "identity:registered_limits:list" on "Cloud";
+        REGISTERED_LIMITS_SHOW = "identity:registered_limits:show" on "Cloud";
+        REGISTERED_LIMITS_CREATE = "identity:registered_limits:create" on "Cloud";
+        REGISTERED_LIMITS_UPDATE = "identity:registered_limits:update" on "Cloud";
+        REGISTERED_LIMITS_DELETE = "identity:registered_limits:delete" on "Cloud";
+        LIMITS_LIST = "identity:limits:list" on "Project";
+        LIMITS_SHOW = "identity:limits:show" on "Project";
+        LIMITS_CREATE = "identity:limits:create" on "Project";
+        LIMITS_UPDATE = "identity:limits:update" on "Project";
+        LIMITS_DELETE = "identity:limits:delete" on "Project";
+        LIMITS_MODEL = "identity:limits:model" on "Project";
     }
 }
 
@@ -134,6 +145,12 @@ pub mod compute {
         ZONES_LIST = "compute:zones:list" on "Zone";
         ZONES_LIST_DETAIL = "compute:zones:list_detail" on "Zone";
         LIMITS_SHOW = "compute:limits:show" on "Project";
+        QUOTA_SETS_SHOW = "compute:quota_sets:show" on "Project";
+        QUOTA_SETS_DEFAULTS = "compute:quota_sets:defaults" on "Project";
+        QUOTA_SETS_UPDATE = "compute:quota_sets:update" on "Project";
+        QUOTA_SETS_DELETE = "compute:quota_sets:delete" on "Project";
+        QUOTA_CLASS_SETS_SHOW = "compute:quota_class_sets:show" on "Project";
+        QUOTA_CLASS_SETS_UPDATE = "compute:quota_class_sets:update" on "Project";
         SERVER_GROUPS_CREATE = "compute:server_groups:create" on "ServerGroup";
         SERVER_GROUPS_LIST = "compute:server_groups:list" on "ServerGroup";
         SERVER_GROUPS_LIST_ALL = "compute:server_groups:list_all" on "ServerGroup";
@@ -165,6 +182,7 @@ pub mod image {
         IMAGES_UPLOAD = "image:images:upload" on "Image";
         IMAGES_DOWNLOAD = "image:images:download" on "Image";
         IMAGES_PUBLICIZE = "image:images:publicize" on "Image";
+        USAGE_SHOW = "image:usage:show" on "Project";
     }
 }
 
@@ -194,6 +212,11 @@ pub mod network {
         SECURITY_GROUPS_SHOW = "network:security_groups:show" on "SecurityGroup";
         SECURITY_GROUP_RULES_LIST = "network:security_group_rules:list" on "SecurityGroup";
         SECURITY_GROUP_RULES_SHOW = "network:security_group_rules:show" on "SecurityGroup";
+        QUOTAS_LIST = "network:quotas:list" on "Project";
+        QUOTAS_SHOW = "network:quotas:show" on "Project";
+        QUOTAS_DEFAULTS = "network:quotas:defaults" on "Project";
+        QUOTAS_UPDATE = "network:quotas:update" on "Project";
+        QUOTAS_DELETE = "network:quotas:delete" on "Project";
     }
 }
 
@@ -246,6 +269,12 @@ pub mod canopy {
         STATUS_SHOW = "canopy:status:show" on "Cloud";
         POLICIES_SHOW = "canopy:policies:show" on "Cloud";
         POLICIES_RELOAD = "canopy:policies:reload" on "Cloud";
+        PLUGINS_SHOW = "canopy:plugins:show" on "Cloud";
+        PLUGINS_INSTALL = "canopy:plugins:install" on "Cloud";
+        PLUGINS_REMOVE = "canopy:plugins:remove" on "Cloud";
+        PLUGINS_CONFIGURE = "canopy:plugins:configure" on "Cloud";
+        PLUGINS_SHADOW = "canopy:plugins:shadow" on "Cloud";
+        PLUGINS_ACTIVATE = "canopy:plugins:activate" on "Cloud";
     }
 }
 

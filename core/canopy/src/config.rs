@@ -1,6 +1,7 @@
 //! One TOML file; every key has a default, an unknown key is an error.
 
 use canopy_app::identity::{Compliance, MAX_HISTORY, password_regex};
+use canopy_plugin_host::Caps;
 use canopy_types::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -84,6 +85,8 @@ pub struct Plugins {
     pub network: Option<PathBuf>,
     /// Given to the plugin at its start, checked against its own schema.
     pub config: BTreeMap<String, toml::Value>,
+    /// What any plugin may use at most, whatever its manifest asks for.
+    pub limits: Caps,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -258,6 +261,9 @@ impl Config {
         if !matches!(self.agent.acceleration.as_str(), "auto" | "kvm" | "tcg") {
             return bad("agent.acceleration: auto, kvm or tcg");
         }
+        if let Err(why) = self.plugins.limits.check() {
+            return bad(&format!("plugins.limits.{why}"));
+        }
         if self.quota.defaults.values().any(|limit| *limit < -1) {
             return bad("quota.defaults: -1 (no limit) or more");
         }
@@ -281,6 +287,14 @@ mod tests {
         assert!(toml::from_str::<Config>("").unwrap().check().is_ok());
         let error = toml::from_str::<Config>("listne = \"127.0.0.1:1\"").unwrap_err().to_string();
         assert!(error.contains("unknown field `listne`"), "{error}");
+    }
+
+    #[test]
+    fn caps_on_plugins_have_bounds_of_their_own() {
+        let config = |text: &str| toml::from_str::<Config>(text).unwrap().check();
+        assert!(config("[plugins.limits]\nmemory_mib = 64").is_ok());
+        let error = config("[plugins.limits]\nmemory_mib = 4096").unwrap_err();
+        assert!(error.message.contains("plugins.limits.memory_mib: 1 to 1024"), "{}", error.message);
     }
 
     #[test]

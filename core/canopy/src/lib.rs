@@ -6,6 +6,8 @@ pub mod commands;
 pub mod config;
 pub mod files;
 mod listen;
+mod network_follow;
+mod planner;
 pub mod policies;
 pub mod server;
 pub mod telemetry;

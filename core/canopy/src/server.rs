@@ -13,6 +13,7 @@ use canopy_app::compute::placement::Placement;
 use canopy_app::identity::Identity;
 use canopy_app::{App, Settings};
 use canopy_hypervisor::Hypervisor;
+use canopy_plugin_host::Live;
 use canopy_store::{Options, Store};
 use canopy_types::{Clock, Error, Result, SystemClock};
 use std::net::SocketAddr;
@@ -57,7 +58,8 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     })?;
     let address = listener.local_addr().map_err(|e| Error::internal("server.address", e))?;
     let plugins = wiring::plugins(config).await?;
-    let app = Arc::new(app(config, &plugins, overrides.clock).await?);
+    let app = Arc::new(app(config, plugins, overrides.clock).await?);
+    canopy_app::plugins::restore(&app).await?;
     let recovered = canopy_app::image::recover(&app).await?;
     if recovered > 0 {
         tracing::info!(uploads = recovered, "uploads that the last run did not finish are open again");
@@ -90,14 +92,16 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     let (stop_placement, placement_stopped) = watch::channel(false);
     let placement = tokio::spawn(canopy_app::compute::placement::run(app.clone(), placement_stopped));
     tasks.push(tokio::spawn(canopy_app::policies::watch(app.clone(), stopped.clone())));
+    tasks.push(tokio::spawn(canopy_app::plugins::run(app.clone(), stopped.clone())));
     if config.agent.enabled {
         let controller: Arc<dyn Controller> = Arc::new(LocalController(app.clone()));
+        let planner = crate::planner::Planner(app.clone());
         let agent = match (overrides.hypervisor, overrides.network) {
             (Some(hypervisor), Some(network)) => {
                 let agent_config = wiring::agent_config(config, wiring::agent_dir(config)?)?;
-                Agent::new(agent_config, controller, hypervisor, plugins.network, network)
+                Agent::new(agent_config, controller, hypervisor, planner, network)
             }
-            _ => wiring::agent(config, controller, plugins.network).await?,
+            _ => wiring::agent(config, controller, planner).await?,
         };
         tasks.push(tokio::spawn(async move { agent.run(stopped).await }));
     }
@@ -105,7 +109,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     Ok(Running { app, address, agent_token, stop, tasks, placement: (stop_placement, placement) })
 }
 
-async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn Clock>>) -> Result<App> {
+async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Clock>>) -> Result<App> {
     let options = match &config.database.url {
         Some(url) => Options::url(url.clone()),
         None => Options::sqlite(&config.data_dir.join("canopy.db")),
@@ -140,11 +144,17 @@ async fn app(config: &Config, plugins: &wiring::Plugins, clock: Option<Arc<dyn C
         authorizer,
         policies,
         audit: wiring::audit(config, clock.now())?,
-        placement: Placement::new(plugins.scheduler.clone(), Some(journal), seed),
+        placement: Placement::new(plugins.start.scheduler.clone(), Some(journal), seed),
         journal: Some(scenes),
-        quota: plugins.quota.clone(),
+        quota: Live::new(plugins.start.quota.clone()),
+        plugins: canopy_app::plugins::Plugins::new(
+            plugins.host,
+            config.data_dir.join("plugins"),
+            plugins.start,
+            clock.now(),
+        ),
         blobs: canopy_app::image::Blobs::open(&config.data_dir.join("images"))?,
-        quota_turns: Default::default(),
+        quota_desk: Default::default(),
         supply: Default::default(),
         questions: Default::default(),
         identity,

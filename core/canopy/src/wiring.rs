@@ -3,16 +3,17 @@
 use crate::config::Config;
 use canopy_agent::metadata::server::MetadataServer;
 use canopy_agent::network::LinuxNetwork;
-use canopy_agent::{Agent, AgentConfig};
+use canopy_agent::{Agent, AgentConfig, NetworkPlanner};
 use canopy_agent_api::Controller;
 use canopy_app::audit::Audit;
 use canopy_app::compute::decisions::Scenes;
 use canopy_app::compute::placement::Scheduler;
+use canopy_app::plugins::Start;
 use canopy_app::policies::{Policies, Source};
 use canopy_authz::Authorizer;
 use canopy_journal::{Limits, PluginFiles, Reader, Writer};
 use canopy_libvirt::{Accel, Libvirt};
-use canopy_plugin_host::{NetworkPlugin, PluginHost, QuotaPlugin, SchedulerPlugin};
+use canopy_plugin_host::{Cache, NetworkPlugin, Options, PluginHost, QuotaPlugin, SchedulerPlugin};
 use canopy_types::{Error, Kind, Result, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +21,7 @@ use std::time::Duration;
 
 pub struct Plugins {
     pub host: PluginHost,
-    pub scheduler: Scheduler,
-    pub quota: QuotaPlugin,
-    pub network: NetworkPlugin,
+    pub start: Start,
 }
 
 /// Loads what is configured; the built-in stands in for the rest. Compiling takes a moment: off the
@@ -30,7 +29,7 @@ pub struct Plugins {
 pub async fn plugins(config: &Config) -> Result<Plugins> {
     loading(config, |host, config| {
         let configured = &config.plugins;
-        Ok(Plugins {
+        let start = Start {
             scheduler: match &configured.scheduler {
                 Some(dir) => {
                     let settings = settings(config, "scheduler")?;
@@ -44,15 +43,15 @@ pub async fn plugins(config: &Config) -> Result<Plugins> {
                 None => QuotaPlugin::built_in(),
             },
             network: load_network(host, config)?,
-            host: host.clone(),
-        })
+        };
+        Ok(Plugins { host: host.clone(), start })
     })
     .await
 }
 
-/// The one plugin that an agent apart from its controller needs.
-pub async fn network_plugin(config: &Config) -> Result<NetworkPlugin> {
-    loading(config, load_network).await
+/// The one plugin that an agent apart from its controller starts with, and what loads others.
+pub async fn network_plugin(config: &Config) -> Result<(PluginHost, NetworkPlugin)> {
+    loading(config, |host, config| Ok((host.clone(), load_network(host, config)?))).await
 }
 
 async fn loading<T: Send + 'static>(
@@ -60,9 +59,19 @@ async fn loading<T: Send + 'static>(
     load: fn(&PluginHost, &Config) -> Result<T>,
 ) -> Result<T> {
     let config = config.clone();
-    tokio::task::spawn_blocking(move || load(&PluginHost::new()?, &config))
+    tokio::task::spawn_blocking(move || load(&plugin_host(&config)?, &config))
         .await
         .map_err(|e| Error::internal("plugin.load", e))?
+}
+
+/// The host of this installation's plugins: with the operator's caps, and compiled code kept in `data_dir`.
+fn plugin_host(config: &Config) -> Result<PluginHost> {
+    let (dir, keys) = (config.data_dir.join("plugins"), config.data_dir.join("keys"));
+    crate::files::make_private_dir(&dir)?;
+    crate::files::make_private_dir(&keys)?;
+    let key = crate::files::token(&keys.join("plugin-cache.key"))?;
+    let cache = Cache::open(&dir.join("cache"), key.trim().as_bytes())?;
+    PluginHost::with_options(Options { caps: config.plugins.limits, cache: Some(cache) })
 }
 
 fn load_network(host: &PluginHost, config: &Config) -> Result<NetworkPlugin> {
@@ -127,7 +136,11 @@ pub fn audit(config: &Config, now: Timestamp) -> Result<Audit> {
 }
 
 /// The agent of this machine, on libvirt and the kernel's network.
-pub async fn agent(config: &Config, controller: Arc<dyn Controller>, plugin: NetworkPlugin) -> Result<Agent> {
+pub async fn agent(
+    config: &Config,
+    controller: Arc<dyn Controller>,
+    plugin: impl NetworkPlanner,
+) -> Result<Agent> {
     let state_dir = agent_dir(config)?;
     let options = canopy_libvirt::Options {
         accel: match config.agent.acceleration.as_str() {

@@ -16,7 +16,7 @@ pub(crate) mod quota {
     wasmtime::component::bindgen!({ path: "../../sdk/wit/quota/v1", world: "rule" });
     #[cfg(test)]
     pub(crate) use exports::canopy::quota::limits::Denial;
-    pub(crate) use exports::canopy::quota::limits::{Charge, Subject, Usage, Verdict};
+    pub(crate) use exports::canopy::quota::limits::{Book, Claims, Countable, Holder, HolderKind, Verdict};
 }
 
 /// `canopy:network@1`, world `backend`.

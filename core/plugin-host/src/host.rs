@@ -1,8 +1,12 @@
 //! The engine all plugins share, and loading a folder with a manifest and a component.
 
+use crate::cache::Cache;
+use crate::caps::Caps;
 use crate::fault::short;
 use crate::limits::Limiter;
-use crate::manifest::{MAX_TEXT, Manifest};
+use crate::manifest::{Manifest, PluginKind};
+use crate::meter::Meter;
+use crate::package::Package;
 use crate::sandbox::{TICK, World};
 use crate::scheduler::WasmScorer;
 use crate::{NetworkPlugin, QuotaPlugin, SchedulerPlugin};
@@ -10,13 +14,13 @@ use canopy_placement::Scorer;
 use canopy_types::Error;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak};
 
-/// Bytes of a component; guests that carry an interpreter have some 20 MiB.
-const MAX_COMPONENT: usize = 64 << 20;
 /// Bytes of stack that guest code may use.
 const GUEST_STACK: usize = 512 << 10;
 
@@ -26,6 +30,18 @@ pub struct PluginHost {
     engine: Engine,
     /// Whether instructions are counted, and limited instead of time.
     fuel: bool,
+    caps: Caps,
+    cache: Option<Cache>,
+    faults: Arc<Notify>,
+}
+
+/// What a host may be told beside its engine.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// What any plugin may have at most.
+    pub caps: Caps,
+    /// Where compiled code is kept; without one every load compiles.
+    pub cache: Option<Cache>,
 }
 
 /// A component that may run: its imports are none, its exports those of `W`.
@@ -38,21 +54,27 @@ pub(crate) struct Loaded<W: World> {
     pub(crate) engine: Engine,
     pub(crate) fuel: bool,
     pub(crate) pre: W::Pre,
+    pub(crate) meter: Meter,
 }
 
 impl PluginHost {
     /// Starts the engine and the thread by which deadlines are kept.
     pub fn new() -> Result<Self, Error> {
-        Self::with(false)
+        Self::with(false, Options::default())
+    }
+
+    /// As [`Self::new`], with the operator's bounds and a place for compiled code.
+    pub fn with_options(options: Options) -> Result<Self, Error> {
+        Self::with(false, options)
     }
 
     /// A host whose guests are limited by instructions instead of time, so that the same question always ends
     /// the same way. Slower; for replay and for tests.
     pub fn counting() -> Result<Self, Error> {
-        Self::with(true)
+        Self::with(true, Options::default())
     }
 
-    fn with(fuel: bool) -> Result<Self, Error> {
+    fn with(fuel: bool, options: Options) -> Result<Self, Error> {
         let mut config = Config::new();
         config.consume_fuel(fuel);
         config.epoch_interruption(true);
@@ -68,37 +90,68 @@ impl PluginHost {
                 .spawn(move || tick(&ticking))
                 .map_err(|e| Error::internal("plugin.engine", e))?;
         }
-        Ok(Self { engine, fuel })
+        Ok(Self { engine, fuel, caps: options.caps, cache: options.cache, faults: Arc::default() })
+    }
+
+    /// Told of every fault of every plugin of this host.
+    pub fn faults(&self) -> Arc<Notify> {
+        Arc::clone(&self.faults)
     }
 
     /// Loads the scheduler in `dir` (a `plugin.toml` and the component that it names), compiles it, starts it
     /// with `config` over the manifest's defaults. Takes up to seconds: not for async code.
     pub fn load_scheduler(&self, dir: &Path, config: Value) -> Result<SchedulerPlugin, Error> {
-        let scorer = self.load_scorer(dir, config)?;
-        SchedulerPlugin::start(&scorer.identity().name, scorer)
+        self.start_scheduler(&Package::read(dir)?, config)
     }
 
     /// Loads the scheduler in `dir` without a thread of its own: for simulations and measurements.
     pub fn load_scorer(&self, dir: &Path, config: Value) -> Result<WasmScorer, Error> {
-        WasmScorer::load(self.load(dir, config)?)
+        self.start_scorer(&Package::read(dir)?, config)
     }
 
     /// Loads the quota rule in `dir`, as [`Self::load_scheduler`].
     pub fn load_quota(&self, dir: &Path, config: Value) -> Result<QuotaPlugin, Error> {
-        QuotaPlugin::load(self.load(dir, config)?)
+        self.start_quota(&Package::read(dir)?, config)
     }
 
     /// Loads the network backend in `dir`, as [`Self::load_scheduler`].
     pub fn load_network(&self, dir: &Path, config: Value) -> Result<NetworkPlugin, Error> {
-        NetworkPlugin::load(self.load(dir, config)?)
+        self.start_network(&Package::read(dir)?, config)
     }
 
-    fn load<W: World>(&self, dir: &Path, config: Value) -> Result<Loaded<W>, Error> {
-        let text = read(&dir.join("plugin.toml"), MAX_TEXT)?;
-        let text = String::from_utf8(text).map_err(|_| {
-            Error::bad_request("plugin.manifest", format!("{} is no UTF-8 text", dir.display()))
-        })?;
-        let manifest = Manifest::parse(&text)?;
+    /// As [`Self::load_scheduler`], of a package in memory.
+    pub fn start_scheduler(&self, package: &Package, config: Value) -> Result<SchedulerPlugin, Error> {
+        let scorer = self.start_scorer(package, config)?;
+        SchedulerPlugin::start(&scorer.identity().name, scorer)
+    }
+
+    /// As [`Self::load_scorer`], of a package in memory.
+    pub fn start_scorer(&self, package: &Package, config: Value) -> Result<WasmScorer, Error> {
+        WasmScorer::load(self.load(package, config)?)
+    }
+
+    /// As [`Self::load_quota`], of a package in memory.
+    pub fn start_quota(&self, package: &Package, config: Value) -> Result<QuotaPlugin, Error> {
+        QuotaPlugin::load(self.load(package, config)?)
+    }
+
+    /// As [`Self::load_network`], of a package in memory.
+    pub fn start_network(&self, package: &Package, config: Value) -> Result<NetworkPlugin, Error> {
+        NetworkPlugin::load(self.load(package, config)?)
+    }
+
+    /// Loads it as its kind and starts it once with `config`: whatever would be refused is refused here. What is
+    /// compiled stays in the cache. Takes up to seconds.
+    pub fn try_out(&self, package: &Package, config: Value) -> Result<(), Error> {
+        match package.manifest().kind {
+            PluginKind::Scheduler => self.start_scorer(package, config).map(drop),
+            PluginKind::Quota => self.start_quota(package, config).map(drop),
+            PluginKind::Network => self.start_network(package, config).map(drop),
+        }
+    }
+
+    fn load<W: World>(&self, package: &Package, config: Value) -> Result<Loaded<W>, Error> {
+        let manifest = package.manifest();
         if manifest.kind != W::KIND {
             return Err(Error::bad_request(
                 "plugin.kind",
@@ -110,24 +163,24 @@ impl PluginHost {
                 ),
             ));
         }
+        self.caps.admit(manifest)?;
         let config = manifest.configure(config)?;
-        let bytes = read(&dir.join(&manifest.component), MAX_COMPONENT)?;
-        let digest = sha256(&bytes);
-        if manifest.sha256.as_ref().is_some_and(|said| *said != digest) {
-            return Err(refused(
-                "plugin.digest",
-                &manifest,
-                &format!("its sha256 is {digest}, not what plugin.toml says"),
-            ));
-        }
-        let pre = self.compile::<W>(&manifest, &bytes)?;
-        Ok(Loaded { manifest, digest, config, engine: self.engine.clone(), fuel: self.fuel, pre })
+        let pre = self.compile::<W>(package)?;
+        let meter = Meter::new(manifest, package.digest(), &sha256(config.as_bytes()), self.faults());
+        Ok(Loaded {
+            manifest: manifest.clone(),
+            digest: package.digest().to_owned(),
+            config,
+            engine: self.engine.clone(),
+            fuel: self.fuel,
+            pre,
+            meter,
+        })
     }
 
-    fn compile<W: World>(&self, manifest: &Manifest, bytes: &[u8]) -> Result<W::Pre, Error> {
-        let component = Component::new(&self.engine, bytes).map_err(|e| {
-            refused("plugin.component", manifest, &format!("it is no valid component: {e:#}"))
-        })?;
+    fn compile<W: World>(&self, package: &Package) -> Result<W::Pre, Error> {
+        let component = self.component(package)?;
+        let manifest = package.manifest();
         let imports: Vec<String> = component
             .component_type()
             .imports(&self.engine)
@@ -143,6 +196,35 @@ impl PluginHost {
         pre.map_err(|e| {
             refused("plugin.kind", manifest, &format!("its exports are not those of a {kind} plugin: {e:#}"))
         })
+    }
+
+    /// Names of what the component imports and exports, and of what its interfaces export.
+    pub(crate) fn edges(&self, package: &Package) -> Result<(Vec<String>, Vec<String>), Error> {
+        let kind = self.component(package)?.component_type();
+        let imports = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let mut exports = Vec::new();
+        for (name, item) in kind.exports(&self.engine) {
+            exports.push(name.to_owned());
+            if let ComponentItem::ComponentInstance(instance) = item.ty {
+                exports.extend(instance.exports(&self.engine).map(|(inner, _)| format!("{name}#{inner}")));
+            }
+        }
+        Ok((imports, exports))
+    }
+
+    /// Compiled before, or now.
+    pub(crate) fn component(&self, package: &Package) -> Result<Component, Error> {
+        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, package.digest())) {
+            return Ok(known);
+        }
+        let component = Component::new(&self.engine, package.component()).map_err(|e| {
+            let why = format!("it is no valid component: {e:#}");
+            refused("plugin.component", package.manifest(), &why)
+        })?;
+        if let Some(cache) = &self.cache {
+            cache.put(&self.engine, package.digest(), &component);
+        }
+        Ok(component)
     }
 }
 
@@ -162,24 +244,6 @@ fn tick(engine: &EngineWeak) {
     }
 }
 
-fn refused(code: &'static str, manifest: &Manifest, why: &str) -> Error {
+pub(crate) fn refused(code: &'static str, manifest: &Manifest, why: &str) -> Error {
     Error::bad_request(code, format!("Plugin {} cannot be loaded: {}", manifest.name, short(why)))
-}
-
-/// A whole file of at most `most` bytes.
-fn read(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
-    let unreadable = |e: std::io::Error| {
-        Error::bad_request("plugin.file", format!("{} cannot be read: {e}", path.display()))
-    };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > most {
-        return Err(Error::bad_request(
-            "plugin.file",
-            format!("{} has more than {most} bytes", path.display()),
-        ));
-    }
-    Ok(bytes)
 }

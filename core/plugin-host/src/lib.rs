@@ -10,31 +10,47 @@
 //! | module | owns |
 //! |---|---|
 //! | [`scheduler`], [`quota`], [`network`] | one kind each: types in and out, what an answer must be, the fallback |
-//! | [`host`] | the engine, and loading a folder with a manifest and a component |
+//! | [`host`] | the engine, and loading a package |
+//! | `inspect` | what can be said of a plugin without a cloud |
+//! | `package`, `cache` | a manifest with its component; what was compiled of it before |
 //! | `worker` | the thread and the queue |
 //! | `sandbox` | one instance: limits, deadline, faults, replacement after a fault |
-//! | `limits`, `manifest`, [`fault`], `meter`, `items` | what they say |
+//! | `limits`, `caps`, `manifest`, [`fault`], `meter`, `items`, `live` | what they say |
 //!
-//! Architecture invariant: no type of wasmtime or of the bindings is public.
+//! Architecture invariants: no type of wasmtime or of the bindings is public. `unsafe` stands in `cache/native.rs`
+//! only, once: compiled code that this installation wrote itself becomes runnable again.
 
 mod bindings;
+mod cache;
+mod caps;
 pub mod fault;
 pub mod host;
+mod inspect;
 mod items;
 mod limits;
+mod live;
 pub mod manifest;
 mod meter;
 pub mod network;
+mod package;
 pub mod quota;
 mod sandbox;
 pub mod scheduler;
 mod worker;
 
+pub use cache::Cache;
+pub use caps::Caps;
 pub use fault::Fault;
-pub use host::PluginHost;
+pub use host::{Options, PluginHost};
+pub use inspect::Inspection;
+pub use live::Live;
 pub use manifest::{Manifest, PluginKind};
+pub use meter::{MAX_FAULTS, Note, Stats};
 pub use network::{Item, NetworkPlugin};
-pub use quota::{Charge, QuotaPlugin, QuotaQuestion, Usage, Verdict};
+pub use package::{MAX_PACKAGE, Package};
+pub use quota::{
+    Book, Charge, Claim, Countable, Holder, HolderKind, QuotaPlugin, QuotaQuestion, Row, Verdict,
+};
 pub use scheduler::{SchedulerPlugin, WasmScorer};
 
 #[cfg(test)]

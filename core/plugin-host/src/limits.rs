@@ -1,14 +1,12 @@
 //! What one guest may use, enforced while it runs.
 
 use crate::manifest::Limits;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
 
-/// Core instances, memories and tables of one component: tool chains make up to a few dozen.
-const INSTANCES: usize = 64;
+/// Memories of one component: tool chains make one or two.
 const MEMORIES: usize = 16;
-const TABLES: usize = 64;
-/// Entries of all tables together, 8 bytes each.
-const TABLE_ENTRIES: usize = 1_000_000;
 
 /// Counts what a store has handed out and remembers a refusal: a guest that gets no memory usually ends in
 /// an ordinary trap, from which the cause could not be told.
@@ -16,13 +14,25 @@ pub(crate) struct Limiter {
     memory: usize,
     memory_limit: usize,
     table: usize,
+    table_limit: usize,
+    instances: usize,
+    /// Most bytes that any instance of the plugin has had.
+    peak: Arc<AtomicU64>,
     refused: Option<String>,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let memory_limit = usize::try_from(limits.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
-        Self { memory: 0, memory_limit, table: 0, refused: None }
+    pub(crate) fn new(limits: &Limits, peak: Arc<AtomicU64>) -> Self {
+        let of = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            memory: 0,
+            memory_limit: of(limits.memory_mib).saturating_mul(1 << 20),
+            table: 0,
+            table_limit: of(limits.table_entries),
+            instances: of(limits.instances),
+            peak,
+            refused: None,
+        }
     }
 
     /// What was refused since the last question, if anything.
@@ -42,7 +52,9 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let granted = Self::grow(&mut self.memory, self.memory_limit, current, desired);
-        if !granted {
+        if granted {
+            self.peak.fetch_max(u64::try_from(self.memory).unwrap_or(u64::MAX), Ordering::Relaxed);
+        } else {
             self.refused = Some(format!("the limit of {} MiB was reached", self.memory_limit >> 20));
         }
         Ok(granted)
@@ -54,19 +66,19 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = Self::grow(&mut self.table, TABLE_ENTRIES, current, desired);
+        let granted = Self::grow(&mut self.table, self.table_limit, current, desired);
         if !granted {
-            self.refused = Some(format!("the limit of {TABLE_ENTRIES} table entries was reached"));
+            self.refused = Some(format!("the limit of {} table entries was reached", self.table_limit));
         }
         Ok(granted)
     }
 
     fn instances(&self) -> usize {
-        INSTANCES
+        self.instances
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        self.instances
     }
 
     fn memories(&self) -> usize {
@@ -80,7 +92,9 @@ mod tests {
 
     #[test]
     fn the_limit_holds_over_all_memories_and_a_refusal_is_remembered_once() {
-        let mut limiter = Limiter::new(&Limits { memory_mib: 2, deadline_ms: 1 });
+        let peak = Arc::new(AtomicU64::new(0));
+        let limits = Limits { memory_mib: 2, table_entries: 1_000, ..Limits::default() };
+        let mut limiter = Limiter::new(&limits, peak.clone());
         let mib = 1 << 20;
         assert!(limiter.memory_growing(0, mib, None).unwrap());
         assert!(limiter.memory_growing(0, mib, None).unwrap());
@@ -89,6 +103,8 @@ mod tests {
         assert!(limiter.take_refusal().is_some_and(|why| why.contains("2 MiB")));
         assert_eq!(limiter.take_refusal(), None);
         assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
-        assert!(!limiter.table_growing(0, TABLE_ENTRIES + 1, None).unwrap());
+        assert_eq!(peak.load(Ordering::Relaxed), 2 << 20);
+        assert!(limiter.table_growing(0, 1_000, None).unwrap());
+        assert!(!limiter.table_growing(1_000, 1_001, None).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! `plugin.toml`: what a component says it is, what it may use and how it is configured.
 
 use canopy_types::Error;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct Manifest {
 }
 
 /// The contract a component answers to; its exports must agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
     Scheduler,
@@ -43,6 +43,8 @@ pub enum PluginKind {
 }
 
 impl PluginKind {
+    pub const ALL: [Self; 3] = [Self::Scheduler, Self::Quota, Self::Network];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scheduler => "scheduler",
@@ -53,24 +55,35 @@ impl PluginKind {
 }
 
 /// What one instance may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// All memories together; 1 to 1,024.
     pub memory_mib: u32,
     /// Per call, wall time; 1 to 10,000.
     pub deadline_ms: u32,
+    /// All tables together, 8 bytes each; 1 to 10,000,000.
+    pub table_entries: u32,
+    /// Core instances of the component; tool chains make up to a few dozen. 1 to 1,000.
+    pub instances: u32,
+    /// What one answer may make the host allocate; 1 to 256.
+    pub answer_mib: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_mib: 64, deadline_ms: 250 }
+        Self { memory_mib: 64, deadline_ms: 250, table_entries: 20_000, instances: 64, answer_mib: 16 }
     }
 }
 
 impl Limits {
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline_ms.into())
+    }
+
+    /// Bytes that one answer may make the host allocate.
+    pub(crate) fn answer(&self) -> usize {
+        usize::try_from(self.answer_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20)
     }
 }
 
@@ -112,11 +125,17 @@ impl Manifest {
                 self.component
             ));
         }
-        if !(1..=1024).contains(&self.limits.memory_mib) {
-            return Err(format!("limits.memory_mib is {}, not 1 to 1024", self.limits.memory_mib));
-        }
-        if !(1..=10_000).contains(&self.limits.deadline_ms) {
-            return Err(format!("limits.deadline_ms is {}, not 1 to 10000", self.limits.deadline_ms));
+        let limits = &self.limits;
+        for (name, value, most) in [
+            ("memory_mib", limits.memory_mib, 1_024),
+            ("deadline_ms", limits.deadline_ms, 10_000),
+            ("table_entries", limits.table_entries, 10_000_000),
+            ("instances", limits.instances, 1_000),
+            ("answer_mib", limits.answer_mib, 256),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("limits.{name} is {value}, not 1 to {most}"));
+            }
         }
         let sdk: Option<(u32, u32)> = self
             .sdk
@@ -130,7 +149,7 @@ impl Manifest {
     }
 
     /// The operator's configuration over the defaults, checked by the schema, as the JSON that `init` gets.
-    pub(crate) fn configure(&self, config: Value) -> Result<String, Error> {
+    pub fn configure(&self, config: Value) -> Result<String, Error> {
         let given = match config {
             Value::Null => Map::new(),
             Value::Object(given) => given,
@@ -196,7 +215,7 @@ mod tests {
         let manifest = Manifest::parse(GOOD).unwrap();
         assert_eq!(
             (manifest.kind, manifest.limits),
-            (PluginKind::Quota, Limits { memory_mib: 8, deadline_ms: 250 })
+            (PluginKind::Quota, Limits { memory_mib: 8, ..Limits::default() })
         );
     }
 
@@ -208,6 +227,9 @@ mod tests {
             ("memory_mib = 8", "memory_mib = 0", "memory_mib"),
             ("memory_mib = 8", "memory_mib = 4096", "memory_mib"),
             ("memory_mib = 8", "deadline_ms = 60000", "deadline_ms"),
+            ("memory_mib = 8", "table_entries = 0", "table_entries"),
+            ("memory_mib = 8", "instances = 1001", "instances"),
+            ("memory_mib = 8", "answer_mib = 257", "answer_mib"),
             ("x.wasm", "../x.wasm", "component"),
             ("x.wasm", "/etc/passwd", "component"),
             ("x.wasm", ".", "component"),

@@ -4,13 +4,13 @@ use crate::bindings::network::Backend;
 use crate::fault::{Fault, short};
 use crate::host::Loaded;
 use crate::items::{self, Known};
-use crate::manifest::PluginKind;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stats};
 use crate::sandbox::Sandbox;
 use crate::worker::Worker;
 use canopy_agent_api::NetworkSpec;
 use canopy_types::{Error, Kind};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One thing that should exist on the host. The plan is a set: the executor applies the difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,14 +68,18 @@ impl NetworkPlugin {
         guest.answer(answer)
     }
 
+    /// What it has done so far; without a backend nothing is counted.
+    pub fn stats(&self) -> Option<Arc<Stats>> {
+        self.guest.as_ref().map(|guest| guest.meter.stats())
+    }
+
     pub(crate) fn load(loaded: Loaded<Backend>) -> Result<Self, Error> {
-        let Loaded { manifest, config, engine, fuel, pre, .. } = loaded;
-        let meter = Meter::new(&manifest.name, PluginKind::Network);
+        let Loaded { manifest, config, engine, fuel, pre, meter, .. } = loaded;
         let kinds: Vec<String> = items::KINDS.iter().map(|kind| (*kind).to_owned()).collect();
         let init = move |world: &Backend, store: &mut wasmtime::Store<_>| {
             world.canopy_network_planning().call_init(store, &config, &kinds)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let backend = WasmBackend { sandbox, meter: meter.clone() };
         let worker =
@@ -140,6 +144,25 @@ impl WasmBackend {
 
 fn view(networks: &[NetworkSpec]) -> Result<String, Fault> {
     serde_json::to_string(&View { v: 1, networks }).map_err(|e| Fault::Host(e.to_string()))
+}
+
+/// One small network of one guest, for those who try a backend without a cloud.
+pub(crate) fn sample() -> Result<Vec<NetworkSpec>, Error> {
+    let id = |n: u32| format!("00000000-0000-4000-8000-{n:012}");
+    let port = |n: u32, mac: &str, ip: &str, server: Option<String>| {
+        serde_json::json!({"id": id(n), "network_id": id(1), "mac": mac,
+            "fixed_ips": [{"subnet_id": id(2), "ip_address": ip}], "admin_state_up": true,
+            "port_security": true, "server_id": server, "hostname": "web"})
+    };
+    let network = serde_json::json!({"id": id(1), "project_id": "0".repeat(32), "segment": 7, "mtu": 1500,
+        "dns_domain": "cloud.example.", "subnets": [{"id": id(2), "cidr": "10.0.0.0/24",
+            "gateway_ip": "10.0.0.1", "enable_dhcp": true, "dns_nameservers": ["9.9.9.9"], "host_routes": [],
+            "service_ip": "10.0.0.2"}],
+        "ports": [port(3, "fa:16:3e:00:00:01", "10.0.0.2", None),
+            port(4, "fa:16:3e:00:00:02", "10.0.0.5", Some(id(5)))]});
+    serde_json::from_value(network)
+        .map(|network| vec![network])
+        .map_err(|e| Error::internal("plugin.check", e))
 }
 
 #[cfg(test)]

@@ -1,48 +1,96 @@
-//! `canopy:quota@1`.
+//! `canopy:quota@1`: a batch of claims of one project, decided in order.
 
 mod limits;
+mod wire;
 
-use crate::bindings::quota::{self as wire, Rule};
+use crate::bindings::quota::Rule;
 use crate::fault::Fault;
 use crate::host::Loaded;
-use crate::manifest::PluginKind;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stats};
 use crate::sandbox::Sandbox;
 use crate::worker::Worker;
-use canopy_types::{Error, ProjectId, UserId};
+use canopy_types::{Error, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Rows of usage, and charges, of one question.
-const MOST: usize = 1000;
+/// Claims of one question.
+pub const MAX_CLAIMS: usize = 64;
+/// Resources, and holders, of one question.
+const MOST: usize = 1_000;
+/// Rows, charges and attributes of one question, each.
+const MOST_ROWS: usize = 10_000;
 /// Bytes of a denial's reason.
 const REASON: usize = 1024;
 
-/// One row of the project's quota: `limit` −1 means no limit.
+/// Whose usage a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HolderKind {
+    /// The project that asks; the first holder.
+    Project,
+    /// A project above it, or its domain, that carries a limit: the sum over all below.
+    Ancestor,
+    /// One user's part of the project's usage.
+    User,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holder {
+    pub kind: HolderKind,
+    pub id: String,
+    /// Empty: in all zones together.
+    pub zone: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    pub resource: String,
+pub struct Countable {
+    pub name: String,
+    /// Each claim stands alone, and nothing is counted.
+    pub per_claim: bool,
+}
+
+/// Usage and limit of one holder and resource, which are indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub holder: u32,
+    pub resource: u32,
+    /// −1 means no limit.
     pub limit: i64,
     pub used: i64,
 }
 
-/// What a request would add.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is used and what may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Book {
+    pub resources: Vec<Countable>,
+    pub holders: Vec<Holder>,
+    /// Each holder and resource once.
+    pub rows: Vec<Row>,
+}
+
+/// What a request would add of one resource, an index of the book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    pub resource: String,
+    pub resource: u32,
     pub amount: i64,
 }
 
+/// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuotaQuestion {
-    pub project_id: ProjectId,
+pub struct Claim {
     pub user_id: UserId,
-    /// At most 1,000, each resource once.
-    pub usage: Vec<Usage>,
-    /// At most 1,000; charges of one resource add up.
+    /// Empty when it has none.
+    pub zone: String,
+    /// Charges of one resource add up.
     pub charges: Vec<Charge>,
-    /// Attributes of the request that a rule may look at: `flavor`, `image`, `network`, `zone`, …
+    /// What a rule may look at: `flavor`, `image`, `network`, …; names may repeat.
     pub attributes: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaQuestion {
+    pub book: Book,
+    /// At most [`MAX_CLAIMS`].
+    pub claims: Vec<Claim>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +127,9 @@ impl QuotaPlugin {
         Self { guest: None }
     }
 
-    /// Never fails: on a fault the built-in limit check answers, and the fault is counted.
-    pub async fn check(&self, question: QuotaQuestion) -> Verdict {
+    /// A verdict for each claim. Never fails: on a fault the built-in limit check answers, and the fault is
+    /// counted.
+    pub async fn check(&self, question: QuotaQuestion) -> Vec<Verdict> {
         let Some(guest) = &self.guest else {
             return limits::check(&question);
         };
@@ -88,7 +137,7 @@ impl QuotaPlugin {
         let asked = Arc::clone(&question);
         let answer = guest.worker.ask(move |rule| rule.check(&asked)).await;
         match answer {
-            Ok(Ok(verdict)) => verdict,
+            Ok(Ok(verdicts)) => verdicts,
             // Counted where it happened.
             Ok(Err(_)) => limits::check(&question),
             Err(fault) => {
@@ -98,13 +147,17 @@ impl QuotaPlugin {
         }
     }
 
+    /// What it has done so far; the built-in counts nothing.
+    pub fn stats(&self) -> Option<Arc<Stats>> {
+        self.guest.as_ref().map(|guest| guest.meter.stats())
+    }
+
     pub(crate) fn load(loaded: Loaded<Rule>) -> Result<Self, Error> {
-        let Loaded { manifest, config, engine, fuel, pre, .. } = loaded;
-        let meter = Meter::new(&manifest.name, PluginKind::Quota);
+        let Loaded { manifest, config, engine, fuel, pre, meter, .. } = loaded;
         let init = move |world: &Rule, store: &mut wasmtime::Store<_>| {
             world.canopy_quota_limits().call_init(store, &config)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let rule = WasmRule { sandbox, meter: meter.clone() };
         let worker = Worker::start(&manifest.name, rule).map_err(|e| Error::internal("plugin.thread", e))?;
@@ -113,66 +166,15 @@ impl QuotaPlugin {
 }
 
 impl WasmRule {
-    fn check(&mut self, question: &QuotaQuestion) -> Result<Verdict, Fault> {
+    fn check(&mut self, question: &QuotaQuestion) -> Result<Vec<Verdict>, Fault> {
         let meter = self.meter.clone();
         meter.call(|| {
-            if question.usage.len() > MOST || question.charges.len() > MOST {
-                return Err(Fault::Host(format!("a question of more than {MOST} rows")));
-            }
-            let subject = wire::Subject {
-                project: question.project_id.to_string(),
-                user: question.user_id.to_string(),
-            };
-            let usage = wire::Usage {
-                resources: question.usage.iter().map(|row| row.resource.clone()).collect(),
-                limits: question.usage.iter().map(|row| row.limit).collect(),
-                used: question.usage.iter().map(|row| row.used).collect(),
-            };
-            let charge = |c: &Charge| wire::Charge { resource: c.resource.clone(), amount: c.amount };
-            let charges: Vec<wire::Charge> = question.charges.iter().map(charge).collect();
+            wire::bounded(question).map_err(Fault::Host)?;
+            let (book, claims) = (wire::book(&question.book), wire::claims(&question.claims));
             self.sandbox.call(|world, store| {
-                let limits = world.canopy_quota_limits();
-                let verdict = limits.call_check(store, &subject, &usage, &charges, &question.attributes)?;
-                Ok(accept(verdict, question))
+                let verdicts = world.canopy_quota_limits().call_check(store, &book, &claims)?;
+                Ok(wire::accept(verdicts, question))
             })
         })
-    }
-}
-
-/// The guest's verdict as ours, if a client may see it.
-fn accept(verdict: wire::Verdict, question: &QuotaQuestion) -> Result<Verdict, String> {
-    let denial = match verdict {
-        wire::Verdict::Allow => return Ok(Verdict::Allow),
-        wire::Verdict::Deny(denial) => denial,
-    };
-    if !question.charges.iter().any(|charge| charge.resource == denial.resource) {
-        return Err(format!("it denies {:?}, which was not asked for", denial.resource));
-    }
-    if denial.reason.is_empty() || denial.reason.len() > REASON || denial.reason.chars().any(char::is_control)
-    {
-        return Err(format!("the reason of a denial has {} bytes or is no plain text", denial.reason.len()));
-    }
-    Ok(Verdict::Deny { resource: denial.resource, reason: denial.reason })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_denial_names_what_was_asked_in_plain_and_bounded_words() {
-        let charges = vec![Charge { resource: "cores".into(), amount: 1 }];
-        let (project_id, user_id) = (ProjectId::random(), UserId::random());
-        let question = QuotaQuestion { project_id, user_id, usage: vec![], charges, attributes: vec![] };
-        let deny = |resource: &str, reason: &str| {
-            let denial = wire::Denial { resource: resource.into(), reason: reason.into() };
-            accept(wire::Verdict::Deny(denial), &question)
-        };
-        assert!(deny("cores", "no").is_ok());
-        for (resource, reason) in
-            [("ram", "no"), ("cores", ""), ("cores", "a\r\nb"), ("cores", &"x".repeat(1025))]
-        {
-            assert!(deny(resource, reason).is_err());
-        }
     }
 }

@@ -7,14 +7,15 @@
 use crate::fault::{Fault, short};
 use crate::limits::Limiter;
 use crate::manifest::{Limits, PluginKind};
+use crate::meter::Meter;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, Trap};
 
 /// How often the engine's epoch advances; deadlines are kept to within two of these.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
-/// What one answer may make the host allocate, bytes.
-const ANSWER: usize = 16 << 20;
 
 /// The bindings of one world, as the sandbox needs them.
 pub(crate) trait World: Sized + Send + 'static {
@@ -59,6 +60,8 @@ pub(crate) struct Sandbox<W: World> {
     /// Whether instructions are limited instead of time.
     fuel: bool,
     used: Option<u64>,
+    /// Most bytes of guest memory so far.
+    peak: Arc<AtomicU64>,
     init: Init<W>,
     alive: Option<(Store<Limiter>, W)>,
 }
@@ -70,12 +73,27 @@ impl<W: World> Sandbox<W> {
         limits: Limits,
         init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static,
     ) -> Self {
-        Self { engine, pre, limits, fuel: false, used: None, init: Box::new(init), alive: None }
+        Self {
+            engine,
+            pre,
+            limits,
+            fuel: false,
+            used: None,
+            peak: Arc::default(),
+            init: Box::new(init),
+            alive: None,
+        }
     }
 
     /// Limits instructions instead of time, when the engine counts them.
     pub(crate) fn counting(mut self, fuel: bool) -> Self {
         self.fuel = fuel;
+        self
+    }
+
+    /// Tells `meter` of the memory that instances take.
+    pub(crate) fn watched(mut self, meter: &Meter) -> Self {
+        self.peak = meter.peak();
         self
     }
 
@@ -127,9 +145,9 @@ impl<W: World> Sandbox<W> {
     }
 
     fn fresh(&self) -> Result<(Store<Limiter>, W), Fault> {
-        let mut store = Store::new(&self.engine, Limiter::new(&self.limits));
+        let mut store = Store::new(&self.engine, Limiter::new(&self.limits, Arc::clone(&self.peak)));
         store.limiter(|limiter| limiter);
-        store.set_hostcall_fuel(ANSWER);
+        store.set_hostcall_fuel(self.limits.answer());
         self.arm(&mut store);
         let world = W::instantiate(&self.pre, &mut store);
         let world = world.map_err(|error| self.classify(&error, &mut store, Fault::Memory))?;

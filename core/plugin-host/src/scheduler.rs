@@ -3,7 +3,7 @@
 mod wasm;
 
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stats};
 use crate::worker::Worker;
 use canopy_placement::{
     Columns, Decision, Engine, Fleet, PluginUse, Reason, Request, Scorer, spread::Spread,
@@ -57,6 +57,11 @@ impl SchedulerPlugin {
     /// Who decides; the built-in has no digest.
     pub fn identity(&self) -> PluginUse {
         self.guest.as_ref().map_or_else(|| Spread.identity(), |guest| guest.identity.clone())
+    }
+
+    /// What it has done so far; the built-in counts nothing.
+    pub fn stats(&self) -> Option<Arc<Stats>> {
+        self.guest.as_ref().map(|guest| guest.meter.stats())
     }
 
     /// Runs `work` beside the scorer, on the plugin's thread: for engines that live longer than one question.

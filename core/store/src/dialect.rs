@@ -73,8 +73,8 @@ pub fn classify(error: sqlx::Error) -> Error {
                 )
                 .with_source(error);
             }
-            // SQLITE_BUSY, too_many_connections, cannot_connect_now, admin_shutdown
-            if matches!(code.as_str(), "5" | "53300" | "57P03" | "57P01") {
+            // SQLITE_BUSY, too_many_connections, cannot_connect_now, admin_shutdown, a statement past its time
+            if matches!(code.as_str(), "5" | "53300" | "57P03" | "57P01" | "57014") {
                 return Error::unavailable("store.unavailable", BUSY).with_source(error);
             }
             Error::internal("store.failed", error)

@@ -23,6 +23,7 @@ pub mod keypairs;
 pub mod listing;
 mod migrations;
 pub mod networks;
+pub mod plugins;
 mod port_specs;
 pub mod ports;
 pub mod providers;

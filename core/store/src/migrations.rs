@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 9] = [
+const FILES: [(i64, &str, &str); 11] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -17,6 +17,8 @@ const FILES: [(i64, &str, &str); 9] = [
     (7, "delegations", include_str!("../migrations/0007_delegations.sql")),
     (8, "catalog and passwords", include_str!("../migrations/0008_catalog_and_passwords.sql")),
     (9, "server operations", include_str!("../migrations/0009_server_operations.sql")),
+    (10, "plugins", include_str!("../migrations/0010_plugins.sql")),
+    (11, "quota tree", include_str!("../migrations/0011_quota_tree.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.
@@ -32,6 +34,7 @@ pub async fn migrate(pool: &AnyPool) -> Result<()> {
             return Err(error);
         }
     }
+    crate::quota::backfill::run(&mut conn).await?;
     crate::traits::add_standard(&mut conn).await
 }
 

@@ -1,109 +1,148 @@
 //! Usage, limits, and the revision that a verdict was made on.
 //!
 //! Usage rows are changed only together with what they count, in the same transaction. A verdict holds for
-//! one revision: [`charge`] raises the revision only when it is still the one the verdict saw.
+//! one revision of the project and of every project above it that carries a limit: [`charge`] raises the
+//! revisions only when they are still those that the verdict saw, or were moved since by nothing but claims
+//! that were decided in the same call, which the verdict has counted with: they carry the same cohort.
+
+pub mod backfill;
+mod book;
+pub mod limits;
+pub mod truth;
+
+pub use book::{Above, Book, book, usage};
 
 use crate::Conn;
 use crate::rows::Columns;
 use crate::store::db;
 use canopy_types::resources::Amounts;
-use canopy_types::{ProjectId, Result};
-use std::collections::BTreeMap;
+use canopy_types::{ProjectId, Result, UserId, quota};
 
+/// What is charged or given back, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spend {
+    pub project_id: ProjectId,
+    /// Who holds it; matters for resources that are counted by user.
+    pub user_id: UserId,
+    /// Empty when it has none.
+    pub zone: String,
+    /// Adding to usage when charged, whatever it is that is counted.
+    pub amounts: Amounts,
+}
+
+/// What a verdict was made on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub revision: i64,
-    /// By resource; absent is 0.
-    pub used: BTreeMap<String, i64>,
-    /// Limits set for this project; absent is the default.
-    pub limits: BTreeMap<String, i64>,
+pub struct Ticket {
+    /// Revisions of the project and of those above it that carry a limit, in the order of their ids: every
+    /// transaction locks them so.
+    pub stamps: Vec<(String, i64)>,
+    /// Names the claims that were decided together; never empty.
+    pub cohort: String,
 }
 
-/// Usage and limits at one revision. The revision is read first: a change in between makes the verdict
-/// stale, never wrong.
-pub async fn usage(conn: &mut Conn, project: &ProjectId) -> Result<Usage> {
-    let revision = sqlx::query("SELECT revision FROM quota_revisions WHERE project_id = $1")
-        .bind(project.as_str())
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(db)?;
-    let mut usage = Usage::default();
-    if let Some(row) = revision {
-        usage.revision = row.int("revision")?;
-    }
-    for row in sqlx::query("SELECT resource, used FROM quota_usages WHERE project_id = $1")
-        .bind(project.as_str())
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(db)?
-    {
-        usage.used.insert(row.text("resource")?, row.int("used")?);
-    }
-    for row in sqlx::query("SELECT resource, hard_limit FROM quota_limits WHERE project_id = $1")
-        .bind(project.as_str())
-        .fetch_all(conn)
-        .await
-        .map_err(db)?
-    {
-        usage.limits.insert(row.text("resource")?, row.int("hard_limit")?);
-    }
-    Ok(usage)
-}
-
-/// Adds `charges` if usage is still at `revision`; `false` when it has moved and the verdict must be asked
-/// again. First in the lock order of every transaction that uses it.
-pub async fn charge(conn: &mut Conn, project: &ProjectId, revision: i64, charges: &Amounts) -> Result<bool> {
-    let moved = if revision == 0 {
-        sqlx::query(
-            "INSERT INTO quota_revisions (project_id, revision) VALUES ($1, 1) ON CONFLICT (project_id) DO NOTHING",
+/// Adds the spend's amounts if usage is still as the ticket says; `false` when it has moved and the verdict
+/// must be asked again. First in the lock order of every transaction that uses it.
+pub async fn charge(conn: &mut Conn, ticket: &Ticket, spend: &Spend) -> Result<bool> {
+    for (holder, revision) in &ticket.stamps {
+        let moved = sqlx::query(
+            "INSERT INTO quota_revisions (project_id, revision, cohort) VALUES ($1, 1, $3) \
+             ON CONFLICT (project_id) DO UPDATE SET revision = quota_revisions.revision + 1, cohort = $3 \
+             WHERE quota_revisions.revision = $2 OR quota_revisions.cohort = $3",
         )
-        .bind(project.as_str())
+        .bind(holder)
+        .bind(*revision)
+        .bind(&ticket.cohort)
         .execute(&mut *conn)
         .await
-    } else {
-        sqlx::query("UPDATE quota_revisions SET revision = revision + 1 WHERE project_id = $1 AND revision = $2")
-            .bind(project.as_str())
-            .bind(revision)
-            .execute(&mut *conn)
-            .await
+        .map_err(db)?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
     }
-    .map_err(db)?;
-    if moved.rows_affected() == 0 {
-        return Ok(false);
-    }
-    for (resource, amount) in charges {
-        add(conn, project, resource, *amount).await?;
-    }
+    add(conn, spend, 1).await?;
     Ok(true)
 }
 
-/// Takes `amounts` off the usage, for something that is being removed in this transaction.
-pub async fn refund(conn: &mut Conn, project: &ProjectId, amounts: &Amounts) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO quota_revisions (project_id, revision) VALUES ($1, 1) \
-         ON CONFLICT (project_id) DO UPDATE SET revision = quota_revisions.revision + 1",
-    )
-    .bind(project.as_str())
-    .execute(&mut *conn)
-    .await
-    .map_err(db)?;
-    for (resource, amount) in amounts {
-        add(conn, project, resource, -*amount).await?;
+/// Takes the spend's amounts off the usage, for something that is being removed in this transaction. In
+/// the lock order where [`charge`] is.
+pub async fn refund(conn: &mut Conn, spend: &Spend) -> Result<()> {
+    touch(conn, &spend.project_id).await?;
+    add(conn, spend, -1).await
+}
+
+/// Takes off what this very transaction has charged and turned out not to need. The verdicts of claims that
+/// were decided together with it have counted with more, which they may.
+pub async fn uncharge(conn: &mut Conn, spend: &Spend) -> Result<()> {
+    add(conn, spend, -1).await
+}
+
+/// Makes every verdict stale that was made on the project's usage or limits.
+pub(crate) async fn touch(conn: &mut Conn, project: &ProjectId) -> Result<()> {
+    for holder in book::limited_above(conn, project).await? {
+        move_on(conn, &holder).await?;
     }
     Ok(())
 }
 
-async fn add(conn: &mut Conn, project: &ProjectId, resource: &str, amount: i64) -> Result<()> {
-    if amount == 0 {
-        return Ok(());
-    }
-    let sql = if amount > 0 {
-        "INSERT INTO quota_usages (project_id, resource, used) VALUES ($1, $2, $3) \
-         ON CONFLICT (project_id, resource) DO UPDATE SET used = quota_usages.used + $3"
-    } else {
-        // Below zero the CHECK refuses: a refund of what was never charged is a bug, not a credit.
-        "UPDATE quota_usages SET used = used + $3 WHERE project_id = $1 AND resource = $2"
-    };
-    sqlx::query(sql).bind(project.as_str()).bind(resource).bind(amount).execute(conn).await.map_err(db)?;
+async fn move_on(conn: &mut Conn, holder: &str) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO quota_revisions (project_id, revision, cohort) VALUES ($1, 1, '') \
+         ON CONFLICT (project_id) DO UPDATE SET revision = quota_revisions.revision + 1, cohort = ''",
+    )
+    .bind(holder)
+    .execute(conn)
+    .await
+    .map_err(db)?;
     Ok(())
+}
+
+async fn add(conn: &mut Conn, spend: &Spend, sign: i64) -> Result<()> {
+    for (resource, amount) in &spend.amounts {
+        let amount = amount.saturating_mul(sign);
+        if amount == 0 || quota::per_claim(resource) {
+            continue;
+        }
+        // Below zero the CHECK refuses: a refund of what was never charged is a bug, not a credit.
+        let sql = if amount > 0 {
+            "INSERT INTO quota_usages (project_id, resource, used) VALUES ($1, $2, $3) \
+             ON CONFLICT (project_id, resource) DO UPDATE SET used = quota_usages.used + $3"
+        } else {
+            "UPDATE quota_usages SET used = used + $3 WHERE project_id = $1 AND resource = $2"
+        };
+        let done = sqlx::query(sql).bind(spend.project_id.as_str()).bind(resource).bind(amount);
+        done.execute(&mut *conn).await.map_err(db)?;
+        if quota::by_user(resource) {
+            hold(conn, spend, resource, amount).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn hold(conn: &mut Conn, spend: &Spend, resource: &str, amount: i64) -> Result<()> {
+    let sql = if amount > 0 {
+        "INSERT INTO quota_holdings (project_id, user_id, zone, resource, used) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (project_id, user_id, zone, resource) DO UPDATE SET used = quota_holdings.used + $5"
+    } else {
+        "UPDATE quota_holdings SET used = used + $5 \
+         WHERE project_id = $1 AND user_id = $2 AND zone = $3 AND resource = $4"
+    };
+    sqlx::query(sql)
+        .bind(spend.project_id.as_str())
+        .bind(spend.user_id.as_str())
+        .bind(&spend.zone)
+        .bind(resource)
+        .bind(amount)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
+/// Projects that have usage of any kind; for checks.
+pub async fn spenders(conn: &mut Conn) -> Result<Vec<ProjectId>> {
+    let rows = sqlx::query("SELECT DISTINCT project_id FROM quota_usages ORDER BY project_id")
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
+    rows.iter().map(|row| Ok(row.text("project_id")?.into())).collect()
 }

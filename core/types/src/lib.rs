@@ -7,6 +7,7 @@ pub mod effect;
 pub mod error;
 pub mod ids;
 pub mod page;
+pub mod quota;
 pub mod resources;
 pub mod server;
 pub mod time;

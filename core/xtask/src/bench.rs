@@ -14,10 +14,19 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What plugins cost beside their decisions: loading, a verdict, a swap
+    Plugins {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub fn run(root: &Path, bench: &Bench) -> Res<()> {
-    let Bench::Scheduler { json } = bench;
+    let (program_name, json) = match bench {
+        Bench::Scheduler { json } => ("bench-scheduler", json),
+        Bench::Plugins { json } => ("bench-plugins", json),
+    };
     if !root.join("target/plugins/scheduler-binpack/plugin.toml").is_file() {
         plugins::build(root)?;
     }
@@ -31,7 +40,7 @@ pub fn run(root: &Path, bench: &Bench) -> Res<()> {
         "--package",
         "canopy-sim",
         "--bin",
-        "bench-scheduler",
+        program_name,
     ]);
     command.args(["--", "--plugins"]).arg(root.join("target/plugins"));
     command.args(json.then_some("--json"));

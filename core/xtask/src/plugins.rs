@@ -1,4 +1,4 @@
-//! `cargo xtask plugins`: builds every plugin under `plugins/` to a component under `target/plugins`.
+//! `cargo xtask plugins`: builds every plugin under `plugins/` and `examples/` to a component under `target/plugins`.
 //!
 //! The output is `target/plugins/<name>/{<component>.wasm,plugin.toml}`, whatever `CARGO_TARGET_DIR` says:
 //! tests and the demo look there. Nothing is rebuilt while sources and toolchain are what they were. How to
@@ -20,7 +20,8 @@ pub fn build(root: &Path) -> Result<(), String> {
     let plugins = list(root)?;
     let toolchain = Toolchain::find()?;
     let out = root.join("target/plugins");
-    let stamp = stamp::of(&[&root.join("plugins"), &root.join("sdk")], &toolchain.fingerprint()?)?;
+    let sources = ["plugins", "sdk", "examples"].map(|folder| root.join(folder));
+    let stamp = stamp::of(&sources.each_ref().map(PathBuf::as_path), &toolchain.fingerprint()?)?;
     let stamp_file = out.join(".stamp");
     let complete = plugins.iter().all(|plugin| out.join(&plugin.name).join(&plugin.component).is_file());
     if complete && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
@@ -71,12 +72,16 @@ struct Plugin {
     folder: PathBuf,
 }
 
-/// Every folder under `plugins/` with a manifest, by name.
+/// Every folder under `plugins/` and `examples/` with a manifest, by name.
 fn list(root: &Path) -> Result<Vec<Plugin>, String> {
-    let parent = root.join("plugins");
+    let mut folders = Vec::new();
+    for parent in ["plugins", "examples"].map(|folder| root.join(folder)) {
+        for entry in fs::read_dir(&parent).map_err(|e| failed("read", &parent, &e))? {
+            folders.push(entry.map_err(|e| failed("read", &parent, &e))?.path());
+        }
+    }
     let mut plugins = Vec::new();
-    for entry in fs::read_dir(&parent).map_err(|e| failed("read", &parent, &e))? {
-        let folder = entry.map_err(|e| failed("read", &parent, &e))?.path();
+    for folder in folders {
         let manifest = folder.join("plugin.toml");
         if !manifest.is_file() {
             continue;

@@ -18,7 +18,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("cedar-policy-symcc", &["canopy-policy-proof"]),
     // A request never waits for a solver: only the command line links it.
     ("canopy-policy-proof", &["canopy"]),
-    ("wit-component", &["xtask", "canopy-plugin-host", "canopy-tests"]),
+    ("wit-component", &["xtask", "canopy", "canopy-plugin-host", "canopy-tests"]),
 ];
 
 /// (a crate of ours, what it may not use)
@@ -139,8 +139,9 @@ fn shared_lints(metadata: &Value, complaints: &mut Vec<String>) -> Res<()> {
         let table: toml::Table = text.parse().map_err(|e| format!("{}: {e}", manifest.display()))?;
         let lints = table.get("lints");
         let shared = lints.and_then(|l| l.get("workspace")).and_then(toml::Value::as_bool) == Some(true);
-        // The one crate that calls C libraries has to say so itself, and repeats the rest.
-        let own_reasons = name(package) == "canopy-libvirt" && lints.is_some();
+        // The two crates with `unsafe` of their own have to say so themselves, and repeat the rest.
+        let own_reasons =
+            ["canopy-libvirt", "canopy-plugin-host"].contains(&name(package)) && lints.is_some();
         if !(shared || own_reasons) {
             complaints.push(format!("{} does not use the workspace's lints", name(package)));
         }

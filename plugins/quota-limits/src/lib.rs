@@ -1,6 +1,8 @@
-//! OpenStack's quota semantics: a limit per resource, −1 for none, and used + asked must not exceed it.
+//! OpenStack's quota semantics: a limit per resource, −1 for none, and used + asked must not exceed it: of the
+//! project, of the projects and the domain above it (keystone's strict two-level limits, at any depth), and of
+//! the user where nova has one.
 
-use canopy_sdk::quota::{Denial, Question, Row, Rule, Verdict};
+use canopy_sdk::quota::{Question, Rule, Verdict};
 
 /// The rule.
 pub struct Limits {
@@ -33,54 +35,9 @@ impl Rule for Limits {
         Ok(Self { unlisted: config.unlisted })
     }
 
-    fn check(&self, question: &Question) -> Verdict {
-        let mut over: Vec<Over<'_>> = Vec::new();
-        for (resource, asked) in question.asked() {
-            let row = match (question.row(resource), self.unlisted) {
-                (Some(row), _) => row,
-                (None, Unlisted::Allow) => continue,
-                (None, Unlisted::Deny) => Row { limit: 0, used: 0 },
-            };
-            if exceeds(row, asked) {
-                over.push(Over { resource, asked, row });
-            }
-        }
-        match over.first() {
-            None => Verdict::Allow,
-            Some(first) => {
-                Verdict::Deny(Denial { resource: first.resource.to_owned(), reason: reason(&over) })
-            }
-        }
+    fn check(&self, question: &Question<'_>) -> Verdict {
+        question.over_limit(self.unlisted == Unlisted::Deny).map_or(Verdict::Allow, Verdict::Deny)
     }
-}
-
-struct Over<'a> {
-    resource: &'a str,
-    asked: Option<i64>,
-    row: Row,
-}
-
-/// Giving back never exceeds, even over the limit; a sum outside of `i64` always does.
-fn exceeds(row: Row, asked: Option<i64>) -> bool {
-    match asked {
-        _ if row.limit < 0 => false,
-        Some(amount) if amount <= 0 => false,
-        Some(amount) => row.used.checked_add(amount).is_none_or(|total| total > row.limit),
-        None => true,
-    }
-}
-
-/// The sentence that nova's clients know.
-fn reason(over: &[Over<'_>]) -> String {
-    // A denial has at most 1,024 bytes; the first ones tell enough.
-    let list = |field: fn(&Over<'_>) -> String| over.iter().take(8).map(field).collect::<Vec<_>>().join(", ");
-    let names = list(|o| o.resource.chars().take(64).collect());
-    let asked = list(|o| o.asked.map_or_else(|| "too many".to_owned(), |amount| amount.to_string()));
-    let used = list(|o| o.row.used.to_string());
-    let limits = list(|o| o.row.limit.to_string());
-    let text =
-        format!("Quota exceeded for {names}: Requested {asked}, but already used {used} of {limits} {names}");
-    if text.len() <= 1024 { text } else { format!("Quota exceeded for {} resources", over.len()) }
 }
 
 canopy_sdk::export_rule!(Limits);
@@ -88,20 +45,13 @@ canopy_sdk::export_rule!(Limits);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canopy_sdk::quota::{Charge, Subject, Usage};
+    use canopy_sdk::mock::Project;
 
+    /// Rows of the project: (resource, limit, used). One claim.
     fn ask(unlisted: Unlisted, rows: &[(&str, i64, i64)], charges: &[(&str, i64)]) -> Verdict {
-        let charges = charges.iter().map(|(r, amount)| Charge { resource: (*r).into(), amount: *amount });
-        Limits { unlisted }.check(&Question {
-            subject: Subject { project: "p".into(), user: "u".into() },
-            usage: Usage {
-                resources: rows.iter().map(|r| r.0.into()).collect(),
-                limits: rows.iter().map(|r| r.1).collect(),
-                used: rows.iter().map(|r| r.2).collect(),
-            },
-            charges: charges.collect(),
-            attributes: vec![],
-        })
+        let project = rows.iter().fold(Project::new(), |project, row| project.row(row.0, row.1, row.2));
+        let asked = charges.iter().fold(project, |project, charge| project.ask(charge.0, charge.1));
+        asked.verdicts(&Limits { unlisted }).unwrap().remove(0)
     }
 
     fn denied(verdict: Verdict) -> (String, String) {

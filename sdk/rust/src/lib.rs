@@ -11,11 +11,13 @@
 //! A plugin that panics, loops or allocates without end costs one decision, never a request.
 //!
 //! The traits are ordinary Rust: test an implementation with `cargo test` on your own machine, no WASM
-//! needed. The macros expand to nothing unless the target is wasm32.
+//! needed; [`mock`] asks what the core would ask. The macros expand to nothing unless the target is wasm32.
 //!
 //! The contract in full, with units and bounds, is the WIT under `sdk/wit`.
 
 mod config;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod mock;
 pub mod network;
 pub mod quota;
 pub mod scheduler;

@@ -1,4 +1,10 @@
 //! `canopy:quota@1`: what limits mean.
+//!
+//! A call carries several claims of one project. [`Ledger`] decides them one after the other and keeps the
+//! book, so that a [`Rule`] only ever sees one [`Question`] with usage as it is for that claim.
+
+mod ledger;
+mod limits;
 
 use serde::de::DeserializeOwned;
 
@@ -14,54 +20,28 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::canopy::quota::limits::{Charge, Denial, Subject, Usage, Verdict};
+pub use bindings::exports::canopy::quota::limits::{
+    Book, Claims, Countable, Denial, Holder, HolderKind, Verdict,
+};
+pub use ledger::Ledger;
 
-/// One request, with what the project may use and does use.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Question {
-    /// Who asks.
-    pub subject: Subject,
-    /// Limits and usage, column by column.
-    pub usage: Usage,
-    /// What the request would add; charges of one resource add up.
-    pub charges: Vec<Charge>,
-    /// `flavor`, `image`, `network`, `zone`, …; names may repeat.
-    pub attributes: Vec<(String, String)>,
+/// One claim, with what the project, those above it and the user may use and do use.
+pub struct Question<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) claim: usize,
 }
 
-/// Limit and usage of one resource.
+/// Limit and usage of one holder and resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<'a> {
+    /// Whose: the project, one above it, or the user.
+    pub kind: HolderKind,
+    /// The id of the project, domain or user.
+    pub id: &'a str,
     /// −1 means no limit.
     pub limit: i64,
-    /// Without the request that is asked about.
+    /// Without the claim that is asked about.
     pub used: i64,
-}
-
-impl Question {
-    /// The row of a resource, if the project has one.
-    pub fn row(&self, resource: &str) -> Option<Row> {
-        let at = self.usage.resources.iter().position(|name| name == resource)?;
-        Some(Row { limit: *self.usage.limits.get(at)?, used: *self.usage.used.get(at)? })
-    }
-
-    /// What is asked of each resource in total, in the order of first mention; `None` where the sum leaves
-    /// the range of an `i64`.
-    pub fn asked(&self) -> Vec<(&str, Option<i64>)> {
-        let mut totals: Vec<(&str, Option<i64>)> = Vec::with_capacity(self.charges.len());
-        for charge in &self.charges {
-            match totals.iter_mut().find(|(name, _)| *name == charge.resource) {
-                Some((_, total)) => *total = total.and_then(|t| t.checked_add(charge.amount)),
-                None => totals.push((&charge.resource, Some(charge.amount))),
-            }
-        }
-        totals
-    }
-
-    /// The first value of an attribute.
-    pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
 }
 
 /// A pure quota rule.
@@ -81,8 +61,8 @@ impl Question {
 ///         Ok(config)
 ///     }
 ///
-///     fn check(&self, question: &Question) -> Verdict {
-///         if question.attribute("flavor") == Some(&self.flavor) && question.subject.project != self.project {
+///     fn check(&self, question: &Question<'_>) -> Verdict {
+///         if question.attribute("flavor") == Some(&self.flavor) && question.project() != self.project {
 ///             let reason = format!("flavor {} is reserved", self.flavor);
 ///             return Verdict::Deny(Denial { resource: "instances".into(), reason });
 ///         }
@@ -98,8 +78,8 @@ pub trait Rule: Sized + 'static {
     /// Called once before anything else. The error is for the operator.
     fn init(config: Self::Config) -> Result<Self, String>;
 
-    /// The verdict on one request; the reason of a denial is shown to the client as it is.
-    fn check(&self, question: &Question) -> Verdict;
+    /// The verdict on one claim; the reason of a denial is shown to the client as it is.
+    fn check(&self, question: &Question<'_>) -> Verdict;
 }
 
 /// Makes a [`Rule`] the rule that this component exports. Once per crate; nothing outside wasm32.
@@ -109,7 +89,7 @@ macro_rules! export_rule {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use ::std::cell::OnceCell;
-            use $crate::quota::{Charge, Question, Rule, Subject, Usage, Verdict, bindings};
+            use $crate::quota::{Book, Claims, Ledger, Rule, Verdict, bindings};
 
             ::std::thread_local! {
                 static PLUGIN: OnceCell<$plugin> = const { OnceCell::new() };
@@ -127,37 +107,12 @@ macro_rules! export_rule {
                     PLUGIN.with(|cell| cell.set(plugin)).map_err(|_| $crate::__private::TWICE.to_owned())
                 }
 
-                fn check(
-                    subject: Subject,
-                    usage: Usage,
-                    charges: Vec<Charge>,
-                    attributes: Vec<(String, String)>,
-                ) -> Verdict {
-                    let question = Question { subject, usage, charges, attributes };
-                    ask(|plugin| plugin.check(&question))
+                fn check(book: Book, claims: Claims) -> Vec<Verdict> {
+                    ask(|plugin| Ledger::new(book, claims).decide(plugin))
                 }
             }
 
     bindings::export!(Component with_types_in bindings);
         };
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn charges_of_one_resource_add_up_and_overflow_is_seen() {
-        let charge = |resource: &str, amount| Charge { resource: resource.into(), amount };
-        let question = Question {
-            subject: Subject { project: "p".into(), user: "u".into() },
-            usage: Usage { resources: vec!["cores".into()], limits: vec![5], used: vec![1] },
-            charges: vec![charge("cores", 1), charge("ram", i64::MAX), charge("cores", 2), charge("ram", 1)],
-            attributes: vec![("zone".into(), "a".into())],
-        };
-        assert_eq!(question.asked(), [("cores", Some(3)), ("ram", None)]);
-        assert_eq!(question.row("cores"), Some(Row { limit: 5, used: 1 }));
-        assert_eq!((question.row("ram"), question.attribute("zone")), (None, Some("a")));
-    }
 }

@@ -2,6 +2,7 @@
 //! comes out bit for bit from the journal alone, in another process.
 
 use super::{controller_with, ready, register, report};
+use crate::corpus;
 use canopy_app::compute::placement::Scheduler;
 use canopy_journal::{Entry, PluginFiles, Reader};
 use canopy_plugin_host::PluginHost;
@@ -12,10 +13,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../../../core/plugin-host/src/hostile/guests.rs"]
-mod guests;
 
 /// When 13 GiB are wanted: 128 MiB beside it make the guest spin, anything else traps.
 const MISCHIEF: &str = r#"
@@ -54,7 +51,7 @@ async fn at_once(tenant: &Client, image: &str, flavors: &[String], group: &str) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_with_a_trap_a_timeout_and_a_swap_replays_bit_for_bit_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
-    guests::install(folder.path(), "scheduler", &guests::packer(MISCHIEF), "");
+    corpus::install(folder.path(), "scheduler", &corpus::packer(MISCHIEF), "");
     let hostile = folder.path().to_owned();
     let mut cloud = controller_with(Engine::Sqlite, |c| c.plugins.scheduler = Some(hostile)).await;
     let disks = [("h1", 60), ("h2", 60), ("h3", 40), ("h4", 40), ("h5", 20)];

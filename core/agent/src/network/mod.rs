@@ -19,6 +19,7 @@ pub mod links;
 pub mod linux;
 pub mod namespace;
 pub mod netns;
+pub mod ownership;
 pub mod pending;
 pub mod run;
 

@@ -28,6 +28,9 @@ pub fn routes() -> Vec<Route> {
             .json(OBJECT)
             .answers(&[204], &[]),
         route(Method::GET, "/images/{digest}", "An image's bytes", handler!(image)).answers(&[200], &[404]),
+        route(Method::GET, "/network-plugin", "Which plugin plans networks", handler!(network_plugin)),
+        route(Method::GET, "/plugins/{digest}", "A plugin's manifest and component", handler!(plugin))
+            .answers(&[200], &[404]),
     ]
 }
 
@@ -74,6 +77,24 @@ async fn answer(mut req: Req) -> Result<Reply> {
     let answer: Answer = body(&mut req)?;
     controller(&req).answer(host(&req)?, answer).await?;
     Ok(Reply::empty(204))
+}
+
+async fn network_plugin(req: Req) -> Result<Reply> {
+    let (revision, choice) = canopy_app::plugins::follow::for_agents(&req.app).await?;
+    let choice = serde_json::json!({"revision": revision, "plugin": choice.plugin, "config": choice.config});
+    Reply::json(200, &choice)
+}
+
+async fn plugin(req: Req) -> Result<Reply> {
+    let digest = req.param("digest");
+    // It becomes part of a path.
+    if digest.len() != 64 || !digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(canopy_app::plugins::absent(digest));
+    }
+    let bytes = canopy_app::plugins::follow::package_for_agents(&req.app, digest).await?;
+    let mut reply = Reply::empty(200).header("content-type", "application/octet-stream");
+    reply.body = ReplyBody::Stream(axum::body::Body::from(bytes));
+    Ok(reply)
 }
 
 async fn image(req: Req) -> Result<Reply> {

@@ -5,6 +5,8 @@ mod discovery;
 mod flavors;
 mod hypervisors;
 mod keypairs;
+mod limits;
+mod quotas;
 mod server_groups;
 mod servers;
 mod services;
@@ -24,6 +26,8 @@ pub fn routes() -> Vec<Route> {
         services::routes(),
         hypervisors::routes(),
         zones::routes(),
+        quotas::routes(),
+        limits::routes(),
     ]
     .into_iter()
     .flatten()

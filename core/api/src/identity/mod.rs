@@ -12,6 +12,7 @@ mod domains;
 mod grant_routes;
 mod groups;
 mod implied;
+mod limits;
 mod projects;
 mod render;
 mod roles;
@@ -65,6 +66,7 @@ pub fn routes() -> Vec<Route> {
         grant_routes::grant_routes(),
         delegation_routes::credential_routes(),
         delegation_routes::trust_routes(),
+        limits::routes(),
     ]
     .into_iter()
     .flatten()

@@ -7,6 +7,7 @@ mod images;
 mod patch;
 mod schemas;
 mod tags;
+mod usage;
 mod view;
 
 use crate::request::Req;
@@ -15,10 +16,17 @@ use canopy_app::image::absent;
 use canopy_types::{ImageId, Result};
 
 pub fn routes() -> Vec<Route> {
-    [discovery::routes(), images::routes(), file::routes(), tags::routes(), schemas::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        discovery::routes(),
+        images::routes(),
+        file::routes(),
+        tags::routes(),
+        schemas::routes(),
+        usage::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The image that the path names; what is no id is answered like an unknown one.

@@ -1,5 +1,7 @@
 //! The native API under `/canopy/v1`.
 
+mod plugins;
+
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
@@ -14,7 +16,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Service::Native, Method::GET, path, summary, handler).answers(&[200], &[404])
     };
     let (one, of_server) = ("/decisions/{decision_id}", "/servers/{server_id}/decision");
-    vec![
+    let mut routes = vec![
         route(one, "Why a server is where it is, or nowhere", handler!(decision))
             .action(policy::DECISIONS_SHOW),
         route("/decisions/{decision_id}/hosts", "What each host had to say to a decision", handler!(hosts))
@@ -40,7 +42,9 @@ pub fn routes() -> Vec<Route> {
         )
         .action(policy::POLICIES_RELOAD)
         .answers(&[200], &[409, 422]),
-    ]
+    ];
+    routes.extend(plugins::routes());
+    routes
 }
 
 async fn show_policies(req: Req) -> Result<Reply> {

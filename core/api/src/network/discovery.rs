@@ -14,10 +14,11 @@ pub async fn versions(req: Req) -> Result<Reply> {
 }
 
 /// Names of one resource and of its collection.
-const RESOURCES: [(&str, &str); 5] = [
+const RESOURCES: [(&str, &str); 6] = [
     ("subnet", "subnets"),
     ("network", "networks"),
     ("port", "ports"),
+    ("quota", "quotas"),
     ("security_group", "security-groups"),
     ("security_group_rule", "security-group-rules"),
 ];
@@ -92,6 +93,24 @@ const EXTENSIONS: &[Extension] = &[
         "project_id field enabled",
         "Extension that indicates that project_id field is enabled.",
         "2016-09-09T09:09:09-09:09",
+    ),
+    extension(
+        "quota-check-limit",
+        "Quota engine limit check",
+        "Support for checking the resource usage before applying a new quota limit",
+        "2022-03-08T10:00:00-00:00",
+    ),
+    extension(
+        "quota_details",
+        "Quota details management support",
+        "Expose functions for quotas usage statistics per project",
+        "2017-02-10T10:00:00-00:00",
+    ),
+    extension(
+        "quotas",
+        "Quota management support",
+        "Expose functions for quotas management per project",
+        "2012-07-29T10:00:00-00:00",
     ),
     extension(
         "sort-key-validation",

@@ -5,6 +5,7 @@ mod discovery;
 mod list;
 mod networks;
 mod ports;
+mod quotas;
 mod security_groups;
 mod subnets;
 mod views;
@@ -94,6 +95,7 @@ pub fn routes() -> Vec<Route> {
         put("/v2.0/ports/{id}", actions::PORTS_UPDATE, PORT_UPDATE, "Change a port", handler!(ports::update)),
         delete("/v2.0/ports/{id}", actions::PORTS_DELETE, "Delete a port", handler!(ports::delete)),
     ]);
+    routes.extend(quotas::routes());
     routes
 }
 

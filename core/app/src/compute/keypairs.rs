@@ -5,14 +5,14 @@
 
 mod key;
 
-use crate::quota::{Ask, charged};
+use crate::quota::{Ask, charged, refund};
 use crate::{App, Ctx, access};
 use canopy_agent_api::KeySpec;
 use canopy_authz::Target;
 use canopy_authz::actions::compute::{KEYPAIRS_CREATE, KEYPAIRS_DELETE, KEYPAIRS_LIST, KEYPAIRS_SHOW};
+use canopy_store::keypairs;
 pub use canopy_store::keypairs::Keypair;
-use canopy_store::{keypairs, quota};
-use canopy_types::resources::Amounts;
+use canopy_types::quota::KEY_PAIRS;
 use canopy_types::{Error, Page, ProjectId, Result, UserId};
 
 /// Longest name, characters.
@@ -37,10 +37,6 @@ fn absent(user: &UserId, name: &str) -> Error {
 /// Usage is counted per user, under a name that no project can have.
 fn account(user: &UserId) -> ProjectId {
     ProjectId(format!("user:{user}"))
-}
-
-fn charge() -> Amounts {
-    [("key_pairs".to_owned(), 1)].into()
 }
 
 /// Names that nova takes: letters, digits, blanks, `_` and `-`. Others cannot exist.
@@ -118,7 +114,9 @@ pub async fn create(
     if find(app, &user, name).await?.is_some() {
         return Err(exists());
     }
-    let ask = Ask { project_id: account(&user), user_id: user, charges: charge(), attributes: Vec::new() };
+    // Of the project that the caller works in, as in nova.
+    let limits_of = ctx.who.project_id().cloned();
+    let ask = Ask { limits_of, ..Ask::new(&account(&user), &user, KEY_PAIRS, 1) };
     let written = row.clone();
     let number = charged(app, &ask, "keypair.create", move |c| {
         let row = written.clone();
@@ -144,7 +142,7 @@ pub async fn delete(app: &App, ctx: &Ctx, user: Option<UserId>, name: &str) -> R
                 if !keypairs::delete(c, &user, &name).await? {
                     return Err(absent(&user, &name));
                 }
-                quota::refund(c, &account(&user), &charge()).await
+                refund(c, &account(&user), KEY_PAIRS, 1).await
             })
         })
         .await

@@ -5,14 +5,12 @@ use crate::quota::{self, Ask};
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
 use canopy_store::events::{self, NewEvent};
+use canopy_store::quota::Spend;
 pub use canopy_store::server_groups::ServerGroup;
 use canopy_store::server_groups::{self as store, ANTI_AFFINITY};
+use canopy_types::quota::SERVER_GROUPS;
 use canopy_types::{Error, Page, ProjectId, Result, ServerGroupId, ServerId};
 
-/// Countable resource: groups of a project.
-const GROUPS: &str = "server_groups";
-/// Countable resource: servers of a group.
-pub(super) const MEMBERS: &str = "server_group_members";
 /// The event of a group that is gone.
 pub(super) const DELETED: &str = "server_group.delete";
 
@@ -60,12 +58,7 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Listed> {
         max_per_host: create.max_per_host.unwrap_or(1),
         created_at: app.now(),
     };
-    let ask = Ask {
-        project_id: project,
-        user_id: user,
-        charges: [(GROUPS.to_owned(), 1)].into(),
-        attributes: Vec::new(),
-    };
+    let ask = Ask::new(&project, &user, SERVER_GROUPS, 1);
     let written = group.clone();
     quota::charged(app, &ask, "server_group.create", move |c| {
         let group = written.clone();
@@ -127,11 +120,17 @@ pub async fn delete(app: &App, ctx: &Ctx, id: ServerGroupId) -> Result<()> {
     let listed = show(app, ctx, id).await?;
     access::require(app, ctx, actions::SERVER_GROUPS_DELETE, &target(&listed.group))?;
     let (project, now) = (listed.group.project_id, app.now());
+    let spend = Spend {
+        project_id: project.clone(),
+        user_id: listed.group.user_id,
+        zone: String::new(),
+        amounts: [(SERVER_GROUPS.to_owned(), 1)].into(),
+    };
     app.store
         .write("server_group.delete", move |c| {
-            let project = project.clone();
+            let (project, spend) = (project.clone(), spend.clone());
             Box::pin(async move {
-                canopy_store::quota::refund(c, &project, &[(GROUPS.to_owned(), 1)].into()).await?;
+                canopy_store::quota::refund(c, &spend).await?;
                 if !store::delete(c, id).await? {
                     return Err(absent(&id.to_string()));
                 }

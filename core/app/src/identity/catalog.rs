@@ -137,7 +137,7 @@ pub(super) fn absent(what: &str, id: &str) -> Error {
 }
 
 /// 32 hex digits.
-fn id(parts: &[&str]) -> String {
+pub(crate) fn id(parts: &[&str]) -> String {
     let digest = Sha256::digest(format!("canopy catalog {parts:?}"));
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

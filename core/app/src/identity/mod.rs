@@ -20,7 +20,7 @@ mod indexed;
 mod key;
 mod login;
 mod password;
-mod projects;
+pub(crate) mod projects;
 mod role_assignments;
 mod roles;
 mod token;
@@ -230,6 +230,6 @@ fn principal(standing: Standing) -> Principal {
 
 /// Text that a client looks something up by. What no stored id or name can be is nobody's: databases
 /// differ in what they do with a NUL.
-fn lookup(text: &str) -> Option<&str> {
+pub(crate) fn lookup(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= 1_024 && !text.contains('\0')).then_some(text)
 }

@@ -119,7 +119,7 @@ fn target(id: &str, project: Option<&Project>) -> Target {
     Target { id: id.to_owned(), domain_id: domain, ..Target::default() }
 }
 
-pub(super) async fn find(app: &App, id: &str) -> Result<Option<Project>> {
+pub(crate) async fn find(app: &App, id: &str) -> Result<Option<Project>> {
     let Some(id) = lookup(id).map(str::to_owned) else { return Ok(None) };
     app.store.read(|c| Box::pin(async move { rows::projects::get(c, &id).await })).await
 }
@@ -282,7 +282,7 @@ async fn check_depth(conn: &mut Conn, parent: &Project) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn domain_exists(conn: &mut Conn, id: &str) -> Result<bool> {
+pub(crate) async fn domain_exists(conn: &mut Conn, id: &str) -> Result<bool> {
     Ok(rows::domains(conn).await?.iter().any(|domain| domain.id.as_str() == id))
 }
 

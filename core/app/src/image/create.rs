@@ -6,6 +6,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
 use canopy_store::events::{self, NewEvent};
 use canopy_store::images::{self, Image, Status, Visibility};
+use canopy_types::quota::IMAGES;
 use canopy_types::{Error, ImageId, ProjectId, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -20,12 +21,7 @@ pub async fn create(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result
     if image.visibility == Visibility::Public {
         access::require(app, ctx, actions::image::IMAGES_PUBLICIZE, &target)?;
     }
-    let ask = Ask {
-        project_id: image.project_id.clone(),
-        user_id: ctx.who.user_id.clone(),
-        charges: [("images".to_owned(), 1)].into(),
-        attributes: Vec::new(),
-    };
+    let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
     let row = image.clone();
     charged(app, &ask, "image.create", move |c| {
         let row = row.clone();

@@ -5,6 +5,7 @@ use super::{absent, collect, target};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_DELETE, IMAGES_SHOW};
 use canopy_store::{images, quota};
+use canopy_types::quota::{IMAGE_BYTES, IMAGES};
 use canopy_types::{Error, ImageId, Result};
 use std::sync::Arc;
 
@@ -26,7 +27,12 @@ pub async fn delete(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<()> {
                     ));
                 }
                 images::delete(c, id).await?;
-                quota::refund(c, &image.project_id, &[("images".to_owned(), 1)].into()).await?;
+                let bytes = image.content.as_ref().map_or(0, |content| content.size);
+                let amounts = [(IMAGES.to_owned(), 1), (IMAGE_BYTES.to_owned(), bytes)].into();
+                let user_id = ctx.who.user_id.clone();
+                let project_id = image.project_id.clone();
+                let spend = quota::Spend { project_id, user_id, zone: String::new(), amounts };
+                quota::refund(c, &spend).await?;
                 note(c, &image, "image.delete", now).await?;
                 Ok(image.content.map(|content| content.digest))
             })

@@ -8,10 +8,12 @@ use super::receive::Body;
 use super::slots::Slot;
 use super::update::note;
 use super::{absent, target};
+use crate::quota::{Ask, charged};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_SHOW, IMAGES_UPLOAD};
 use canopy_store::images::{self, Content, Image, Status};
-use canopy_types::{Error, ImageId, Kind, Result};
+use canopy_types::quota::IMAGE_BYTES;
+use canopy_types::{Error, ImageId, Kind, ProjectId, Result};
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,11 +45,11 @@ pub async fn upload(
 }
 
 async fn store(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, body: &mut Body) -> Result<()> {
-    let (expect, _slot) = claim(app, ctx, id).await?;
+    let (project, expect, _slot) = claim(app, ctx, id).await?;
     let received = app.blobs.receive(body, declared, app.settings.image_max_bytes, expect).await;
     let finished = match received {
         // The blob is held until its row is committed.
-        Ok(placed) => finish(app, id, placed.content.clone()).await,
+        Ok(placed) => finish(app, ctx, &project, id, placed.content.clone()).await,
         Err(error) => Err(error),
     };
     if finished.is_err() {
@@ -56,8 +58,8 @@ async fn store(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, bo
     finished
 }
 
-/// queued → saving, by a caller who may, with a place among the uploads. Answers what the content must be.
-async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<(Expect, Slot)> {
+/// queued → saving, by a caller who may, with a place among the uploads. Answers whose the image is and what the content must be.
+async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<(ProjectId, Expect, Slot)> {
     let now = app.now();
     let inner = (app.clone(), ctx.clone());
     app.store
@@ -69,7 +71,7 @@ async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<(Expect, Slot)>
                 let expect = ready(&image)?;
                 let slot = app.blobs.slots.take(&image.project_id)?;
                 images::begin_saving(c, id, now).await?;
-                Ok((expect, slot))
+                Ok((image.project_id, expect, slot))
             })
         })
         .await
@@ -100,27 +102,28 @@ fn ready(image: &Image) -> Result<Expect> {
     })
 }
 
-async fn finish(app: &Arc<App>, id: ImageId, content: Content) -> Result<()> {
+/// Charged with the bytes there are, not those that the client announced.
+async fn finish(app: &Arc<App>, ctx: &Ctx, project: &ProjectId, id: ImageId, content: Content) -> Result<()> {
     let now = app.now();
-    app.store
-        .write("image.upload_finish", move |c| {
-            let content = content.clone();
-            Box::pin(async move {
-                let gone = || {
-                    Error::new(
-                        Kind::Gone,
-                        "image.deleted_meanwhile",
-                        format!("Image {id} was deleted during the upload; its data was discarded."),
-                    )
-                };
-                let image = images::lock(c, id).await?.ok_or_else(gone)?;
-                if !images::finish_saving(c, id, &content, now).await? {
-                    return Err(gone());
-                }
-                note(c, &image, "image.upload", now).await
-            })
+    let ask = Ask::new(project, &ctx.who.user_id, IMAGE_BYTES, content.size);
+    let finished = charged(app, &ask, "image.upload_finish", move |c| {
+        let content = content.clone();
+        Box::pin(async move {
+            let gone = || {
+                Error::new(
+                    Kind::Gone,
+                    "image.deleted_meanwhile",
+                    format!("Image {id} was deleted during the upload; its data was discarded."),
+                )
+            };
+            let image = images::lock(c, id).await?.ok_or_else(gone)?;
+            if !images::finish_saving(c, id, &content, now).await? {
+                return Err(gone());
+            }
+            note(c, &image, "image.upload", now).await
         })
-        .await
+    });
+    finished.await
 }
 
 /// saving → queued. Tried for a while, as the database may be what failed; after that the next start does it.

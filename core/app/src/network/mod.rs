@@ -35,7 +35,6 @@ use crate::{App, Ctx, access};
 use canopy_authz::{Action, Target};
 use canopy_store::listing::Scope;
 use canopy_store::{BoxFuture, Conn, events};
-use canopy_types::resources::Amounts;
 use canopy_types::{Error, Kind, ProjectId, Result, Timestamp};
 
 /// Resources that one request may create.
@@ -124,12 +123,7 @@ where
 {
     let (singular, plural) = resource;
     let amount = i64::try_from(count).unwrap_or(i64::MAX);
-    let ask = Ask {
-        project_id: project.clone(),
-        user_id: ctx.who.user_id.clone(),
-        charges: Amounts::from([(plural.to_owned(), amount)]),
-        attributes: Vec::new(),
-    };
+    let ask = Ask::new(project, &ctx.who.user_id, plural, amount);
     charged(app, &ask, name, work).await.map_err(|error| {
         if error.kind != Kind::OverQuota {
             return error;
@@ -145,7 +139,7 @@ async fn refund(conn: &mut Conn, project: &ProjectId, resource: &str, count: usi
         return Ok(());
     }
     let amount = i64::try_from(count).unwrap_or(i64::MAX);
-    canopy_store::quota::refund(conn, project, &Amounts::from([(resource.to_owned(), amount)])).await
+    crate::quota::refund(conn, project, resource, amount).await
 }
 
 async fn event(

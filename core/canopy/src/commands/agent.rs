@@ -16,11 +16,13 @@ pub async fn agent(config: &Config) -> Result<()> {
     let token = std::fs::read_to_string(file)
         .map_err(|e| Error::bad_request("config.agent", format!("{}: {e}", file.display())))?;
     let controller = Arc::new(HttpController::new(url, token.trim())?);
-    let network = wiring::network_plugin(config).await?;
-    let agent = wiring::agent(config, controller, network).await?;
+    let follower = crate::network_follow::Follower::start(config, controller.clone()).await?;
+    let agent = wiring::agent(config, controller, follower.network()).await?;
     let (stop, stopped) = watch::channel(false);
+    let following = tokio::spawn(follower.run(stopped.clone()));
     let running = tokio::spawn(async move { agent.run(stopped).await });
     stop_signal().await?;
     stop.send_replace(true);
+    following.abort();
     running.await.map_err(|e| Error::internal("agent.panicked", e))
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 
+/// For bodies that take long.
+const UPLOAD: Duration = Duration::from_secs(180);
+
 /// A caller with a token.
 pub(super) struct Client {
     http: reqwest::Client,
@@ -74,24 +77,55 @@ impl Client {
 
     /// The JSON at a path; an error carries the service's own message.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        let request = self.http.get(format!("{}{path}", self.base)).header("x-auth-token", &self.token);
+        self.send(reqwest::Method::GET, path, Body::None).await
+    }
+
+    /// Any request; `Null` for an answer without a body.
+    pub(super) async fn send(&self, method: reqwest::Method, path: &str, body: Body) -> Result<Value> {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        let request = request.header("x-auth-token", &self.token);
+        let request = match body {
+            Body::None => request,
+            Body::Json(json) => request.json(&json),
+            Body::Bytes(bytes) => {
+                request.header("content-type", "application/octet-stream").timeout(UPLOAD).body(bytes)
+            }
+        };
         let reply = request.send().await.map_err(|e| failed(&self.base, e))?;
         let status = reply.status();
-        let body: Value = reply.json().await.map_err(|e| failed(&self.base, e))?;
+        let bytes = reply.bytes().await.map_err(|e| failed(&self.base, e))?;
+        let body: Value = match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            Err(_) if bytes.is_empty() => Value::Null,
+            Err(e) => {
+                let what = format!("The API at {} does not answer in JSON.", self.base);
+                return Err(Error::unavailable("client.api", what).with_source(e));
+            }
+        };
         if status.is_success() {
             return Ok(body);
         }
         // Each service has its own envelope around code and message.
         let message = body.as_object().and_then(|fields| fields.values().next()?["message"].as_str());
         let kind = match status.as_u16() {
+            400 => Kind::BadRequest,
             404 => Kind::NotFound,
+            409 => Kind::Conflict,
             410 => Kind::Gone,
+            413 => Kind::TooLarge,
             403 => Kind::Forbidden,
             401 => Kind::Unauthorized,
             _ => Kind::Unavailable,
         };
         Err(Error::new(kind, "client.answer", message.unwrap_or("The service gave no reason.")))
     }
+}
+
+/// What a request carries.
+pub(super) enum Body {
+    None,
+    Json(Value),
+    Bytes(Vec<u8>),
 }
 
 fn http() -> Result<reqwest::Client> {

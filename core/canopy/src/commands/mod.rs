@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod explain;
 mod openapi;
+mod plugin;
 mod policy;
 mod replay;
 mod serve;
@@ -39,6 +40,9 @@ enum Command {
     /// Check, try, compare and explain policies
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Write, check, install, try and exchange plugins
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
     /// Verify and read the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -77,6 +81,7 @@ enum ConfigCommand {
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Audit(command) => return audit::audit(&command),
+        Command::Plugin(command) => return plugin::plugin(&command).await,
         Command::Policy(command) => return policy::policy(&command).await,
         Command::Serve(file) => serve::serve(&file.load()?).await,
         Command::Agent(file) => agent::agent(&file.load()?).await,

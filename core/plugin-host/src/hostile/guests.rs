@@ -33,6 +33,15 @@ pub(super) fn scorer(init: &str, mischief: &str, explain: &str) -> Vec<u8> {
     component(SCHEDULER, "scorer", &scorer_text(init, mischief, explain))
 }
 
+/// A scorer that does `mischief` whatever is wanted.
+#[allow(dead_code, reason = "the integration tests use it")]
+pub(super) fn scorer_always(mischief: &str) -> Vec<u8> {
+    let text = scorer_text("", mischief, "");
+    let always = text.replacen("(f32.eq (f32.load (local.get $wants)) (f32.const 13))", "(i32.const 1)", 1);
+    assert_ne!(always, text);
+    component(SCHEDULER, "scorer", &always)
+}
+
 /// A scorer whose answer for a row depends on that row alone, as it must for decisions to come out again: the more
 /// of the first class is used, the better.
 #[allow(dead_code, reason = "the integration tests use it")]
@@ -85,15 +94,16 @@ fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
     )
 }
 
-/// A quota rule whose verdict is at address 16 when `check` is done.
+/// A quota rule with one verdict, which is at address 64 when `check` is done.
 pub(super) fn rule(check: &str) -> Vec<u8> {
-    let params = "i32 ".repeat(14);
     let text = format!(
         r#"(module {FRAME}
           (data (i32.const 1024) "coresno")
           (func (export "canopy:quota/limits@1.0.0#init") (param i32 i32) (result i32)
             (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
-          (func (export "canopy:quota/limits@1.0.0#check") (param {params}) (result i32) {check} (i32.const 16)))"#
+          (func (export "canopy:quota/limits@1.0.0#check") (param i32) (result i32)
+            (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 1))
+            {check} (i32.const 16)))"#
     );
     component(QUOTA, "rule", &text)
 }

@@ -3,4 +3,5 @@
 mod faults;
 mod guests;
 mod loading;
+mod trouble;
 mod worlds;

@@ -1,9 +1,12 @@
 //! Faults of quota rules and network backends.
 
 use super::guests::{backend, install, rule};
-use crate::{Charge, NetworkPlugin, PluginHost, QuotaPlugin, QuotaQuestion, Usage, Verdict};
+use crate::{
+    Book, Charge, Claim, Countable, Holder, HolderKind, NetworkPlugin, PluginHost, QuotaPlugin,
+    QuotaQuestion, Row, Verdict,
+};
 use canopy_agent_api::NetworkSpec;
-use canopy_types::{ProjectId, UserId};
+use canopy_types::UserId;
 use serde_json::{Value, json};
 
 const NETWORK: &str = "11111111-2222-4333-8444-555555555555";
@@ -14,30 +17,50 @@ fn load_rule(check: &str) -> QuotaPlugin {
     PluginHost::new().unwrap().load_quota(dir.path(), Value::Null).unwrap()
 }
 
-async fn ask(plugin: &QuotaPlugin, amount: i64) -> Verdict {
-    let question = QuotaQuestion {
-        project_id: ProjectId::random(),
+/// 18 of 20 cores are used.
+fn question(charges: Vec<Charge>) -> QuotaQuestion {
+    let claim = Claim {
         user_id: UserId::random(),
-        usage: vec![Usage { resource: "cores".into(), limit: 20, used: 18 }],
-        charges: vec![Charge { resource: "cores".into(), amount }],
-        attributes: vec![("zone".into(), "nova".into())],
+        zone: "nova".into(),
+        charges,
+        attributes: vec![("flavor".into(), "small".into())],
     };
-    plugin.check(question).await
+    let book = Book {
+        resources: vec![Countable { name: "cores".into(), per_claim: false }],
+        holders: vec![Holder { kind: HolderKind::Project, id: "p".into(), zone: String::new() }],
+        rows: vec![Row { holder: 0, resource: 0, limit: 20, used: 18 }],
+    };
+    QuotaQuestion { book, claims: vec![claim] }
 }
 
-/// Stores `values` as words from address 16 on.
-fn words(values: &[i64]) -> String {
-    let store =
-        |(i, value): (usize, &i64)| format!("(i32.store (i32.const {}) (i32.const {value}))", 16 + 4 * i);
+async fn ask(plugin: &QuotaPlugin, amount: i64) -> Verdict {
+    plugin.check(question(vec![Charge { resource: 0, amount }])).await.remove(0)
+}
+
+/// Stores `values` as words from an address on.
+fn words_at(address: usize, values: &[i64]) -> String {
+    let store = |(i, value): (usize, &i64)| {
+        format!("(i32.store (i32.const {}) (i32.const {value}))", address + 4 * i)
+    };
     values.iter().enumerate().map(store).collect()
+}
+
+/// Stores `values` where an answer lies.
+fn words(values: &[i64]) -> String {
+    words_at(16, values)
+}
+
+/// Stores `values` where the one verdict of a rule lies.
+fn verdict(values: &[i64]) -> String {
+    words_at(64, values)
 }
 
 #[tokio::test]
 async fn a_verdict_is_the_guests_when_it_keeps_the_contract() {
     // Denies "cores" (1024, 5 bytes) because "no" (1029, 2 bytes), whatever the limit.
-    let plugin = load_rule(&words(&[1, 1024, 5, 1029, 2]));
+    let plugin = load_rule(&verdict(&[1, 1024, 5, 1029, 2]));
     assert_eq!(ask(&plugin, 1).await, Verdict::Deny { resource: "cores".into(), reason: "no".into() });
-    assert_eq!(ask(&load_rule(&words(&[0])), 1000).await, Verdict::Allow);
+    assert_eq!(ask(&load_rule(&verdict(&[0])), 1000).await, Verdict::Allow);
 }
 
 #[tokio::test]
@@ -47,12 +70,16 @@ async fn a_rule_at_fault_is_replaced_by_the_limit_check() {
         "(loop $ever (br $ever))",
         "(if (i32.eq (i32.const -1) (memory.grow (i32.const 65000))) (then unreachable))",
         // No such verdict; a denial of what was not asked for; without a reason; reasons that are no text.
-        &words(&[7]),
-        &words(&[1, 1025, 4, 1029, 2]),
-        &words(&[1, 1024, 5, 1029, 0]),
-        &words(&[1, 1024, 5, 1029, 64]),
-        &words(&[1, 1024, 5, -16, 1024]),
-        &words(&[1, 1024, 5, 0, 60_000]),
+        &verdict(&[7]),
+        &verdict(&[1, 1025, 4, 1029, 2]),
+        &verdict(&[1, 1024, 5, 1029, 0]),
+        &verdict(&[1, 1024, 5, 1029, 64]),
+        &verdict(&[1, 1024, 5, -16, 1024]),
+        &verdict(&[1, 1024, 5, 0, 60_000]),
+        // No verdict, two, and more than there is memory for.
+        &words(&[64, 0]),
+        &words(&[64, 2]),
+        &words(&[64, 1 << 24]),
     ] {
         let plugin = load_rule(check);
         for _ in 0..2 {
@@ -65,11 +92,10 @@ async fn a_rule_at_fault_is_replaced_by_the_limit_check() {
 
 #[tokio::test]
 async fn more_rows_than_the_contract_has_are_not_sent() {
-    let charges = (0..1001).map(|i| Charge { resource: format!("r{i}"), amount: 1 }).collect();
-    let (project_id, user_id) = (ProjectId::random(), UserId::random());
-    let question = QuotaQuestion { project_id, user_id, usage: vec![], charges, attributes: vec![] };
+    let charges = vec![Charge { resource: 0, amount: 0 }; 10_001];
     // The guest would deny.
-    assert_eq!(load_rule(&words(&[1, 1024, 5, 1029, 2])).check(question).await, Verdict::Allow);
+    let verdicts = load_rule(&verdict(&[1, 1024, 5, 1029, 2])).check(question(charges)).await;
+    assert_eq!(verdicts, [Verdict::Allow]);
 }
 
 fn load_backend(plan: &str) -> NetworkPlugin {
@@ -86,11 +112,7 @@ fn networks() -> Vec<NetworkSpec> {
 
 /// One item: kind at 1024 (8 bytes), body at 1032 (2 bytes), key at 1034 (36 bytes), unless said otherwise.
 fn one(kind: (i64, i64), key: (i64, i64), body: (i64, i64)) -> String {
-    let item = [kind.0, kind.1, key.0, key.1, body.0, body.1];
-    let store =
-        |(i, value): (usize, &i64)| format!("(i32.store (i32.const {}) (i32.const {value}))", 64 + 4 * i);
-    let item: String = item.iter().enumerate().map(store).collect();
-    item + &words(&[0, 64, 1])
+    words_at(64, &[kind.0, kind.1, key.0, key.1, body.0, body.1]) + &words(&[0, 64, 1])
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@ use crate::bindings::scheduler::exports::canopy::scheduler::scoring::Reason as W
 use crate::bindings::scheduler::{Class, Columns as Wire, Scorer as World};
 use crate::fault::{Fault, short};
 use crate::host::Loaded;
-use crate::manifest::PluginKind;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stats};
 use crate::sandbox::Sandbox;
 use canopy_placement::scorer::OWN_SIGNALS;
 use canopy_placement::{Columns, Names, PluginUse, Reason, Scorer};
@@ -31,8 +30,7 @@ pub struct WasmScorer {
 
 impl WasmScorer {
     pub(crate) fn load(loaded: Loaded<World>) -> Result<Self, Error> {
-        let Loaded { manifest, digest, config, engine, fuel, pre } = loaded;
-        let meter = Meter::new(&manifest.name, PluginKind::Scheduler);
+        let Loaded { manifest, digest, config, engine, fuel, pre, meter } = loaded;
         let identity = PluginUse {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -46,13 +44,18 @@ impl WasmScorer {
         let names = Arc::new(Names { resources, signals: OWN_SIGNALS.map(str::to_owned).to_vec() });
         let config: Arc<str> = config.into();
         let init = init(Arc::clone(&config), Arc::clone(&names));
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel);
+        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         Ok(Self { sandbox, identity, config, names, meter })
     }
 
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.meter.stats()
     }
 
     /// Guest instructions of the last call, when the host counts them ([`crate::PluginHost::counting`]).

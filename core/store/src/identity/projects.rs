@@ -134,7 +134,7 @@ pub async fn update(conn: &mut Conn, project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Removes a project and the roles held in it.
+/// Removes a project, the roles held in it and its limits.
 pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
     super::delegations::forget_project(conn, id.as_str()).await?;
     sqlx::query("DELETE FROM role_grants WHERE target = 'project' AND target_id = $1")
@@ -142,6 +142,7 @@ pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
         .execute(&mut *conn)
         .await
         .map_err(db)?;
+    crate::quota::limits::forget(conn, id).await?;
     sqlx::query("DELETE FROM projects WHERE id = $1").bind(id.as_str()).execute(conn).await.map_err(db)?;
     Ok(())
 }

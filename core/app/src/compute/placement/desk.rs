@@ -10,6 +10,7 @@
 //! wait is the length of a commit, and it has a bound.
 
 use super::feed::Feed;
+use super::shadow::Shadow;
 use super::{Ask, Placed, Placement, Reservation, Scheduler, Shared, inverse};
 use crate::App;
 use canopy_journal::{Asked, Decided, Round, Writer, decide};
@@ -75,6 +76,7 @@ struct Pending {
 struct Desk {
     shared: Arc<Shared>,
     scheduler: Scheduler,
+    shadow: Option<Shadow>,
     engine: Arc<Mutex<Engine>>,
     feed: Feed,
     journal: Option<Writer>,
@@ -92,6 +94,7 @@ impl Desk {
         Self {
             shared: placement.shared.clone(),
             scheduler,
+            shadow: None,
             engine: Arc::new(Mutex::new(Engine::with_seed(Fleet::default(), seed))),
             feed: Feed::default(),
             journal,
@@ -122,6 +125,9 @@ impl Desk {
                 journal.plugin(scheduler.plugin.identity(), scheduler.files.clone());
             }
             self.scheduler = scheduler;
+        }
+        if let Some(shadow) = news.shadow {
+            self.shadow = shadow;
         }
     }
 
@@ -210,6 +216,10 @@ impl Desk {
                 None => self.parked.push_back(case),
             }
         }
+        if let (Some(shadow), false) = (&mut self.shadow, lost) {
+            let fleet = || self.engine.lock().unwrap_or_else(PoisonError::into_inner).fleet().clone();
+            shadow.tell(&round, fleet, self.seed);
+        }
         let first = self.write(round, lost);
         for (number, (case, decided)) in (first..).zip(answers) {
             self.reply(case, decided, number);
@@ -271,6 +281,9 @@ impl Desk {
         }
         self.engine = Arc::new(Mutex::new(engine));
         self.feed = Feed::default();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.lose();
+        }
         if let Some(journal) = &mut self.journal {
             journal.lose();
         }

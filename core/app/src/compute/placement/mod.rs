@@ -3,6 +3,7 @@
 
 mod desk;
 mod feed;
+pub mod shadow;
 
 pub use desk::run;
 
@@ -55,6 +56,8 @@ struct News {
     touched: BTreeSet<HostId>,
     /// The scheduler from now on.
     scheduler: Option<Scheduler>,
+    /// The scheduler beside it from now on, or that there is none.
+    shadow: Option<Option<shadow::Shadow>>,
 }
 
 /// A scheduler and the files that it came from.
@@ -138,6 +141,11 @@ impl Placement {
     /// Decides with another scheduler from the next round on.
     pub fn swap(&self, scheduler: Scheduler) {
         self.shared.tell(|news| news.scheduler = Some(scheduler));
+    }
+
+    /// Has another scheduler decide beside the one in force from the next round on, or none.
+    pub fn shadow(&self, shadow: Option<shadow::Shadow>) {
+        self.shared.tell(|news| news.shadow = Some(shadow));
     }
 }
 

@@ -20,9 +20,11 @@ use canopy_authz::{Target, Wanted, actions::compute as actions};
 use canopy_placement::{Decision, Request};
 use canopy_store::decisions::DecisionRow;
 use canopy_store::events::{self, NewEvent};
+use canopy_store::quota::Spend;
 use canopy_store::server_groups::{self as groups, Joined, ServerGroup};
 use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
 use canopy_store::{Conn, hosts, sequences, server_actions, servers};
+use canopy_types::quota as resources;
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -273,9 +275,9 @@ async fn zone(app: &App, asked: Option<&str>) -> Result<String> {
 
 async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
     let ask = ask(plan, count);
-    // From here to the commit it is this project's turn, so a reservation never waits for another request's.
-    let turn = quota::turn(app, &ask).await?;
-    let most = quota::limit(app, &turn.usage, server_groups::MEMBERS);
+    // From here to the commit it is this project's turn: the others of it wait before they reserve a host.
+    let mut turn = quota::turn(app, &ask).await?;
+    let most = turn.limit(canopy_types::quota::SERVER_GROUP_MEMBERS);
     let _alone = exact::turn(app, plan.exact.as_ref()).await?;
     for _ in 0..ATTEMPTS {
         let ids: Vec<ServerId> = (0..count).map(|_| ServerId::random()).collect();
@@ -315,22 +317,42 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
 
 fn ask(plan: &Plan, count: u32) -> Ask {
     let n = i64::from(count);
-    let mut charges = super::charges(plan.flavor.vcpus * n, plan.flavor.memory_mib * n);
-    charges.insert("instances".into(), n);
+    let mut charges = super::charges(&plan.flavor);
+    for amount in charges.values_mut() {
+        *amount = amount.saturating_mul(n);
+    }
     let ports = plan.ports.iter().filter(|port| !port.is_given()).count() as i64 * n;
     if ports > 0 {
-        charges.insert("ports".into(), ports);
+        charges.insert(resources::PORTS.into(), ports);
+    }
+    let items = plan.create.metadata.len();
+    if items > 0 {
+        charges.insert(resources::METADATA_ITEMS.into(), i64::try_from(items).unwrap_or(i64::MAX));
     }
     Ask {
         project_id: plan.project.clone(),
+        limits_of: None,
         user_id: plan.ctx.who.user_id.clone(),
+        zone: plan.zone.clone(),
         charges,
-        attributes: vec![
-            ("flavor".into(), plan.flavor.name.clone()),
-            ("image".into(), plan.image.as_ref().map(|image| image.id.to_string()).unwrap_or_default()),
-            ("zone".into(), plan.zone.clone()),
-        ],
+        attributes: attributes(plan, count),
     }
+}
+
+/// What a quota rule may look at.
+fn attributes(plan: &Plan, count: u32) -> Vec<(String, String)> {
+    let mut attributes = vec![
+        ("flavor".to_owned(), plan.flavor.name.clone()),
+        ("flavor-id".to_owned(), plan.flavor.id.to_string()),
+        ("count".to_owned(), count.to_string()),
+    ];
+    attributes.extend(plan.image.iter().map(|image| ("image".to_owned(), image.id.to_string())));
+    attributes.extend(plan.ports.iter().map(|port| ("network".to_owned(), port.network_id.to_string())));
+    let specs = plan.flavor.extra_specs.iter().map(|(key, value)| (format!("extra:{key}"), value.clone()));
+    attributes.extend(specs);
+    let tags = plan.create.metadata.iter().map(|(key, value)| (format!("tag:{key}"), value.clone()));
+    attributes.extend(tags);
+    attributes
 }
 
 const RACED: &str = "placement.raced";
@@ -389,8 +411,13 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene
             .await?;
     } else if charged > 0 {
         // A refused server holds no port, so it is not charged for one.
-        let refund = [("ports".to_owned(), charged)].into();
-        canopy_store::quota::refund(conn, &plan.project, &refund).await?;
+        let spend = Spend {
+            project_id: plan.project.clone(),
+            user_id: server.user_id.clone(),
+            zone: plan.zone.clone(),
+            amounts: [(resources::PORTS.to_owned(), charged)].into(),
+        };
+        canopy_store::quota::uncharge(conn, &spend).await?;
     }
     let mut document =
         serde_json::to_value(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;

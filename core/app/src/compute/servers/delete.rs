@@ -49,8 +49,13 @@ async fn begin(app: &App, ctx: &Ctx, id: ServerId, (rule, policy): (&'static Rul
 
 /// Gives everything back and leaves the tombstone. In the lock order quota → group → host → address.
 pub(super) async fn finish(conn: &mut Conn, mut server: ServerRow, now: Timestamp) -> Result<()> {
-    let charges = super::charges(server.flavor.vcpus, server.flavor.memory_mib);
-    canopy_store::quota::refund(conn, &server.project_id, &charges).await?;
+    let spend = canopy_store::quota::Spend {
+        project_id: server.project_id.clone(),
+        user_id: server.user_id.clone(),
+        zone: server.availability_zone.clone(),
+        amounts: super::charges(&server.flavor),
+    };
+    canopy_store::quota::refund(conn, &spend).await?;
     canopy_store::server_groups::leave(conn, server.id).await?;
     canopy_store::hosts::release(conn, server.id, now).await?;
     crate::network::release_server_ports(conn, server.id, now).await?;

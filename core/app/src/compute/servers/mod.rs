@@ -43,9 +43,7 @@ pub fn target(server: &ServerRow) -> Target {
 }
 
 /// What a server holds of the project's quota from its creation to the end of its deletion.
-pub(crate) fn charges(vcpus: i64, memory_mib: i64) -> Amounts {
-    [("instances", 1), ("cores", vcpus), ("ram", memory_mib)].map(|(name, n)| (name.to_owned(), n)).into()
-}
+pub(crate) use canopy_store::quota::backfill::charges;
 
 /// What a server takes of a host.
 pub(crate) fn amounts(vcpus: i64, memory_mib: i64, disk_gib: i64) -> Amounts {
