@@ -1,6 +1,7 @@
 //! Plugins while the cloud serves: installed, tried, put in force, failing, taken out; over HTTP and at the desk.
 
 mod guests;
+mod harm;
 mod load;
 
 use canopy_tests::{Client, Cloud, Engine, engines, fixtures};

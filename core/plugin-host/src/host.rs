@@ -32,6 +32,8 @@ pub struct PluginHost {
     fuel: bool,
     caps: Caps,
     cache: Option<Cache>,
+    /// A component that is needed more than once in a row.
+    held: Option<(String, Component)>,
     faults: Arc<Notify>,
 }
 
@@ -90,7 +92,14 @@ impl PluginHost {
                 .spawn(move || tick(&ticking))
                 .map_err(|e| Error::internal("plugin.engine", e))?;
         }
-        Ok(Self { engine, fuel, caps: options.caps, cache: options.cache, faults: Arc::default() })
+        Ok(Self {
+            engine,
+            fuel,
+            caps: options.caps,
+            cache: options.cache,
+            held: None,
+            faults: Arc::default(),
+        })
     }
 
     /// Told of every fault of every plugin of this host.
@@ -181,12 +190,8 @@ impl PluginHost {
     fn compile<W: World>(&self, package: &Package) -> Result<W::Pre, Error> {
         let component = self.component(package)?;
         let manifest = package.manifest();
-        let imports: Vec<String> = component
-            .component_type()
-            .imports(&self.engine)
-            .take(4)
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let imports: Vec<String> =
+            component.component_type().imports(&self.engine).take(4).map(|(name, _)| short(name)).collect();
         if !imports.is_empty() {
             let why = format!("it imports {}; a plugin has no imports, not even WASI", imports.join(", "));
             return Err(refused("plugin.imports", manifest, &why));
@@ -201,19 +206,32 @@ impl PluginHost {
     /// Names of what the component imports and exports, and of what its interfaces export.
     pub(crate) fn edges(&self, package: &Package) -> Result<(Vec<String>, Vec<String>), Error> {
         let kind = self.component(package)?.component_type();
-        let imports = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let imports = kind.imports(&self.engine).map(|(name, _)| short(name)).collect();
         let mut exports = Vec::new();
         for (name, item) in kind.exports(&self.engine) {
-            exports.push(name.to_owned());
+            exports.push(short(name));
             if let ComponentItem::ComponentInstance(instance) = item.ty {
-                exports.extend(instance.exports(&self.engine).map(|(inner, _)| format!("{name}#{inner}")));
+                exports.extend(
+                    instance.exports(&self.engine).map(|(inner, _)| short(&format!("{name}#{inner}"))),
+                );
             }
         }
         Ok((imports, exports))
     }
 
+    /// The same host, which compiles this package once and for all; guests that carry an interpreter take long.
+    pub(crate) fn holding(&self, package: &Package) -> Result<Self, Error> {
+        let held = Some((package.digest().to_owned(), self.component(package)?));
+        Ok(Self { held, ..self.clone() })
+    }
+
     /// Compiled before, or now.
     pub(crate) fn component(&self, package: &Package) -> Result<Component, Error> {
+        if let Some((digest, component)) = &self.held
+            && digest == package.digest()
+        {
+            return Ok(component.clone());
+        }
         if let Some(known) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, package.digest())) {
             return Ok(known);
         }

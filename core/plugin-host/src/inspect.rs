@@ -45,17 +45,21 @@ impl PluginHost {
             broken: Vec::new(),
             memory_peak: 0,
         };
-        match self.edges(package) {
-            Ok((imports, exports)) => (found.imports, found.exports) = (imports, exports),
+        let once = self.holding(package).and_then(|host| Ok((host.edges(package)?, host)));
+        let host = match once {
+            Ok(((imports, exports), host)) => {
+                (found.imports, found.exports) = (imports, exports);
+                host
+            }
             Err(error) => {
                 found.refusal = Some(error);
                 return found;
             }
-        }
+        };
         let tried = match package.manifest().kind {
-            PluginKind::Scheduler => self.try_scheduler(package, config, &mut found),
-            PluginKind::Quota => self.try_quota(package, config, &mut found),
-            PluginKind::Network => self.try_network(package, config, &mut found),
+            PluginKind::Scheduler => host.try_scheduler(package, config, &mut found),
+            PluginKind::Quota => host.try_quota(package, config, &mut found),
+            PluginKind::Network => host.try_network(package, config, &mut found),
         };
         found.refusal = tried.err();
         if found.refusal.is_none() {
@@ -85,9 +89,13 @@ impl PluginHost {
                 let alone = part.is_ok_and(|part| bits(&part) == bits(&scores[40..90]));
                 found
                     .say(alone, "a score depends on its row alone: a part of the hosts gets the same scores");
-                let explained =
-                    first.explain(&whole).is_ok_and(|rows| rows.iter().all(|row| !row.is_empty()));
-                found.say(explained, "every score is explained");
+                match first.explain(&whole) {
+                    Ok(rows) => {
+                        let each = rows.iter().all(|row| !row.is_empty());
+                        found.say(each, "every score is explained");
+                    }
+                    Err(fault) => found.broken.push(format!("it does not explain: {fault}")),
+                }
             }
         }
         found.memory_peak = first.stats().memory_peak();

@@ -1,5 +1,6 @@
 //! `plugin.toml`: what a component says it is, what it may use and how it is configured.
 
+use crate::fault::short;
 use canopy_types::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,6 +10,11 @@ use std::time::Duration;
 pub const SDK: (u32, u32) = (1, 0);
 /// Bytes of a manifest, and of a configuration as JSON.
 pub(crate) const MAX_TEXT: usize = 64 << 10;
+
+/// What commands and decisions call something else: no plugin can be named so.
+const TAKEN: [&str; 6] = ["built-in", "network", "none", "quota", "scheduler", "start"];
+/// Bytes that a pattern of a schema may compile to.
+const PATTERN: usize = 1 << 20;
 
 /// A plugin's manifest; unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -116,10 +122,15 @@ impl Manifest {
         if !plain(&self.name, "-", 64) {
             return Err(format!("name {:?} is not 1 to 64 of a-z, 0-9 and -", self.name));
         }
+        if TAKEN.contains(&self.name.as_str()) {
+            return Err(format!("name {:?} means something else to `canopy plugin`", self.name));
+        }
         if !plain(&self.version, ".-+", 32) {
             return Err(format!("version {:?} is not 1 to 32 of a-z, 0-9, ., - and +", self.version));
         }
-        if self.component.starts_with('.') || !plain(&self.component, "-_.", 128) {
+        // The two files stand beside each other.
+        let own = self.component == "plugin.toml";
+        if own || self.component.starts_with('.') || !plain(&self.component, "-_.", 128) {
             return Err(format!(
                 "component {:?} is not the name of a file beside the manifest",
                 self.component
@@ -160,8 +171,15 @@ impl Manifest {
         let merged = Value::Object(merged);
         let nothing = serde_json::json!({ "type": "object", "maxProperties": 0 });
         let schema = self.config.schema.as_ref().unwrap_or(&nothing);
-        let schema = jsonschema::validator_for(schema)
-            .map_err(|e| bad(format!("config.schema is no JSON Schema: {e}")))?;
+        if let Some(word) = refers(schema) {
+            return Err(bad(format!("config.schema has {word}: write what it refers to where it is meant")));
+        }
+        // Patterns of the kind that is matched in linear time.
+        let patterns = jsonschema::PatternOptions::regex().size_limit(PATTERN);
+        let schema = jsonschema::options()
+            .with_pattern_options(patterns)
+            .build(schema)
+            .map_err(|e| bad(short(&format!("config.schema is no JSON Schema: {e}"))))?;
         if let Some(error) = schema.iter_errors(&merged).next() {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { "the configuration".to_owned() } else { place };
@@ -177,11 +195,24 @@ impl Manifest {
     }
 
     pub(crate) fn bad_config(&self, why: &str) -> Error {
-        let why = crate::fault::short(why);
+        let why = short(why);
         Error::bad_request(
             "plugin.config",
             format!("Plugin {} does not take this configuration: {why}", self.name),
         )
+    }
+}
+
+/// A reference, if there is one. Forty lines of references to references are evaluated 2^40 times.
+fn refers(schema: &Value) -> Option<&'static str> {
+    const WORDS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+    match schema {
+        Value::Object(map) => {
+            let own = WORDS.into_iter().find(|word| map.contains_key(*word));
+            own.or_else(|| map.values().find_map(refers))
+        }
+        Value::Array(list) => list.iter().find_map(refers),
+        _ => None,
     }
 }
 
@@ -233,7 +264,10 @@ mod tests {
             ("x.wasm", "../x.wasm", "component"),
             ("x.wasm", "/etc/passwd", "component"),
             ("x.wasm", ".", "component"),
+            ("x.wasm", "plugin.toml", "component"),
             ("quota-x", "Quota X", "name"),
+            ("quota-x", "built-in", "means something else"),
+            ("quota-x", "start", "means something else"),
             ("sdk = \"1.0\"", "sdk = \"1.1\"", "SDK 1.1"),
             ("sdk = \"1.0\"", "sdk = \"2.0\"", "SDK 2.0"),
             ("sdk = \"1.0\"", "sdk = \"new\"", "sdk"),
@@ -253,6 +287,38 @@ mod tests {
         assert_eq!(manifest.configure(json!({"most": 5})).unwrap(), r#"{"most":5}"#);
         for wrong in [json!({"most": -1}), json!({"most": "5"}), json!({"least": 1}), json!([])] {
             assert_eq!(manifest.configure(wrong).unwrap_err().code, "plugin.config");
+        }
+    }
+
+    /// Each of these cost minutes, for ever, or the whole process.
+    #[test]
+    fn a_schema_that_would_keep_the_host_busy_is_refused() {
+        let fan = |n: u32| {
+            format!(
+                "d{n} = {{ allOf = [{{ \"$ref\" = \"#/$defs/d{0}\" }}, {{ \"$ref\" = \"#/$defs/d{0}\" }}] }}\n",
+                n + 1
+            )
+        };
+        let fans: String = (0..40).map(fan).collect();
+        for (schema, word) in [
+            (format!("\"$ref\" = \"#/$defs/d0\"\n[config.schema.\"$defs\"]\n{fans}d40 = {{}}\n"), "$ref"),
+            ("allOf = [{ \"$dynamicRef\" = \"#x\" }]".to_owned(), "$dynamicRef"),
+            ("properties.a.pattern = \"^(?=(a+)+$)(a+)+$\"".to_owned(), "regex"),
+            ("properties.a.pattern = \"((a{1000}){1000}){1000}\"".to_owned(), "regex"),
+            ("type = \"sideways\"".to_owned(), "sideways"),
+        ] {
+            let (head, _) = GOOD.split_once("[config.schema]").unwrap();
+            let manifest = Manifest::parse(&format!("{head}\n[config.schema]\n{schema}\n")).unwrap();
+            let since = std::time::Instant::now();
+            let error = manifest.configure(json!({"a": "a".repeat(40) + "b"})).unwrap_err();
+            assert_eq!(error.code, "plugin.manifest", "{}", error.message);
+            assert!(error.message.contains(word), "{}", error.message);
+            assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+        }
+        for nested in
+            ["[".repeat(30_000) + &"]".repeat(30_000), "{a=".repeat(12_000) + "1" + &"}".repeat(12_000)]
+        {
+            assert_eq!(Manifest::parse(&format!("a = {nested}")).unwrap_err().code, "plugin.manifest");
         }
     }
 

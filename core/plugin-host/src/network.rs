@@ -79,11 +79,12 @@ impl NetworkPlugin {
         let init = move |world: &Backend, store: &mut wasmtime::Store<_>| {
             world.canopy_network_planning().call_init(store, &config, &kinds)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
+        let sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
+        let mut sandbox = sandbox.once();
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let backend = WasmBackend { sandbox, meter: meter.clone() };
-        let worker =
-            Worker::start(&manifest.name, backend).map_err(|e| Error::internal("plugin.thread", e))?;
+        let worker = Worker::tended(&manifest.name, backend, |backend| backend.sandbox.renew())
+            .map_err(|e| Error::internal("plugin.thread", e))?;
         Ok(Self { guest: Some(Guest { name: manifest.name, worker, meter }) })
     }
 }

@@ -157,10 +157,12 @@ impl QuotaPlugin {
         let init = move |world: &Rule, store: &mut wasmtime::Store<_>| {
             world.canopy_quota_limits().call_init(store, &config)
         };
-        let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
+        let sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
+        let mut sandbox = sandbox.once();
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let rule = WasmRule { sandbox, meter: meter.clone() };
-        let worker = Worker::start(&manifest.name, rule).map_err(|e| Error::internal("plugin.thread", e))?;
+        let worker = Worker::tended(&manifest.name, rule, |rule| rule.sandbox.renew())
+            .map_err(|e| Error::internal("plugin.thread", e))?;
         Ok(Self { guest: Some(Guest { worker, meter }) })
     }
 }

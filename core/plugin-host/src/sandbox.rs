@@ -64,6 +64,10 @@ pub(crate) struct Sandbox<W: World> {
     peak: Arc<AtomicU64>,
     init: Init<W>,
     alive: Option<(Store<Limiter>, W)>,
+    /// Whether an instance answers one question and no other.
+    once: bool,
+    /// The instance of the last answer: taking it apart can wait until the asker has the answer.
+    spent: Option<Store<Limiter>>,
 }
 
 impl<W: World> Sandbox<W> {
@@ -82,12 +86,21 @@ impl<W: World> Sandbox<W> {
             peak: Arc::default(),
             init: Box::new(init),
             alive: None,
+            once: false,
+            spent: None,
         }
     }
 
     /// Limits instructions instead of time, when the engine counts them.
     pub(crate) fn counting(mut self, fuel: bool) -> Self {
         self.fuel = fuel;
+        self
+    }
+
+    /// Gives every question an instance of its own: what one tenant's question leaves in memory, no other's finds.
+    /// [`Self::renew`] has the next one ready before it is asked for.
+    pub(crate) fn once(mut self) -> Self {
+        self.once = true;
         self
     }
 
@@ -121,11 +134,19 @@ impl<W: World> Sandbox<W> {
         Ok(())
     }
 
+    /// After an answer, where instances answer once: makes the next one. Should that fail, the next question says so.
+    pub(crate) fn renew(&mut self) {
+        if self.spent.take().is_some() && self.alive.is_none() {
+            self.alive = self.fresh().ok();
+        }
+    }
+
     /// One call. Whatever goes wrong, the instance is gone and the next call gets a new one.
     pub(crate) fn call<T>(
         &mut self,
         call: impl FnOnce(&W, &mut Store<Limiter>) -> Called<T>,
     ) -> Result<T, Fault> {
+        self.spent = None;
         self.ready()?;
         let Some((mut store, world)) = self.alive.take() else {
             return Err(Fault::Host("no instance".to_owned()));
@@ -136,7 +157,11 @@ impl<W: World> Sandbox<W> {
                 if self.fuel {
                     self.used = store.get_fuel().ok().map(|left| self.budget().saturating_sub(left));
                 }
-                self.alive = Some((store, world));
+                if self.once {
+                    self.spent = Some(store);
+                } else {
+                    self.alive = Some((store, world));
+                }
                 Ok(answer)
             }
             Ok(Err(why)) => Err(Fault::Answer(short(&why))),

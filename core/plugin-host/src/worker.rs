@@ -40,10 +40,19 @@ impl<S> Clone for Worker<S> {
 impl<S: Send + 'static> Worker<S> {
     /// Starts a thread that owns `state`.
     pub(crate) fn start(name: &str, state: S) -> std::io::Result<Self> {
+        Self::tended(name, state, |_| ())
+    }
+
+    /// As [`Self::start`]; after each answer, when the asker has it already, `tend` makes ready for the next.
+    pub(crate) fn tended(
+        name: &str,
+        state: S,
+        tend: impl Fn(&mut S) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE);
         // Linux shows 15 characters.
         let name: String = format!("wasm-{name}").chars().take(15).collect();
-        std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || serve(&jobs, state))?;
+        std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || serve(&jobs, state, tend))?;
         Ok(Self { queue })
     }
 
@@ -63,12 +72,15 @@ impl<S: Send + 'static> Worker<S> {
     }
 }
 
-fn serve<S>(jobs: &Receiver<Job<S>>, mut state: S) {
+fn serve<S>(jobs: &Receiver<Job<S>>, mut state: S, tend: impl Fn(&mut S)) {
     while let Ok(job) = jobs.recv() {
-        let state = if job.since.elapsed() > MAX_WAIT { Err(Fault::Overload) } else { Ok(&mut state) };
+        let asked = if job.since.elapsed() > MAX_WAIT { Err(Fault::Overload) } else { Ok(&mut state) };
         // A bug in the host's own code costs one answer (its reply is dropped), not the plugin.
-        if catch_unwind(AssertUnwindSafe(|| (job.run)(state))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| (job.run)(asked))).is_err() {
             tracing::error!("a question to a plugin panicked in the host");
+        }
+        if catch_unwind(AssertUnwindSafe(|| tend(&mut state))).is_err() {
+            tracing::error!("making a plugin ready panicked in the host");
         }
     }
 }
@@ -121,6 +133,13 @@ mod tests {
         assert_eq!(worker.ask(|()| 1).await, Ok(1));
     }
 
+    #[tokio::test]
+    async fn it_is_tended_between_two_questions() {
+        let worker = Worker::tended("t", 0_u32, |n| *n += 1).unwrap();
+        assert_eq!(worker.ask(|n| *n).await, Ok(0));
+        assert_eq!(worker.ask(|n| *n).await, Ok(1));
+    }
+
     #[test]
     fn who_waited_too_long_is_told_so() {
         let (queue, jobs) = sync_channel(1);
@@ -129,7 +148,7 @@ mod tests {
         let run = Box::new(move |state: Result<&mut (), Fault>| reply.send(state.map(|_| ())).unwrap());
         queue.try_send(Job { since: long_ago, run }).unwrap();
         drop(queue);
-        serve(&jobs, ());
+        serve(&jobs, (), |()| ());
         assert_eq!(answer.recv().unwrap(), Err(Fault::Overload));
     }
 

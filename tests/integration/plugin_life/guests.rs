@@ -55,6 +55,11 @@ pub mod hostile {
         corpus::scorer_always(&format!("(f32.store (local.get $list) (f32.const {score}))"))
     }
 
+    /// Does this whatever is wanted.
+    pub fn scorer_always(mischief: &str) -> Vec<u8> {
+        corpus::scorer_always(mischief)
+    }
+
     /// Traps whatever is wanted.
     pub fn trapping_scorer() -> Vec<u8> {
         corpus::scorer_always("unreachable")

@@ -282,6 +282,11 @@ pub async fn activate(
     dry_run: bool,
 ) -> Result<Value> {
     access::require(app, ctx, actions::PLUGINS_ACTIVATE, &Target::default())?;
+    if kind == PluginKind::Network && Source::from(wanted.to_owned()) == Source::BuiltIn {
+        let why = "There is no built-in network backend, and without any, every network on every host would be \
+                   taken down. Activate start for the configuration file's, or an installed one.";
+        return Err(Error::bad_request("plugin.built_in", why));
+    }
     let choice = choice(app, ctx, kind, wanted, config, "activated").await?;
     let loaded = force::load(app, kind, &choice).await?;
     if dry_run {

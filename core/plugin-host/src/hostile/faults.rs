@@ -49,6 +49,7 @@ async fn every_mischief_costs_one_decision_and_the_next_is_the_guests_again() {
     let corpus = [
         ("an endless loop", "deadline", "(loop $ever (br $ever))".to_owned()),
         ("an endless loop with work in it", "deadline", "(loop $ever (f64.store (i32.const 32) (f64.sqrt (f64.load (i32.const 32)))) (br $ever))".into()),
+        ("an endless chain of tail calls", "deadline", "(call $spin)".into()),
         ("a panic", "trap", "unreachable".into()),
         ("a division by zero", "trap", "(drop (i32.div_u (i32.const 1) (i32.const 0)))".into()),
         ("an access out of bounds", "trap", "(drop (i32.load (i32.const -8)))".into()),

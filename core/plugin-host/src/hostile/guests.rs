@@ -14,6 +14,8 @@ const FRAME: &str = r#"
   (memory (export "memory") 2)
   (table $table 1 funcref)
   (global $heap (mut i32) (i32.const 65536))
+  (global $armed (mut i32) (i32.const 0))
+  (func $spin (return_call $spin))
   (func $alloc (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
     (local $at i32)
     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
@@ -60,6 +62,41 @@ pub(super) fn packer(mischief: &str) -> Vec<u8> {
 pub(super) fn scorer_with(fields: &str) -> Vec<u8> {
     let text = scorer_text("", "", "");
     component(SCHEDULER, "scorer", &text.replacen("(module", &format!("(module {fields}"), 1))
+}
+
+/// A healthy scorer, but for one piece of its text.
+pub(super) fn scorer_but(from: &str, to: &str) -> Vec<u8> {
+    let text = scorer_text("(global.set $armed (i32.const 1))", "", "");
+    let other = text.replacen(from, to, 1);
+    assert_ne!(other, text);
+    component(SCHEDULER, "scorer", &other)
+}
+
+/// A healthy scorer that does `mischief` whenever it is asked for memory after `init`.
+pub(super) fn scorer_without_memory(mischief: &str) -> Vec<u8> {
+    scorer_but("(local $at i32)", &format!("(local $at i32) (if (global.get $armed) (then {mischief}))"))
+}
+
+/// A healthy scorer that does `mischief` when its answer has been read.
+pub(super) fn scorer_afterwards(mischief: &str) -> Vec<u8> {
+    let after = format!(
+        r#"(module (func (export "cabi_post_canopy:scheduler/scoring@1.0.0#score") (param i32) {mischief})"#
+    );
+    scorer_but("(module", &after)
+}
+
+/// `component` with so many (fewer than 128) more instances of an empty module in it.
+pub(super) fn crowded(component: &[u8], instances: u8) -> Vec<u8> {
+    let empty = b"\0asm\x01\0\0\0";
+    let mut bytes = component.to_vec();
+    // An embedded module, the second: the first is the guest. Then its instances, without arguments.
+    bytes.extend([1, 8]);
+    bytes.extend(empty);
+    let body: Vec<u8> = std::iter::once(instances).chain((0..instances).flat_map(|_| [0, 1, 0])).collect();
+    let length = u32::try_from(body.len()).unwrap();
+    bytes.extend([2, (length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    bytes.extend(body);
+    bytes
 }
 
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {

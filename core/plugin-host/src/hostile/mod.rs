@@ -1,5 +1,6 @@
 //! Guests that misbehave, and what comes of it: one explained fallback each, and service again afterwards.
 
+mod corners;
 mod faults;
 mod guests;
 mod loading;

@@ -167,6 +167,74 @@ async fn random_damage_to_a_component_is_survived() {
     assert!(cases > 0, "{cases} cases");
 }
 
+/// What the words of a scorer's answer may be: where its list is, how long, and what is in it.
+#[tokio::test]
+async fn random_scores_are_taken_or_fallen_back_from() {
+    let (seed, host) = (seed(), PluginHost::new().unwrap());
+    let mut random = Random(seed);
+    let (since, mut cases, mut taken) = (Instant::now(), 0, 0);
+    while since.elapsed() < FUZZ {
+        let word = match random.below(4) {
+            0 => random.next() as i32,
+            1 => 65_536 + 4 * random.below(64) as i32,
+            _ => random.below(8) as i32,
+        };
+        let place = ["(i32.const 16)", "(i32.const 20)", "(local.get $list)"][random.below(3)];
+        let mischief = format!("(i32.store {place} (i32.const {word}))");
+        let what = format!("seed {seed}, case {cases}: {mischief}");
+        let plugin = load(&host, &scorer("", &mischief, ""));
+        let decision = decide(&plugin, 13).await;
+        let winner = decision.winner_name.clone().unwrap_or_default();
+        match &decision.plugin.fault {
+            Some(_) => assert_eq!(winner, "host-0", "{what}"),
+            None => {
+                assert!(["host-0", "host-1", "host-2"].contains(&winner.as_str()), "{what}: {winner}");
+                assert!(decision.top.iter().all(|host| !host.score.is_nan()), "{what}");
+                taken += 1;
+            }
+        }
+        cases += 1;
+    }
+    assert!(taken > 0 && taken < cases, "{taken} of {cases} taken");
+}
+
+const MANIFEST: &str = "name = \"q\"\nversion = \"1.0\"\nkind = \"quota\"\nsdk = \"1.0\"\ncomponent = \"q.wasm\"\n\
+    [limits]\nmemory_mib = 8\ndeadline_ms = 100\n[config.schema]\ntype = \"object\"\n\
+    properties.most = { type = \"integer\", minimum = 0, pattern = \"^a+$\" }\n[config.defaults]\nmost = 3\n";
+
+const MARKS: &[u8] = b" \n\"'[]{}=.,-0123456789aez\\$";
+
+#[test]
+fn random_damage_to_a_manifest_is_survived() {
+    let seed = seed();
+    let mut random = Random(seed);
+    let (since, mut cases, mut good) = (Instant::now(), 0_u64, 0_u64);
+    while since.elapsed() < FUZZ / 2 {
+        let mut bytes = MANIFEST.as_bytes().to_vec();
+        for _ in 0..random.below(3) {
+            let at = random.below(bytes.len());
+            match random.below(3) {
+                0 => bytes[at] = MARKS[random.below(MARKS.len())],
+                1 => drop(bytes.drain(at..(at + random.below(20)).min(bytes.len()))),
+                _ => {
+                    let piece = bytes[at..(at + random.below(20)).min(bytes.len())].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let known = ["plugin.manifest", "plugin.config"];
+        match crate::Manifest::parse(&text).and_then(|manifest| manifest.configure(json!({"most": 1}))) {
+            Ok(_) => good += 1,
+            Err(error) => {
+                assert!(known.contains(&error.code), "seed {seed}, case {cases}: {text}: {}", error.chain());
+            }
+        }
+        cases += 1;
+    }
+    assert!(good > 0 && good < cases, "{good} of {cases}");
+}
+
 #[tokio::test]
 async fn random_answers_are_taken_or_fallen_back_from() {
     let (seed, host) = (seed(), PluginHost::new().unwrap());

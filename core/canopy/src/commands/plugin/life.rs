@@ -294,7 +294,14 @@ fn pick(plugins: &[&Value], what: &str) -> Result<String> {
     let beginning: Vec<_> =
         plugins.iter().filter(|plugin| what.len() >= 6 && word(&plugin["id"]).starts_with(what)).collect();
     match (newest, beginning.as_slice()) {
-        (Some(plugin), _) => Ok(word(&plugin["id"]).to_owned()),
+        // A name may look like the beginning of another's id.
+        (Some(plugin), others) if others.iter().all(|other| other["name"] == plugin["name"]) => {
+            Ok(word(&plugin["id"]).to_owned())
+        }
+        (Some(_), _) => Err(Error::bad_request(
+            "plugin.id",
+            format!("{what} is one plugin's name and the beginning of another's id: give the whole id."),
+        )),
         (None, [plugin]) => Ok(word(&plugin["id"]).to_owned()),
         (None, []) => Err(Error::not_found("plugin.not_found", format!("No plugin {what} is installed."))),
         (None, _) => {
@@ -318,6 +325,9 @@ mod tests {
         let all: Vec<&Value> = all.iter().collect();
         assert_eq!(pick(&all, "a").unwrap(), "abcdef22");
         assert_eq!(pick(&all, "123456").unwrap(), "123456aa");
+        let posing = plugin("ffffff00", "123456", "2026-01-03");
+        let error = pick(&[all[2], &posing], "123456").unwrap_err();
+        assert!(error.message.contains("give the whole id"), "{}", error.message);
         assert!(pick(&all, "12345").is_err() && pick(&all, "abcdef").is_err() && pick(&all, "c").is_err());
     }
 }

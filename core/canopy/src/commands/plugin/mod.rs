@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub enum Plugin {
     /// Write a project that builds, tests and passes `check` as it stands
     New(new::New),
-    /// Build a Rust project to a folder that can be installed, `dist` in it
+    /// Build a project in Rust or C to a folder that can be installed, `dist` in it
     Build(build::Build),
     /// Say what a plugin is, whether the host takes it, and whether it keeps the rules
     Check(check::Check),
@@ -84,7 +84,7 @@ pub enum Plugin {
     /// Put a plugin in force
     Activate {
         kind: String,
-        /// Its id or name; start for the configuration file's; built-in
+        /// Its id or name; start for the configuration file's; built-in, but for networks
         plugin: String,
         #[command(flatten)]
         how: How,
