@@ -18,7 +18,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("cedar-policy-symcc", &["canopy-policy-proof"]),
     // A request never waits for a solver: only the command line links it.
     ("canopy-policy-proof", &["canopy"]),
-    ("wit-component", &["xtask", "canopy", "canopy-plugin-host", "canopy-tests"]),
+    ("wit-component", &["xtask", "canopy", "canopy-plugin-host", "canopy-sim", "canopy-tests"]),
 ];
 
 /// (a crate of ours, what it may not use)

@@ -1,7 +1,13 @@
-//! `cargo xtask bench plugins`: what plugins cost beside their decisions: to be ready from compiled code, to serve
-//! again after a trap, a quota verdict, and the wait of a decision while the scheduler is exchanged.
+//! `cargo xtask bench plugins`: what plugins cost beside their decisions: to be compiled, to be ready from compiled
+//! code, to be started anew, to serve again after a trap, a quota verdict, and the wait of a decision while the
+//! scheduler is exchanged. The figures of a plugin itself are those that `canopy plugin stats` shows.
 
-use canopy_placement::{Fleet, Host, Request, ResourceColumn};
+/// Guests of the plugin host's tests, that misbehave.
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the plugin host's own tests")]
+#[path = "../../../plugin-host/src/hostile/guests.rs"]
+mod guests;
+
+use canopy_placement::{Columns, Fleet, Host, Names, Request, ResourceColumn, Scorer};
 use canopy_plugin_host::{
     Book, Cache, Charge, Claim, Countable, Holder, HolderKind, Live, Options, Package, PluginHost,
     QuotaQuestion, Row, SchedulerPlugin,
@@ -14,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 200;
+/// Compilations of one component.
+const COLD: usize = 5;
 
 fn main() -> Result<(), String> {
     let mut json = false;
@@ -27,23 +35,47 @@ fn main() -> Result<(), String> {
         }
     }
     let results = measure(&plugins)?;
-    let commit = std::env::var("CANOPY_BENCH_COMMIT").unwrap_or_default();
     if json {
-        println!("{:#}", json!({"bench": "plugins", "commit": commit, "results": results}));
+        let commit = std::env::var("CANOPY_BENCH_COMMIT").unwrap_or_default();
+        println!(
+            "{:#}",
+            json!({"bench": "plugins", "commit": commit, "machine": machine(), "results": results})
+        );
         return Ok(());
     }
     for row in &results {
-        let (name, value, unit) = (row["name"].as_str(), row["value"].as_f64(), row["unit"].as_str());
-        let verdict = if row["ok"] == true { "" } else { "  over the target" };
+        let number = |name: &str| row[name].as_f64();
+        let target = match number("target") {
+            None => String::new(),
+            Some(target) => {
+                format!("(at most {target}){}", if row["ok"] == true { "" } else { "  over the target" })
+            }
+        };
+        let words = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
         println!(
-            "{:<44} {:>10.1} {:<3} (at most {}){verdict}",
-            name.unwrap_or_default(),
-            value.unwrap_or_default(),
-            unit.unwrap_or_default(),
-            row["target"]
+            "{:<36} {:<20} {:>10.1} {:<3} {target}",
+            words("name"),
+            row["params"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(_, v)| v.to_string())
+                .collect::<Vec<_>>()
+                .join(" "),
+            number("value").unwrap_or_default(),
+            words("unit"),
         );
     }
     Ok(())
+}
+
+fn machine() -> Value {
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    json!({"cpu": model.unwrap_or_default(), "cores": cores})
 }
 
 fn measure(plugins: &Path) -> Result<Vec<Value>, String> {
@@ -59,22 +91,36 @@ fn measure(plugins: &Path) -> Result<Vec<Value>, String> {
     let package = |name: &str| {
         Package::read(&plugins.join(name)).map_err(|e| format!("{e}: run `cargo xtask plugins`"))
     };
-    let results = vec![
-        row("ready from compiled code, p50", ready(&host, &package("scheduler-binpack")?)?, "ms", 2.0),
-        row("quota verdict, p50", verdict(&runtime, &host, &package("quota-limits")?)?, "us", 20.0),
-        row(
-            "longest decision while schedulers are swapped",
-            swap(&runtime, &host, &package("scheduler-binpack")?, &package("scheduler-spread")?)?,
-            "ms",
-            50.0,
-        ),
-    ];
+    let mut results = Vec::new();
+    for name in ["scheduler-binpack", "quota-limits", "network-bridge"] {
+        let (cold, cached) = loads(&host, &folder, &package(name)?)?;
+        results.push(row("cold compile and start, p50", name, cold, "ms", None));
+        results.push(row("ready from compiled code, p50", name, cached, "ms", Some(2.0)));
+    }
+    let (binpack, spread) = (package("scheduler-binpack")?, package("scheduler-spread")?);
+    results.push(row(
+        "instantiate and init, p50",
+        "scheduler-binpack",
+        started(&host, &binpack)?,
+        "us",
+        None,
+    ));
+    results.push(row("trap to serving again, p50", "trapping scorer", recovery(&host)?, "ms", Some(1.0)));
+    let quota = verdict(&runtime, &host, &package("quota-limits")?)?;
+    results.push(row("quota verdict, p50", "quota-limits", quota.p50, "us", Some(20.0)));
+    results.push(row("quota verdict, p99", "quota-limits", quota.p99, "us", None));
+    results.push(row("quota verdict with its queue, p50", "quota-limits", quota.asked, "us", None));
+    results.push(row("guest memory at most", "quota-limits", quota.memory, "KiB", None));
+    let longest = swap(&runtime, &host, &binpack, &spread)?;
+    results.push(row("longest decision amid swaps", "binpack, spread", longest, "ms", Some(50.0)));
     let _ = std::fs::remove_dir_all(folder);
     Ok(results)
 }
 
-fn row(name: &str, value: f64, unit: &str, target: f64) -> Value {
-    json!({"name": name, "value": value, "unit": unit, "target": target, "ok": value <= target})
+/// `ok` is null where nothing was promised.
+fn row(name: &str, plugin: &str, value: f64, unit: &str, target: Option<f64>) -> Value {
+    let ok = target.map(|target| value <= target);
+    json!({"name": name, "params": {"plugin": plugin}, "value": value, "unit": unit, "target": target, "ok": ok})
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -82,20 +128,91 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// From the package in memory to a plugin that has answered `init`.
-fn ready(host: &PluginHost, package: &Package) -> Result<f64, String> {
-    host.try_out(package, Value::Null).map_err(|e| e.to_string())?;
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
+/// From the package in memory to a plugin that has answered `init`, ms: compiled now, and compiled before.
+fn loads(host: &PluginHost, cache: &Path, package: &Package) -> Result<(f64, f64), String> {
+    let once = || {
         let since = Instant::now();
-        host.start_scheduler(package, Value::Null).map_err(|e| e.to_string())?;
-        times.push(since.elapsed());
+        host.try_out(package, Value::Null).map_err(|e| e.to_string())?;
+        Ok::<_, String>(since.elapsed())
+    };
+    let mut cold = Vec::new();
+    for _ in 0..COLD {
+        for entry in std::fs::read_dir(cache).map_err(|e| e.to_string())? {
+            std::fs::remove_file(entry.map_err(|e| e.to_string())?.path()).map_err(|e| e.to_string())?;
+        }
+        cold.push(once()?);
     }
-    Ok(median(times).as_secs_f64() * 1e3)
+    let cached = (0..ROUNDS).map(|_| once()).collect::<Result<_, _>>()?;
+    Ok((millis(median(cold)), millis(median(cached))))
 }
 
-/// As a request sees it: through the queue and back.
-fn verdict(runtime: &tokio::runtime::Runtime, host: &PluginHost, package: &Package) -> Result<f64, String> {
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// A new instance that has answered `init`, us: what a trap, a demotion or another set of names costs.
+fn started(host: &PluginHost, package: &Package) -> Result<f64, String> {
+    let mut scorer = host.start_scorer(package, Value::Null).map_err(|e| e.to_string())?;
+    let mut times = Vec::new();
+    for n in 0..2 * ROUNDS {
+        // Another name at every turn: the instance is replaced before it is asked.
+        let mut columns = question();
+        columns.names = Arc::new(Names { resources: vec![format!("CLASS_{}", n % 2)], signals: Vec::new() });
+        let since = Instant::now();
+        scorer.score(&columns)?;
+        let renewed = since.elapsed();
+        let since = Instant::now();
+        scorer.score(&columns)?;
+        times.push(renewed.saturating_sub(since.elapsed()));
+    }
+    Ok(median(times).as_secs_f64() * 1e6)
+}
+
+fn question() -> Columns {
+    Columns {
+        names: Arc::new(Names { resources: vec!["VCPU".into()], signals: Vec::new() }),
+        want: vec![1.0],
+        hosts: vec![0],
+        capacity: vec![8.0],
+        free: vec![8.0],
+        signals: Vec::new(),
+    }
+}
+
+/// A scorer that traps when 13 are wanted: from the trapping question to the next answer, ms.
+fn recovery(host: &PluginHost) -> Result<f64, String> {
+    let component = guests::scorer("", "unreachable", "");
+    let text =
+        "name = \"trapping\"\nversion = \"1\"\nkind = \"scheduler\"\nsdk = \"1.0\"\ncomponent = \"t.wasm\"\n";
+    let package = Package::new(text.to_owned(), component).map_err(|e| e.to_string())?;
+    let mut scorer = host.start_scorer(&package, Value::Null).map_err(|e| e.to_string())?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut trapping = question();
+        trapping.want = vec![13.0];
+        let since = Instant::now();
+        if scorer.score(&trapping).is_ok() {
+            return Err("the trapping scorer did not trap".to_owned());
+        }
+        scorer.score(&question())?;
+        times.push(since.elapsed());
+    }
+    Ok(millis(median(times)))
+}
+
+struct Verdicts {
+    p50: f64,
+    p99: f64,
+    /// As a request sees it: through the queue and back.
+    asked: f64,
+    memory: f64,
+}
+
+fn verdict(
+    runtime: &tokio::runtime::Runtime,
+    host: &PluginHost,
+    package: &Package,
+) -> Result<Verdicts, String> {
     let plugin = host.start_quota(package, Value::Null).map_err(|e| e.to_string())?;
     let countable = |name: &str| Countable { name: name.to_owned(), per_claim: false };
     let claim = Claim {
@@ -110,14 +227,28 @@ fn verdict(runtime: &tokio::runtime::Runtime, host: &PluginHost, package: &Packa
         rows: [0, 1, 2].map(|resource| Row { holder: 0, resource, limit: 1_000_000, used: 5 }).into(),
     };
     let question = QuotaQuestion { book, claims: vec![claim] };
-    runtime.block_on(async {
+    let times = runtime.block_on(async {
+        let mut times = Vec::new();
         for _ in 0..10 * ROUNDS {
-            plugin.check(question.clone()).await;
+            let question = question.clone();
+            let since = Instant::now();
+            plugin.check(question).await;
+            times.push(since.elapsed());
         }
+        times
     });
     // The guest's own time; the queue's is the machine's.
     let stats = plugin.stats().ok_or("the built-in answered")?;
-    Ok(stats.quantile(0.5).unwrap_or_default().as_secs_f64() * 1e6)
+    if !stats.faults().is_empty() {
+        return Err(format!("the rule failed: {:?}", stats.faults()));
+    }
+    let micros = |share| stats.quantile(share).unwrap_or_default().as_secs_f64() * 1e6;
+    Ok(Verdicts {
+        p50: micros(0.5),
+        p99: micros(0.99),
+        asked: median(times).as_secs_f64() * 1e6,
+        memory: stats.memory_peak() as f64 / 1024.0,
+    })
 }
 
 fn fleet() -> Fleet {
