@@ -26,6 +26,7 @@ mod network;
 mod network_api;
 mod placement;
 mod placement_api;
+mod plugin_langs;
 mod plugin_life;
 mod plugin_new;
 mod plugins;

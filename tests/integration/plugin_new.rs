@@ -5,7 +5,7 @@ use canopy_tests::{Cloud, process};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
@@ -18,14 +18,14 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-fn canopy(folder: &Path) -> Command {
+pub(crate) fn canopy(folder: &Path) -> Command {
     let mut command = Command::new(process::binary());
     command.current_dir(folder).arg("plugin");
     command
 }
 
 /// Built artefacts of all projects, and of the shipped plugins: what they share is compiled once.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins-build")
 }
 
@@ -68,6 +68,8 @@ async fn a_new_project_of_each_kind_tests_builds_passes_check_and_is_installed_a
         let shown = run(canopy(&project).args(["show", kind, "--json"]).env("CANOPY_CONFIG", &config));
         let slot: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
         assert_eq!(slot["slot"]["name"], name, "{slot}");
+        let in_c = crate::plugin_langs::built_in_c(cloud.dir(), kind);
+        crate::plugin_langs::decide_alike(kind, &project.join("dist"), &in_c);
         run(canopy(&project).args(["rollback", kind]).env("CANOPY_CONFIG", &config));
     }
     let listed = run(canopy(cloud.dir()).arg("list").env("CANOPY_CONFIG", &config));

@@ -33,7 +33,7 @@ fn built(name: &str) -> PathBuf {
 
 const SCHEDULERS: [&str; 3] = ["scheduler-binpack", "scheduler-spread", "scheduler-weighted"];
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -242,7 +242,7 @@ fn one_claim(resource: &str, rows: Vec<Row>, amount: i64) -> QuotaQuestion {
     QuotaQuestion { book, claims: vec![claim] }
 }
 
-fn questions() -> impl Strategy<Value = QuotaQuestion> {
+pub(crate) fn questions() -> impl Strategy<Value = QuotaQuestion> {
     let number = prop_oneof![6 => -2_i64..40, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
     let holders = vec![
         holder(HolderKind::Project, "p", ""),
@@ -299,7 +299,7 @@ fn quota_limits_configured_to_deny_really_is_asked() {
     assert_eq!(resource, "widgets");
 }
 
-fn network(segment: i64) -> NetworkSpec {
+pub(crate) fn network(segment: i64) -> NetworkSpec {
     let (id, subnet) = (NetworkId::random(), SubnetId::random());
     let port = |server_id: Option<ServerId>, ip: &str, mac: &str| PortSpec {
         id: PortId::random(),

@@ -1,6 +1,9 @@
 //! `canopy plugin new`: a project that builds, tests and passes `check` as it stands, with the SDK of this very
 //! version in it: nothing to look for, nothing that drifts.
 
+mod c;
+mod rust;
+
 use canopy_types::{Error, Result};
 use clap::ValueEnum;
 use std::fs;
@@ -13,96 +16,34 @@ pub struct New {
     /// What it decides
     #[arg(long)]
     kind: Kind,
-    /// What it is written in
+    /// What it is written in; sdk/README.md has recipes for others
     #[arg(long, default_value = "rust")]
     lang: Lang,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
     Scheduler,
     Quota,
     Network,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Lang {
     Rust,
+    C,
 }
 
-/// A file of the checkout, by its path below `sdk/`.
+/// A path within the project, and what is there.
+type File = (String, Vec<u8>);
+
+/// Files of the checkout, by their paths below `sdk/`.
 macro_rules! sdk {
     ($($path:literal),* $(,)?) => {
-        &[$(($path, include_str!(concat!("../../../../../sdk/", $path)))),*]
+        &[$(($path, include_bytes!(concat!("../../../../../../sdk/", $path)))),*]
     };
 }
-
-/// The guest library and the contracts, as they are.
-const SDK: &[(&str, &str)] = sdk![
-    "rust/src/config.rs",
-    "rust/src/lib.rs",
-    "rust/src/mock.rs",
-    "rust/src/network.rs",
-    "rust/src/network/items.rs",
-    "rust/src/network/view.rs",
-    "rust/src/quota.rs",
-    "rust/src/scheduler.rs",
-    "wit/network/v1/network.wit",
-    "wit/quota/v1/quota.wit",
-    "wit/scheduler/v1/scheduler.wit",
-];
-
-/// The library's own manifest leans on a workspace that a project does not have.
-const SDK_MANIFEST: &str = r#"[package]
-name = "canopy-sdk"
-description = "Guest library for Canopy plugins: a trait and an export macro per plugin kind"
-version = "1.0.0"
-edition = "2024"
-rust-version = "1.85"
-license = "Apache-2.0"
-publish = false
-
-[dependencies]
-serde = { version = "1", features = ["derive"] }
-serde_json = "1"
-wit-bindgen = { version = "~0.60", default-features = false, features = ["macros", "realloc", "std"] }
-"#;
-
-const MANIFEST: &str = r#"[package]
-name = "{{name}}"
-version = "0.1.0"
-edition = "2024"
-rust-version = "1.85"
-publish = false
-
-[workspace]
-
-[lib]
-crate-type = ["cdylib", "rlib"]
-
-[dependencies]
-canopy-sdk = { path = "sdk/rust" }
-serde = { version = "1", features = ["derive"] }
-
-[profile.dev]
-debug = "line-tables-only"
-
-[profile.release]
-opt-level = "s"
-lto = true
-codegen-units = 1
-strip = true
-panic = "abort"
-
-# Loops over columns become SIMD.
-[profile.release.package.{{name}}]
-opt-level = 3
-"#;
-
-/// Exact versions of what the SDK needs, as the shipped plugins are built with.
-const LOCK: &str = include_str!("../../../../../plugins/Cargo.lock");
-
-const README: &str = include_str!("../../../../../sdk/templates/rust/README.md");
+use sdk;
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -113,26 +54,12 @@ impl Kind {
         }
     }
 
-    /// `src/lib.rs` and `plugin.toml`.
-    fn template(self) -> (&'static str, &'static str) {
-        macro_rules! of {
-            ($kind:literal) => {
-                (
-                    include_str!(concat!("../../../../../sdk/templates/rust/", $kind, "/lib.rs")),
-                    include_str!(concat!("../../../../../sdk/templates/rust/", $kind, "/plugin.toml")),
-                )
-            };
-        }
-        match self {
-            Self::Scheduler => of!("scheduler"),
-            Self::Quota => of!("quota"),
-            Self::Network => of!("network"),
-        }
+    fn fill(self, text: &str, name: &str) -> String {
+        text.replace("{{name}}", name).replace("{{kind}}", self.name())
     }
 }
 
 pub(super) fn new(args: &New) -> Result<()> {
-    let Lang::Rust = args.lang;
     let name = args.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(1..=64).contains(&name.len())
@@ -147,8 +74,8 @@ pub(super) fn new(args: &New) -> Result<()> {
         let why = format!("{} is there already: name a new folder.", args.folder.display());
         return Err(Error::conflict("plugin.exists", why));
     }
-    for (path, text) in files(name, args.kind) {
-        write(&args.folder.join(path), &text)?;
+    for (path, bytes) in files(name, args.kind, args.lang) {
+        write(&args.folder.join(path), &bytes)?;
     }
     println!(
         "{} is a {} plugin; {}/README.md says how to go on",
@@ -159,61 +86,85 @@ pub(super) fn new(args: &New) -> Result<()> {
     Ok(())
 }
 
-fn files(name: &str, kind: Kind) -> Vec<(String, String)> {
-    let fill = |text: &str| text.replace("{{name}}", name).replace("{{kind}}", kind.name());
-    let (code, manifest) = kind.template();
-    let mut files = vec![
-        ("Cargo.toml".to_owned(), fill(MANIFEST)),
-        ("Cargo.lock".to_owned(), LOCK.to_owned()),
-        ("README.md".to_owned(), fill(README)),
-        (".gitignore".to_owned(), "/target\n/dist\n".to_owned()),
-        ("plugin.toml".to_owned(), fill(manifest)),
-        ("src/lib.rs".to_owned(), fill(code)),
-        ("sdk/rust/Cargo.toml".to_owned(), SDK_MANIFEST.to_owned()),
-    ];
-    files.extend(SDK.iter().map(|(path, text)| (format!("sdk/{path}"), (*text).to_owned())));
-    files
+fn files(name: &str, kind: Kind, lang: Lang) -> Vec<File> {
+    match lang {
+        Lang::Rust => rust::files(name, kind),
+        Lang::C => c::files(name, kind),
+    }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| {
         Error::unavailable("plugin.write", format!("{} cannot be written: {e}", path.display()))
     };
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    fs::write(path, text).map_err(failed)
+    fs::write(path, bytes).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use canopy_plugin_host::Manifest;
+    use std::collections::BTreeSet;
+
+    const KINDS: [Kind; 3] = [Kind::Scheduler, Kind::Quota, Kind::Network];
 
     #[test]
     fn each_project_has_a_manifest_of_its_kind_and_nothing_left_to_fill_in() {
-        for kind in [Kind::Scheduler, Kind::Quota, Kind::Network] {
-            let files = files("my-plugin", kind);
-            for (path, text) in &files {
-                assert!(!text.contains("{{"), "{path}");
+        for (kind, lang) in KINDS.into_iter().flat_map(|kind| [(kind, Lang::Rust), (kind, Lang::C)]) {
+            let files = files("my-plugin", kind, lang);
+            for (path, bytes) in &files {
+                let text = String::from_utf8_lossy(bytes);
+                let left = ["{{name}}", "{{kind}}"].into_iter().any(|mark| text.contains(mark));
+                assert!(!left, "{kind:?} in {lang:?}: {path}");
             }
             let (_, manifest) = files.iter().find(|(path, _)| path == "plugin.toml").unwrap();
-            let manifest = Manifest::parse(manifest).unwrap();
+            let manifest = Manifest::parse(std::str::from_utf8(manifest).unwrap()).unwrap();
             assert_eq!((manifest.name.as_str(), manifest.kind.as_str()), ("my-plugin", kind.name()));
             manifest.configure(serde_json::Value::Null).unwrap();
         }
     }
 
+    fn below(folder: &Path, found: &mut BTreeSet<String>) {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk");
+        for entry in fs::read_dir(sdk.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                below(&path, found);
+            } else {
+                found.insert(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn no_file_of_the_guest_libraries_is_left_out() {
+        let (mut rust, mut c) = (BTreeSet::new(), BTreeSet::new());
+        below(Path::new("rust/src"), &mut rust);
+        below(Path::new("c"), &mut c);
+        below(Path::new("wit"), &mut rust);
+        below(Path::new("wit"), &mut c);
+        let listed: BTreeSet<String> = rust::SDK.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(listed, rust);
+        let listed: BTreeSet<String> =
+            KINDS.into_iter().flat_map(c::library).map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(listed, c);
+    }
+
     #[test]
     fn a_folder_is_made_once_and_its_name_is_a_plugins() {
         let dir = tempfile::tempdir().unwrap();
-        let make =
-            |name: &str| new(&New { folder: dir.path().join(name), kind: Kind::Quota, lang: Lang::Rust });
-        make("quota-mine").unwrap();
+        let make = |name: &str, lang| new(&New { folder: dir.path().join(name), kind: Kind::Quota, lang });
+        make("quota-mine", Lang::Rust).unwrap();
         assert!(dir.path().join("quota-mine/sdk/wit/quota/v1/quota.wit").is_file());
-        assert_eq!(make("quota-mine").unwrap_err().code, "plugin.exists");
+        make("quota-c", Lang::C).unwrap();
+        assert!(dir.path().join("quota-c/src/plugin.c").is_file());
+        assert_eq!(make("quota-mine", Lang::C).unwrap_err().code, "plugin.exists");
         for name in ["Mine", "9lives", "a_b"] {
-            assert_eq!(make(name).unwrap_err().code, "plugin.name", "{name}");
+            assert_eq!(make(name, Lang::Rust).unwrap_err().code, "plugin.name", "{name}");
         }
     }
 }
