@@ -573,6 +573,7 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
             delegation: Default::default(),
             policies: cloud.app().authorizer.snapshot(),
             mutating: true,
+            trail: Default::default(),
         };
         canopy_app::image::resolve_for_boot(cloud.app(), &ctx, id.parse().expect("an id")).await
     };

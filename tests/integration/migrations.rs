@@ -139,3 +139,70 @@ async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts(
         }
     }
 }
+
+/// Roles held before there were groups are held after, by each of the tables that hold them since.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_held_a_role_before_there_were_groups_holds_it_after() {
+    for engine in engines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut on_server = None;
+        let (url, options) = match engine {
+            Engine::Sqlite => {
+                let path = dir.path().join("db");
+                (format!("sqlite:{}?mode=rwc", path.display()), Options::sqlite(&path))
+            }
+            Engine::Postgres => {
+                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
+                let name = format!("migrated_roles_{}", std::process::id());
+                let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
+                on_server = Some((server, name));
+                (url.clone(), Options::url(url))
+            }
+        };
+        let mut rows: Vec<String> = vec![
+            "INSERT INTO domains (id, name, description, enabled, created_at) VALUES ('default', 'Default', '', 1, 1)".into(),
+            "INSERT INTO projects (id, domain_id, parent_id, name, description, enabled, created_at) \
+             VALUES ('p', 'default', 'default', 'p', '', 1, 1)"
+                .into(),
+            "INSERT INTO users (id, domain_id, name, description, tokens_valid_after, enabled, created_at) \
+             VALUES ('u', 'default', 'u', '', 0, 1, 1)"
+                .into(),
+        ];
+        for role in ["admin", "member", "reader"] {
+            rows.push(format!(
+                "INSERT INTO roles (id, name, description) VALUES ('id-{role}', '{role}', 'd')"
+            ));
+        }
+        for (target, id, role) in
+            [("project", "p", "member"), ("domain", "default", "reader"), ("system", "all", "admin")]
+        {
+            rows.push(format!(
+                "INSERT INTO role_assignments (user_id, target, target_id, role_id) VALUES ('u', '{target}', '{id}', 'id-{role}')"
+            ));
+        }
+        canopy_store::testing::earlier(&url, 5, &rows).await.unwrap();
+        let store = Store::open(&options).await.unwrap();
+        let directory = store.read(|c| Box::pin(canopy_store::identity::directory::load(c))).await.unwrap();
+        let mut held: Vec<String> = directory
+            .assignments
+            .iter()
+            .map(|held| format!("{:?} {:?} {} {}", held.actor, held.reach, held.role_id, held.inherited))
+            .collect();
+        held.sort();
+        assert_eq!(
+            held,
+            [
+                "User(u) Domain(default) id-reader false",
+                "User(u) Project(p) id-member false",
+                "User(u) System id-admin false",
+            ]
+        );
+        let roles: Vec<_> =
+            directory.roles.iter().map(|role| (role.name.as_str(), role.domain_id.is_none())).collect();
+        assert_eq!(roles, [("admin", true), ("member", true), ("reader", true)]);
+        drop(store);
+        if let Some((server, name)) = on_server {
+            canopy_store::testing::drop_database(&server, &name).await.unwrap();
+        }
+    }
+}

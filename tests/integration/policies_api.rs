@@ -200,6 +200,97 @@ async fn a_folder_of_a_git_work_tree_is_read_at_its_commit() {
     assert_eq!(line["reason"]["policyType"], second);
 }
 
+/// An answer says which bundle decided, to whom that is told; each is of one bundle, whatever is loaded meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_name_their_policies_and_bundle_to_those_who_may_know() {
+    let folder = Folder::new();
+    let cloud = folder.cloud().await;
+    let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
+    let open = shown(&admin).await["digest"].as_str().unwrap().to_owned();
+    let answer = admin.get("/network/v2.0/networks").await;
+    assert_eq!(
+        (answer.status, answer.header("canopy-policy-bundle"), answer.header("canopy-policies")),
+        (200, Some(open.as_str()), Some("admin-everything"))
+    );
+    let answer = tenant.get("/network/v2.0/networks").await;
+    assert_eq!(
+        (answer.status, answer.header("canopy-policy-bundle"), answer.header("canopy-policies")),
+        (200, None, None)
+    );
+
+    let closing = FORBID.replace("create", "list");
+    folder.write("more.cedar", &closing);
+    assert_eq!(reload(&admin).await.status, 200);
+    let closed = shown(&admin).await["digest"].as_str().unwrap().to_owned();
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, stop) = (admin.clone(), stop.clone());
+            let (open, closed) = (open.clone(), closed.clone());
+            tokio::spawn(async move {
+                let mut kinds = std::collections::BTreeMap::<u16, usize>::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = client.get("/network/v2.0/networks").await;
+                    let told = (answer.header("canopy-policy-bundle"), answer.header("canopy-policies"));
+                    match answer.status {
+                        200 => assert_eq!(told, (Some(open.as_str()), Some("admin-everything"))),
+                        // What was asked before it was denied is told, too.
+                        403 => assert_eq!(told, (Some(closed.as_str()), Some("admin-everything,closed"))),
+                        _ => panic!("{answer:?}"),
+                    }
+                    *kinds.entry(answer.status).or_default() += 1;
+                }
+                kinds
+            })
+        })
+        .collect();
+    for _ in 0..10 {
+        folder.remove("more.cedar");
+        assert_eq!(reload(&admin).await.status, 200);
+        folder.write("more.cedar", &closing);
+        assert_eq!(reload(&admin).await.status, 200);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut seen = std::collections::BTreeSet::new();
+    for reader in readers {
+        seen.extend(reader.await.unwrap().into_keys());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [200, 403]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_servers_leaves_out_what_the_policies_hide_and_its_pages_stay_full() {
+    let folder = Folder::new();
+    folder.write(
+        "more.cedar",
+        "@id(\"hidden\")\nforbid (principal, action == Action::\"compute:servers:show\", resource)\n\
+         when { resource.hasTag(\"secret\") && !principal.roles.contains(\"admin\") };\n",
+    );
+    let cloud = folder.cloud().await;
+    let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await.at("2.37"));
+    let flavor = fixtures::flavor(&admin, "f", 1, 64, 1).await;
+    let image = fixtures::image(&tenant, "i").await;
+    for n in 0..6 {
+        let mut body = fixtures::server(&format!("s{n}"), &flavor, &image);
+        if n % 2 == 1 {
+            body["server"]["metadata"] = json!({"secret": "yes"});
+        }
+        fixtures::boot(&tenant, &body).await;
+    }
+    let names = |answer: &canopy_tests::Answer| -> Vec<String> {
+        let servers = answer.json["servers"].as_array().unwrap();
+        servers.iter().map(|server| server["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = tenant.get("/compute/v2.1/servers").await;
+    assert_eq!(names(&all), ["s4", "s2", "s0"]);
+    let page = tenant.get("/compute/v2.1/servers?limit=2").await;
+    assert_eq!(names(&page), ["s4", "s2"]);
+    let next = page.text_at("/servers_links/0/href").replace(&cloud.url, "");
+    assert_eq!(names(&tenant.get(&next).await), ["s0"]);
+    let every = admin.get("/compute/v2.1/servers?all_tenants=1").await;
+    assert_eq!(names(&every).len(), 6);
+}
+
 fn audit_dir(cloud: &Cloud) -> PathBuf {
     cloud.config.data_dir.join("audit")
 }

@@ -40,7 +40,9 @@ fn every_route_asks_a_policy_that_exists_or_says_why_not() {
 fn only_logging_in_and_discovery_are_public() {
     for route in routes().iter().filter(|route| route.auth == Auth::Public) {
         let discovery = route.method == "GET";
-        assert!(discovery || named(route) == "POST /identity/v3/auth/tokens", "{}", named(route));
+        // Both ask for a password; whose has expired has no token to change it with.
+        let by_password = ["POST /identity/v3/auth/tokens", "POST /identity/v3/users/{user_id}/password"];
+        assert!(discovery || by_password.contains(&named(route).as_str()), "{}", named(route));
     }
 }
 

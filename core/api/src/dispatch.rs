@@ -16,9 +16,10 @@ use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
+use canopy_app::access::Trail;
 use canopy_app::identity::Caller;
 use canopy_app::{App, Ctx};
-use canopy_authz::Circumstances;
+use canopy_authz::{Circumstances, Snapshot};
 use canopy_types::{Error, Kind, RequestId, Result};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -35,6 +36,8 @@ use tracing::Instrument;
 const LEGACY: &str = "/compute/v2/";
 /// Requests in work at once. One whose body still arrives is not in work, and an agent's long poll neither.
 const IN_FLIGHT: usize = 512;
+/// Longest header about policies, bytes.
+const MAX_EXPLAINED: usize = 4_096;
 /// A body that took longer than this to arrive may have outlived its token.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -158,8 +161,11 @@ async fn serve(
     );
     let mut version = version::range(service).map(|range| range.min).filter(|_| !path.starts_with(LEGACY));
     let source = client::address(&request, &shared.app.settings.trusted_proxies);
+    let mut decided = None;
     let outcome = {
-        let work = handle(&shared, entries.as_deref(), params, request, &request_id, source, &mut version);
+        let (version, decided) = (&mut version, &mut decided);
+        let work =
+            handle(&shared, entries.as_deref(), params, request, &request_id, source, version, decided);
         AssertUnwindSafe(work.instrument(span.clone()))
             .catch_unwind()
             .await
@@ -179,6 +185,9 @@ async fn serve(
     {
         response.headers_mut().insert(header::ALLOW, value);
     }
+    if let Some((trail, policies)) = &decided {
+        explain(response.headers_mut(), trail, policies);
+    }
     let status = response.status().as_u16().to_string();
     metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => known(&method),
         "route" => route, "status" => status)
@@ -188,6 +197,19 @@ async fn serve(
     response
 }
 
+/// Says which policies of which bundle decided, to those who may know.
+fn explain(headers: &mut HeaderMap, trail: &Trail, policies: &Snapshot) {
+    let Some(ids) = trail.ids() else { return };
+    let bundle = canopy_app::audit::version(policies);
+    for (name, value) in [("canopy-policy-bundle", bundle), ("canopy-policies", ids.join(","))] {
+        // What a header cannot hold, or no proxy would carry, is left out.
+        if let (true, Ok(value)) = (value.len() <= MAX_EXPLAINED, HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "what comes in, and what has to be known also when it fails")]
 async fn handle(
     shared: &Shared,
     entries: Option<&PathEntries>,
@@ -196,6 +218,7 @@ async fn handle(
     request_id: &RequestId,
     source: Option<IpAddr>,
     version: &mut Option<Microversion>,
+    decided: &mut Option<(Trail, Snapshot)>,
 ) -> Result<Reply> {
     let (parts, body) = request.into_parts();
     let service = entries.map(|entries| entries.service).or_else(|| Service::of_path(parts.uri.path()));
@@ -252,6 +275,7 @@ async fn handle(
     if arrived.elapsed() > FRESH {
         ctx = authenticate(shared, candidates[0].route.auth, asked_of, source, request_id).await?;
     }
+    *decided = ctx.as_ref().map(|ctx| (ctx.trail.clone(), ctx.policies.clone()));
     let _permit = match candidates[0].route.auth {
         Auth::Agent => None,
         Auth::Public | Auth::Token => Some(shared.in_flight.try_acquire().map_err(|_| {
@@ -326,7 +350,8 @@ async fn authenticate(
             let how = Circumstances { source, methods, application_credential };
             let policies = shared.app.authorizer.snapshot();
             let mutating = !method.is_safe();
-            Ok(Some(Ctx { request_id: request_id.clone(), who, how, delegation, policies, mutating }))
+            let trail = Trail::of(&policies, &who, &how);
+            Ok(Some(Ctx { request_id: request_id.clone(), who, how, delegation, policies, mutating, trail }))
         }
         Auth::Agent => {
             let token = headers

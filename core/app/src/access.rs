@@ -1,9 +1,11 @@
 //! The one way use cases ask for permission.
 
 use crate::{App, Ctx, audit};
-use canopy_authz::{Action, Decision, Target};
+use canopy_authz::actions::canopy::POLICIES_EXPLAIN;
+use canopy_authz::{Action, Circumstances, Decision, Principal, Snapshot, Target};
 use canopy_types::{Error, ProjectId, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Refuses with 403 unless `action` on `target` is allowed. For collections and creation.
 pub fn require(app: &App, ctx: &Ctx, action: Action, target: &Target) -> Result<()> {
@@ -74,7 +76,40 @@ impl Rows {
 
 /// All decisions of a request come from the bundle that it began with.
 fn decide(ctx: &Ctx, action: Action, target: &Target) -> Decision {
-    ctx.policies.decide(&ctx.who, &ctx.how, action, target)
+    let decision = ctx.policies.decide(&ctx.who, &ctx.how, action, target);
+    ctx.trail.note(&decision);
+    decision
+}
+
+/// Policies whose names one answer carries.
+const MAX_TRAIL: usize = 32;
+
+/// Which policies decided what a request asked, where the caller may know.
+#[derive(Clone, Default)]
+pub struct Trail(Option<Arc<Mutex<BTreeSet<String>>>>);
+
+impl Trail {
+    /// Kept for those whom the policies let know, empty and free for others.
+    pub fn of(policies: &Snapshot, who: &Principal, how: &Circumstances) -> Self {
+        let known = policies.decide(who, how, POLICIES_EXPLAIN, &Target::default()).allowed;
+        Self(known.then(Arc::default))
+    }
+
+    fn note(&self, decision: &Decision) {
+        let Some(ids) = &self.0 else { return };
+        let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in &decision.policies {
+            if ids.len() < MAX_TRAIL && !ids.contains(id) {
+                ids.insert(id.clone());
+            }
+        }
+    }
+
+    /// Ids of the policies, sorted; `None` where the caller may not know.
+    pub fn ids(&self) -> Option<Vec<String>> {
+        let ids = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(ids.iter().cloned().collect())
+    }
 }
 
 /// The project a project-scoped request works in.

@@ -103,4 +103,6 @@ pub struct Ctx {
     pub policies: Snapshot,
     /// Whether the request is one that changes something.
     pub mutating: bool,
+    /// Which policies decided, for who may know.
+    pub trail: access::Trail,
 }

@@ -80,6 +80,13 @@ pub mod identity {
         PROJECT_ENDPOINTS_SHOW = "identity:project_endpoints:show" on "Cloud";
         PROJECT_ENDPOINTS_ADD = "identity:project_endpoints:add" on "Cloud";
         PROJECT_ENDPOINTS_REMOVE = "identity:project_endpoints:remove" on "Cloud";
+        ENDPOINT_GROUPS_LIST = "identity:endpoint_groups:list" on "Cloud";
+        ENDPOINT_GROUPS_SHOW = "identity:endpoint_groups:show" on "Cloud";
+        ENDPOINT_GROUPS_CREATE = "identity:endpoint_groups:create" on "Cloud";
+        ENDPOINT_GROUPS_UPDATE = "identity:endpoint_groups:update" on "Cloud";
+        ENDPOINT_GROUPS_DELETE = "identity:endpoint_groups:delete" on "Cloud";
+        ENDPOINT_GROUPS_ADD_PROJECT = "identity:endpoint_groups:add_project" on "Cloud";
+        ENDPOINT_GROUPS_REMOVE_PROJECT = "identity:endpoint_groups:remove_project" on "Cloud";
         CREDENTIALS_LIST = "identity:credentials:list" on "Credential";
         CREDENTIALS_SHOW = "identity:credentials:show" on "Credential";
         CREDENTIALS_CREATE = "identity:credentials:create" on "Credential";
@@ -114,6 +121,8 @@ pub mod compute {
         SERVERS_LIST_ALL = "compute:servers:list_all" on "Server";
         SERVERS_SHOW = "compute:servers:show" on "Server";
         SERVERS_SHOW_HOST = "compute:servers:show_host" on "Server";
+        SERVERS_SHOW_EXTENDED = "compute:servers:show_extended" on "Server";
+        SERVERS_SHOW_HOST_STATUS = "compute:servers:show_host_status" on "Server";
         SERVERS_DELETE = "compute:servers:delete" on "Server";
         SERVERS_START = "compute:servers:start" on "Server";
         SERVERS_STOP = "compute:servers:stop" on "Server";
@@ -181,6 +190,7 @@ pub mod image {
         IMAGES_DELETE = "image:images:delete" on "Image";
         IMAGES_UPLOAD = "image:images:upload" on "Image";
         IMAGES_DOWNLOAD = "image:images:download" on "Image";
+        IMAGES_COMMUNITIZE = "image:images:communitize" on "Image";
         IMAGES_PUBLICIZE = "image:images:publicize" on "Image";
         USAGE_SHOW = "image:usage:show" on "Project";
     }
@@ -208,6 +218,9 @@ pub mod network {
         NETWORKS_SHARE = "network:networks:share" on "Network";
         NETWORKS_SHOW_PROVIDER = "network:networks:show_provider" on "Network";
         PORTS_SHOW_BINDING = "network:ports:show_binding" on "Port";
+        PORTS_CHOOSE_MAC = "network:ports:choose_mac_address" on "Network";
+        PORTS_CHOOSE_IP = "network:ports:choose_ip_address" on "Network";
+        PORTS_SET_SECURITY = "network:ports:set_port_security" on "Network";
         SECURITY_GROUPS_LIST = "network:security_groups:list" on "SecurityGroup";
         SECURITY_GROUPS_SHOW = "network:security_groups:show" on "SecurityGroup";
         SECURITY_GROUP_RULES_LIST = "network:security_group_rules:list" on "SecurityGroup";
@@ -268,6 +281,7 @@ pub mod canopy {
         DECISIONS_SHOW_HOSTS = "canopy:decisions:show_hosts" on "Decision";
         STATUS_SHOW = "canopy:status:show" on "Cloud";
         POLICIES_SHOW = "canopy:policies:show" on "Cloud";
+        POLICIES_EXPLAIN = "canopy:policies:explain" on "Cloud";
         POLICIES_RELOAD = "canopy:policies:reload" on "Cloud";
         PLUGINS_SHOW = "canopy:plugins:show" on "Cloud";
         PLUGINS_INSTALL = "canopy:plugins:install" on "Cloud";

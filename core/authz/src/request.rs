@@ -1,4 +1,5 @@
-//! From Canopy's words to Cedar's: the caller, the resource and the circumstances as typed entities.
+//! From Canopy's words to Cedar's: the caller, the resource and the circumstances as typed entities, with what
+//! the action's policies look at and nothing else: making a value costs more than deciding by it.
 
 use crate::load::Prepared;
 use crate::{Circumstances, Principal, Scope, Target, Wanted};
@@ -19,7 +20,7 @@ pub fn ask(
         EntityUid::from_type_name_and_id(action.principal.clone(), EntityId::new(who.user_id.as_str()));
     let resource =
         EntityUid::from_type_name_and_id(action.resource.clone(), EntityId::new(target.id.as_str()));
-    let entities = [caller(principal.clone(), who)?, resource_of(resource.clone(), target)?]
+    let entities = [caller(action, principal.clone(), who)?, resource_of(action, resource.clone(), target)?]
         .into_iter()
         .chain(action.entities.iter().cloned());
     let entities = Entities::from_entities(entities, None).map_err(|e| e.to_string())?;
@@ -29,34 +30,51 @@ pub fn ask(
     Ok((request, entities))
 }
 
-fn caller(uid: EntityUid, who: &Principal) -> Made<Entity> {
+fn caller(action: &Prepared, uid: EntityUid, who: &Principal) -> Made<Entity> {
     let (scope, project_id, domain_id) = match &who.scope {
         Scope::Unscoped => ("unscoped", "", ""),
         Scope::Project { id, domain_id, .. } => ("project", id.as_str(), domain_id.as_str()),
         Scope::Domain { id } => ("domain", "", id.as_str()),
         Scope::System => ("system", "", ""),
     };
-    let attributes = HashMap::from([
-        ("id".to_owned(), text(who.user_id.as_str())),
-        ("scope".to_owned(), text(scope)),
-        ("project_id".to_owned(), text(project_id)),
-        ("domain_id".to_owned(), text(domain_id)),
-        ("user_domain_id".to_owned(), text(who.user_domain_id.as_str())),
-        ("roles".to_owned(), texts(&who.roles)),
-    ]);
+    let mut attributes = HashMap::new();
+    for (name, value) in [
+        ("id", who.user_id.as_str()),
+        ("scope", scope),
+        ("project_id", project_id),
+        ("domain_id", domain_id),
+        ("user_domain_id", who.user_domain_id.as_str()),
+    ] {
+        if action.visible.of_principal(name) {
+            attributes.insert(name.to_owned(), text(value));
+        }
+    }
+    if action.visible.of_principal("roles") {
+        attributes.insert("roles".to_owned(), texts(&who.roles));
+    }
     Entity::new(uid, attributes, HashSet::new()).map_err(|e| e.to_string())
 }
 
-fn resource_of(uid: EntityUid, target: &Target) -> Made<Entity> {
-    let attributes = HashMap::from([
-        ("id".to_owned(), text(&target.id)),
-        ("project_id".to_owned(), text(&target.project_id)),
-        ("domain_id".to_owned(), text(&target.domain_id)),
-        ("user_id".to_owned(), text(&target.user_id)),
-        ("public".to_owned(), RestrictedExpression::new_bool(target.public)),
-        ("labels".to_owned(), texts(&target.labels)),
-    ]);
-    if target.metadata.is_empty() {
+fn resource_of(action: &Prepared, uid: EntityUid, target: &Target) -> Made<Entity> {
+    let visible = &action.visible;
+    let mut attributes = HashMap::new();
+    for (name, value) in [
+        ("id", &target.id),
+        ("project_id", &target.project_id),
+        ("domain_id", &target.domain_id),
+        ("user_id", &target.user_id),
+    ] {
+        if visible.of_resource(name) {
+            attributes.insert(name.to_owned(), text(value));
+        }
+    }
+    if visible.of_resource("public") {
+        attributes.insert("public".to_owned(), RestrictedExpression::new_bool(target.public));
+    }
+    if visible.of_resource("labels") {
+        attributes.insert("labels".to_owned(), texts(&target.labels));
+    }
+    if target.metadata.is_empty() || !visible.of_metadata() {
         return Entity::new(uid, attributes, HashSet::new()).map_err(|e| e.to_string());
     }
     let metadata = target.metadata.iter().map(|(name, value)| (name.clone(), text(value)));
@@ -64,16 +82,23 @@ fn resource_of(uid: EntityUid, target: &Target) -> Made<Entity> {
 }
 
 fn context(action: &Prepared, how: &Circumstances, target: &Target) -> Made<Context> {
-    let mut fields: Fields = vec![
-        ("methods".to_owned(), texts(&how.methods)),
-        ("application_credential".to_owned(), text(&how.application_credential)),
-    ];
-    if let Some(source) = how.source {
+    let visible = &action.visible;
+    let mut fields: Fields = Vec::new();
+    if visible.of_context("methods") {
+        fields.push(("methods".to_owned(), texts(&how.methods)));
+    }
+    if visible.of_context("application_credential") {
+        fields.push(("application_credential".to_owned(), text(&how.application_credential)));
+    }
+    if let Some(source) = how.source.filter(|_| visible.of_context("source")) {
         // An IPv4 client on an IPv6 socket is still the IPv4 address that a policy names.
         fields.push(("source".to_owned(), RestrictedExpression::new_ip(source.to_canonical().to_string())));
     }
-    if action.wanted {
+    if action.wanted && visible.of_context("wanted") {
         fields.push(("wanted".to_owned(), wanted(target.wanted.as_deref().unwrap_or(&Wanted::default()))?));
+    }
+    if fields.is_empty() {
+        return Ok(Context::empty());
     }
     Context::from_pairs(fields).map_err(|e| e.to_string())
 }

@@ -13,6 +13,22 @@ pub struct Visible {
     /// Which resource it is counts.
     entity: bool,
     metadata: bool,
+    principal: Looked,
+    context: Looked,
+}
+
+/// What is looked at of the caller or of the circumstances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Looked {
+    attributes: BTreeSet<String>,
+    /// It is used otherwise than by naming an attribute: any may count.
+    whole: bool,
+}
+
+impl Looked {
+    fn at(&self, name: &str) -> bool {
+        self.whole || self.attributes.contains(name)
+    }
 }
 
 impl Visible {
@@ -31,7 +47,10 @@ impl Visible {
         match policy.to_json() {
             Ok(json) => self.walk(&json["conditions"]),
             // What cannot be looked into may look at anything.
-            Err(_) => (self.entity, self.metadata) = (true, true),
+            Err(_) => {
+                (self.entity, self.metadata) = (true, true);
+                (self.principal.whole, self.context.whole) = (true, true);
+            }
         }
     }
 
@@ -40,22 +59,53 @@ impl Visible {
             Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let of_resource = value["left"]["Var"] == "resource";
+                    let of = value["left"]["Var"].as_str().unwrap_or_default();
+                    let of_resource = of == "resource";
                     match (name.as_str(), value["attr"].as_str()) {
                         ("." | "has", Some(attribute)) if of_resource => {
                             self.attributes.insert(attribute.to_owned());
+                        }
+                        ("." | "has", Some(attribute)) if of == "principal" => {
+                            self.principal.attributes.insert(attribute.to_owned());
+                        }
+                        ("." | "has", Some(attribute)) if of == "context" => {
+                            self.context.attributes.insert(attribute.to_owned());
                         }
                         ("hasTag" | "getTag", _) if of_resource => {
                             self.metadata = true;
                             self.walk(&value["right"]);
                         }
-                        ("Var", _) => self.entity |= value == "resource",
+                        ("Var", _) => {
+                            self.entity |= value == "resource";
+                            self.principal.whole |= value == "principal";
+                            self.context.whole |= value == "context";
+                        }
                         _ => self.walk(value),
                     }
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether any policy may look at this attribute of the resource. What none looks at need not be told.
+    pub fn of_resource(&self, name: &str) -> bool {
+        self.entity || self.attributes.contains(name)
+    }
+
+    /// The same of the caller.
+    pub fn of_principal(&self, name: &str) -> bool {
+        self.principal.at(name)
+    }
+
+    /// The same of the circumstances.
+    pub fn of_context(&self, name: &str) -> bool {
+        self.context.at(name)
+    }
+
+    /// Whether any policy may look at the resource's metadata.
+    pub fn of_metadata(&self) -> bool {
+        self.entity || self.metadata
     }
 
     /// The target with everything left out that no policy looks at.
@@ -92,6 +142,42 @@ mod tests {
             wanted: None,
         };
         Visible::of(&PolicySet::from_str(text).unwrap()).part_of(&target)
+    }
+
+    #[test]
+    fn of_caller_and_circumstances_too_and_what_is_used_whole_is_looked_at_whole() {
+        let looks = |text: &str| {
+            let visible = Visible::of(&PolicySet::from_str(text).unwrap());
+            let of = |names: [&str; 2], looked: &dyn Fn(&str) -> bool| names.map(looked);
+            (
+                of(["roles", "scope"], &|name| visible.of_principal(name)),
+                of(["source", "methods"], &|name| visible.of_context(name)),
+                visible.of_resource("id"),
+            )
+        };
+        let none = ([false; 2], [false; 2], false);
+        assert_eq!(looks("permit (principal, action, resource);"), none);
+        assert_eq!(looks("permit (principal == User::\"u\", action, resource);"), none);
+        assert_eq!(
+            looks("permit (principal, action, resource) when { principal.roles.contains(\"a\") };"),
+            ([true, false], [false; 2], false)
+        );
+        assert_eq!(
+            looks(
+                "forbid (principal, action, resource) unless { context has source && context.source.isLoopback() };"
+            ),
+            ([false; 2], [true, false], false)
+        );
+        let whole = looks(
+            "permit (principal, action, resource) when { (if true then principal else principal).scope == \"x\" };",
+        );
+        assert_eq!(whole, ([true; 2], [false; 2], false));
+        assert_eq!(
+            looks(
+                "permit (principal, action, resource) when { [context] == [context] || resource == principal };"
+            ),
+            ([true; 2], [true; 2], true)
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod fleet;
 pub mod formats;
 pub mod picture;
+pub mod report;
 pub mod run;
 pub mod trace;
 

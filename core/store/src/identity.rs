@@ -11,6 +11,8 @@ pub mod credentials;
 pub mod delegations;
 pub mod directory;
 pub mod domains;
+pub mod endpoint_groups;
+pub mod extras;
 pub mod grants;
 pub mod groups;
 pub mod projects;
@@ -96,6 +98,8 @@ impl UserOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub id: RoleId,
+    /// The only domain it can be given in, where it does nothing but imply others; none for the whole cloud.
+    pub domain_id: Option<DomainId>,
     pub name: String,
     pub description: String,
 }
@@ -227,7 +231,12 @@ fn domain(row: &AnyRow) -> Result<Domain> {
 }
 
 fn role(row: &AnyRow) -> Result<Role> {
-    Ok(Role { id: row.text("id")?.into(), name: row.text("name")?, description: row.text("description")? })
+    Ok(Role {
+        id: row.text("id")?.into(),
+        domain_id: Some(row.text("domain_id")?).filter(|id| !id.is_empty()).map(Into::into),
+        name: row.text("name")?,
+        description: row.text("description")?,
+    })
 }
 
 pub async fn domains(conn: &mut Conn) -> Result<Vec<Domain>> {
@@ -239,7 +248,7 @@ pub async fn domains(conn: &mut Conn) -> Result<Vec<Domain>> {
 }
 
 pub async fn roles(conn: &mut Conn) -> Result<Vec<Role>> {
-    let rows = sqlx::query("SELECT id, name, description FROM roles ORDER BY id")
+    let rows = sqlx::query("SELECT id, domain_id, name, description FROM roles ORDER BY id")
         .fetch_all(conn)
         .await
         .map_err(db)?;
@@ -264,8 +273,9 @@ pub async fn insert_domain(conn: &mut Conn, domain: &Domain, at: Timestamp) -> R
 }
 
 pub async fn insert_role(conn: &mut Conn, role: &Role) -> Result<()> {
-    sqlx::query("INSERT INTO roles (id, name, description) VALUES ($1, $2, $3)")
+    sqlx::query("INSERT INTO roles (id, domain_id, name, description) VALUES ($1, $2, $3, $4)")
         .bind(role.id.as_str())
+        .bind(role.domain_id.as_ref().map(|id| id.0.clone()).unwrap_or_default())
         .bind(&role.name)
         .bind(&role.description)
         .execute(conn)

@@ -20,14 +20,23 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What asking permission costs: a decision, a list, a token
+    Authz {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub fn run(root: &Path, bench: &Bench) -> Res<()> {
-    let (program_name, json) = match bench {
-        Bench::Scheduler { json } => ("bench-scheduler", json),
-        Bench::Plugins { json } => ("bench-plugins", json),
+    let (package, program_name, json) = match bench {
+        Bench::Scheduler { json } => ("canopy-sim", "bench-scheduler", json),
+        Bench::Plugins { json } => ("canopy-sim", "bench-plugins", json),
+        Bench::Authz { json } => ("canopy", "bench-authz", json),
     };
-    if !root.join("target/plugins/scheduler-binpack/plugin.toml").is_file() {
+    let plugins = root.join("target/plugins");
+    let asks_plugins = !matches!(bench, Bench::Authz { .. });
+    if asks_plugins && !root.join("target/plugins/scheduler-binpack/plugin.toml").is_file() {
         plugins::build(root)?;
     }
     let commit = text(program("git").current_dir(root).args(["rev-parse", "--short=12", "HEAD"]));
@@ -38,11 +47,14 @@ pub fn run(root: &Path, bench: &Bench) -> Res<()> {
         "--release",
         "--locked",
         "--package",
-        "canopy-sim",
+        package,
         "--bin",
         program_name,
+        "--",
     ]);
-    command.args(["--", "--plugins"]).arg(root.join("target/plugins"));
+    if asks_plugins {
+        command.arg("--plugins").arg(plugins);
+    }
     command.args(json.then_some("--json"));
     command.env("CANOPY_BENCH_COMMIT", commit.unwrap_or_default().trim());
     visible(&mut command)

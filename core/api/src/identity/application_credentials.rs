@@ -28,7 +28,11 @@ pub async fn create(req: Req) -> Result<Reply> {
         expires_at: expires_at(asked)?,
         roles: role_refs(&asked["roles"]),
         unrestricted: asked["unrestricted"].as_bool().unwrap_or(false),
-        rules: asked["access_rules"].as_array().map(|rules| rules.iter().map(rule_ref).collect()),
+        // As keystone keeps them, an empty list is none: clients send one for a credential without rules.
+        rules: asked["access_rules"]
+            .as_array()
+            .filter(|rules| !rules.is_empty())
+            .map(|rules| rules.iter().map(rule_ref).collect()),
     };
     let (made, secret) = identity::create_credential(&req.app, req.ctx()?, req.param("user_id"), new).await?;
     let mut body = shown(&req.base, &made);

@@ -38,13 +38,13 @@ pub async fn catalog(req: Req) -> Result<Reply> {
 
 pub async fn projects(req: Req) -> Result<Reply> {
     let items = identity::own_projects(&req.app, req.ctx()?);
-    let items = items.iter().map(|project| render::project(&req.base, project)).collect();
+    let items = items.iter().map(|project| render::project(&req, project)).collect();
     Reply::json(200, &render::list(&req, "projects", items, None))
 }
 
 pub async fn domains(req: Req) -> Result<Reply> {
     let items = identity::own_domains(&req.app, req.ctx()?);
-    let items = items.iter().map(|domain| render::domain(&req.base, domain)).collect();
+    let items = items.iter().map(|domain| render::domain(&req, domain)).collect();
     Reply::json(200, &render::list(&req, "domains", items, None))
 }
 

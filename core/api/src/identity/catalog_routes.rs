@@ -1,6 +1,6 @@
 //! Routes of the catalog: services, endpoints, regions, and which endpoints a project is shown.
 
-use super::{ANY, delete, get, patch, post, put, schemas, services};
+use super::{ANY, delete, endpoint_groups as groups, get, patch, post, put, schemas, services};
 use crate::handler;
 use crate::route::Route;
 use canopy_authz::actions::identity as act;
@@ -89,5 +89,54 @@ pub fn filter_routes() -> Vec<Route> {
             .action(act::PROJECT_ENDPOINTS_ADD),
         delete(ONE, "Choose an endpoint no more", handler!(services::choose_no_more))
             .action(act::PROJECT_ENDPOINTS_REMOVE),
+    ]
+}
+
+pub fn endpoint_group_routes() -> Vec<Route> {
+    const ALL: &str = "/v3/OS-EP-FILTER/endpoint_groups";
+    const ONE: &str = "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}";
+    const PAIR: &str = "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects/{project_id}";
+    vec![
+        get(ALL, "List endpoint groups", handler!(groups::list)).action(act::ENDPOINT_GROUPS_LIST),
+        post(ALL, "Add an endpoint group", handler!(groups::create))
+            .action(act::ENDPOINT_GROUPS_CREATE)
+            .json(&[(ANY, schemas::endpoint_group_create)])
+            .answers(&[201], &[]),
+        get(ONE, "Show an endpoint group", handler!(groups::show))
+            .action(act::ENDPOINT_GROUPS_SHOW)
+            .answers(&[200], &[404]),
+        patch(ONE, "Change an endpoint group", handler!(groups::update))
+            .action(act::ENDPOINT_GROUPS_UPDATE)
+            .json(&[(ANY, schemas::endpoint_group_update)])
+            .answers(&[200], &[404]),
+        delete(ONE, "Delete an endpoint group", handler!(groups::delete)).action(act::ENDPOINT_GROUPS_DELETE),
+        get(
+            "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/endpoints",
+            "List the endpoints of an endpoint group",
+            handler!(groups::endpoints),
+        )
+        .action(act::ENDPOINT_GROUPS_SHOW)
+        .answers(&[200], &[404]),
+        get(
+            "/v3/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects",
+            "List the projects that are shown an endpoint group",
+            handler!(groups::projects),
+        )
+        .action(act::ENDPOINT_GROUPS_SHOW)
+        .answers(&[200], &[404]),
+        get(
+            "/v3/OS-EP-FILTER/projects/{project_id}/endpoint_groups",
+            "List the endpoint groups that a project is shown",
+            handler!(groups::of_project),
+        )
+        .action(act::ENDPOINT_GROUPS_LIST)
+        .answers(&[200], &[404]),
+        get(PAIR, "Check whether a project is shown an endpoint group", handler!(groups::in_project))
+            .action(act::ENDPOINT_GROUPS_SHOW)
+            .answers(&[200], &[404]),
+        put(PAIR, "Show an endpoint group to a project", handler!(groups::add))
+            .action(act::ENDPOINT_GROUPS_ADD_PROJECT),
+        delete(PAIR, "Show an endpoint group to a project no more", handler!(groups::remove))
+            .action(act::ENDPOINT_GROUPS_REMOVE_PROJECT),
     ]
 }

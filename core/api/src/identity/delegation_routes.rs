@@ -1,9 +1,26 @@
 //! Routes of what users hand on: application credentials, access rules, trusts.
 
-use super::{ANY, application_credentials as credentials, delete, get, post, schemas, trusts};
+use super::{ANY, application_credentials as credentials, delete, ec2, get, post, schemas, trusts};
 use crate::handler;
 use crate::route::Route;
 use canopy_authz::actions::identity as act;
+
+/// Keys that EC2 clients sign with.
+pub fn ec2_routes() -> Vec<Route> {
+    const ALL: &str = "/v3/users/{user_id}/credentials/OS-EC2";
+    const ONE: &str = "/v3/users/{user_id}/credentials/OS-EC2/{access}";
+    vec![
+        get(ALL, "List a user's EC2 keys", handler!(ec2::list)).action(act::CREDENTIALS_LIST),
+        post(ALL, "Make an EC2 key", handler!(ec2::create))
+            .action(act::CREDENTIALS_CREATE)
+            .json(&[(ANY, schemas::ec2_key)])
+            .answers(&[201], &[404]),
+        get(ONE, "Show an EC2 key", handler!(ec2::show))
+            .action(act::CREDENTIALS_SHOW)
+            .answers(&[200], &[404]),
+        delete(ONE, "Delete an EC2 key", handler!(ec2::delete)).action(act::CREDENTIALS_DELETE),
+    ]
+}
 
 pub fn credential_routes() -> Vec<Route> {
     const ALL: &str = "/v3/users/{user_id}/application_credentials";

@@ -1,6 +1,6 @@
 //! Domains.
 
-use super::{body, render};
+use super::{body, render, schemas};
 use crate::request::{Reply, Req};
 use canopy_app::identity::{self, DomainChange, NewDomain};
 use canopy_types::Result;
@@ -13,13 +13,13 @@ pub async fn list(req: Req) -> Result<Reply> {
         req.query.get("name").is_none_or(|name| name == domain.name)
             && enabled.is_none_or(|on| on == domain.enabled)
     });
-    let items = domains.iter().map(|domain| render::domain(&req.base, domain)).collect();
+    let items = domains.iter().map(|domain| render::domain(&req, domain)).collect();
     Reply::json(200, &render::list(&req, "domains", items, None))
 }
 
 pub async fn show(req: Req) -> Result<Reply> {
     let domain = identity::domain(&req.app, req.ctx()?, req.param("domain_id")).await?;
-    Reply::json(200, &json!({"domain": render::domain(&req.base, &domain)}))
+    Reply::json(200, &json!({"domain": render::domain(&req, &domain)}))
 }
 
 pub async fn create(req: Req) -> Result<Reply> {
@@ -28,9 +28,10 @@ pub async fn create(req: Req) -> Result<Reply> {
         name: body::text(asked, "name").unwrap_or_default(),
         description: body::text(asked, "description").unwrap_or_default(),
         enabled: asked["enabled"].as_bool().unwrap_or(true),
+        extra: schemas::extra(asked, schemas::domain_fields),
     };
     let domain = identity::create_domain(&req.app, req.ctx()?, new).await?;
-    Reply::json(201, &json!({"domain": render::domain(&req.base, &domain)}))
+    Reply::json(201, &json!({"domain": render::domain(&req, &domain)}))
 }
 
 pub async fn update(req: Req) -> Result<Reply> {
@@ -39,9 +40,10 @@ pub async fn update(req: Req) -> Result<Reply> {
         name: body::text(asked, "name"),
         description: asked.get("description").map(|text| text.as_str().unwrap_or_default().to_owned()),
         enabled: asked["enabled"].as_bool(),
+        extra: schemas::extra(asked, schemas::domain_fields),
     };
     let domain = identity::update_domain(&req.app, req.ctx()?, req.param("domain_id"), change).await?;
-    Reply::json(200, &json!({"domain": render::domain(&req.base, &domain)}))
+    Reply::json(200, &json!({"domain": render::domain(&req, &domain)}))
 }
 
 pub async fn delete(req: Req) -> Result<Reply> {

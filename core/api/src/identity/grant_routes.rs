@@ -2,8 +2,9 @@
 
 use super::{ANY, delete, get, groups, implied, patch, post, put, roles, schemas};
 use crate::handler;
-use crate::route::Route;
+use crate::route::{Route, Service};
 use canopy_authz::actions::identity as act;
+use http::Method;
 
 pub fn group_routes() -> Vec<Route> {
     const MEMBER: &str = "/v3/groups/{group_id}/users/{user_id}";
@@ -45,7 +46,17 @@ pub fn implied_routes() -> Vec<Route> {
         get("/v3/roles/{role_id}/implies", "List what a role implies", handler!(implied::of_role))
             .action(act::IMPLIED_ROLES_LIST)
             .answers(&[200], &[404]),
-        get(ONE, "Check whether a role implies another", handler!(implied::show))
+        // keystone answers the two apart.
+        Route::new(
+            Service::Identity,
+            Method::HEAD,
+            ONE,
+            "Check whether a role implies another",
+            handler!(implied::check),
+        )
+        .action(act::IMPLIED_ROLES_SHOW)
+        .answers(&[204], &[404]),
+        get(ONE, "Show that a role implies another", handler!(implied::show))
             .action(act::IMPLIED_ROLES_SHOW)
             .answers(&[200], &[404]),
         put(ONE, "Let a role imply another", handler!(implied::create))

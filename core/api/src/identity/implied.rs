@@ -51,6 +51,12 @@ pub async fn show(req: Req) -> Result<Reply> {
     one(&req, 200, &found)
 }
 
+pub async fn check(req: Req) -> Result<Reply> {
+    let (prior, implied) = (req.param("role_id"), req.param("implied_role_id"));
+    identity::implication(&req.app, req.ctx()?, prior, implied).await?;
+    Ok(Reply::empty(204))
+}
+
 pub async fn create(req: Req) -> Result<Reply> {
     let (prior, implied) = (req.param("role_id"), req.param("implied_role_id"));
     let made = identity::imply(&req.app, req.ctx()?, prior, implied).await?;

@@ -9,6 +9,8 @@ mod credentials;
 mod delegation_routes;
 mod discovery;
 mod domains;
+mod ec2;
+mod endpoint_groups;
 mod grant_routes;
 mod groups;
 mod implied;
@@ -57,10 +59,12 @@ pub fn routes() -> Vec<Route> {
         catalog_routes::catalog_routes(),
         catalog_routes::region_routes(),
         catalog_routes::filter_routes(),
+        catalog_routes::endpoint_group_routes(),
         domain_routes(),
         resource_routes(),
         tag_routes(),
         credential_routes(),
+        delegation_routes::ec2_routes(),
         grant_routes::group_routes(),
         grant_routes::implied_routes(),
         grant_routes::grant_routes(),
@@ -145,6 +149,7 @@ fn resource_routes() -> Vec<Route> {
             .answers(&[200], &[404, 409]),
         delete("/v3/users/{user_id}", "Delete a user", handler!(users::delete)).action(act::USERS_DELETE),
         post("/v3/users/{user_id}/password", "Change one's password", handler!(users::change_password))
+            .public()
             .action(act::USERS_CHANGE_PASSWORD)
             .json(&[(ANY, schemas::password_change)])
             .answers(&[204], &[404]),

@@ -10,20 +10,44 @@ pub fn link(base: &str, path: &str) -> String {
     format!("{base}/identity/v3/{path}")
 }
 
-pub fn domain(base: &str, domain: &Domain) -> Value {
-    json!({
-        "id": domain.id, "name": domain.name, "description": domain.description, "enabled": domain.enabled,
-        "tags": [], "options": {}, "links": {"self": link(base, &format!("domains/{}", domain.id))},
-    })
+/// With what clients attached, where there is no field of that name.
+fn with_extra(req: &Req, kind: &str, id: &str, mut shown: Value) -> Value {
+    if let Some(fields) = shown.as_object_mut() {
+        for (name, value) in identity::extra(&req.app, kind, id) {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    shown
 }
 
-pub fn project(base: &str, project: &Project) -> Value {
-    json!({
+pub fn domain(req: &Req, domain: &Domain) -> Value {
+    let link = link(&req.base, &format!("domains/{}", domain.id));
+    let shown = json!({
+        "id": domain.id, "name": domain.name, "description": domain.description, "enabled": domain.enabled,
+        "tags": [], "options": {}, "links": {"self": link},
+    });
+    with_extra(req, "domain", domain.id.as_str(), shown)
+}
+
+/// A domain as the project that it is, too.
+pub fn domain_as_project(req: &Req, domain: &Domain) -> Value {
+    let link = link(&req.base, &format!("projects/{}", domain.id));
+    let shown = json!({
+        "id": domain.id, "name": domain.name, "description": domain.description, "enabled": domain.enabled,
+        "domain_id": null, "parent_id": null, "is_domain": true, "tags": [], "options": {},
+        "links": {"self": link},
+    });
+    with_extra(req, "domain", domain.id.as_str(), shown)
+}
+
+pub fn project(req: &Req, project: &Project) -> Value {
+    let link = link(&req.base, &format!("projects/{}", project.id));
+    let shown = json!({
         "id": project.id, "name": project.name, "domain_id": project.domain_id,
         "description": project.description, "enabled": project.enabled, "parent_id": project.parent_id,
-        "is_domain": false, "tags": project.tags, "options": {},
-        "links": {"self": link(base, &format!("projects/{}", project.id))},
-    })
+        "is_domain": false, "tags": project.tags, "options": {}, "links": {"self": link},
+    });
+    with_extra(req, "project", project.id.as_str(), shown)
 }
 
 pub fn user(req: &Req, user: &User) -> Value {
@@ -44,7 +68,7 @@ pub fn user(req: &Req, user: &User) -> Value {
     if let Some(project) = &user.default_project_id {
         value["default_project_id"] = json!(project);
     }
-    value
+    with_extra(req, "user", user.id.as_str(), value)
 }
 
 /// Those that are on.
@@ -59,20 +83,23 @@ fn options(options: UserOptions) -> Value {
     Value::Object(on.collect())
 }
 
-pub fn group(base: &str, group: &Group) -> Value {
-    json!({
+pub fn group(req: &Req, group: &Group) -> Value {
+    let link = link(&req.base, &format!("groups/{}", group.id));
+    let shown = json!({
         "id": group.id, "name": group.name, "domain_id": group.domain_id, "description": group.description,
-        "links": {"self": link(base, &format!("groups/{}", group.id))},
-    })
+        "links": {"self": link},
+    });
+    with_extra(req, "group", group.id.as_str(), shown)
 }
 
-pub fn role(base: &str, role: &Role) -> Value {
+pub fn role(req: &Req, role: &Role) -> Value {
     let description = (!role.description.is_empty()).then_some(&role.description);
     let options = if canopy_app::identity::immutable(role) { json!({"immutable": true}) } else { json!({}) };
-    json!({
-        "id": role.id, "name": role.name, "domain_id": null, "description": description,
-        "options": options, "links": {"self": link(base, &format!("roles/{}", role.id))},
-    })
+    let shown = json!({
+        "id": role.id, "name": role.name, "domain_id": role.domain_id, "description": description,
+        "options": options, "links": {"self": link(&req.base, &format!("roles/{}", role.id))},
+    });
+    with_extra(req, "role", role.id.as_str(), shown)
 }
 
 /// A list under `name`. `next` is the marker of the following page.

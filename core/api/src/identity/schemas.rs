@@ -4,6 +4,7 @@
 //! they are read (`body`): a password never comes back in an error or reaches a log.
 
 use crate::schema::{object, text};
+use canopy_app::identity::Extra;
 use serde_json::{Value, json};
 
 /// Longest id that is looked at, characters.
@@ -171,6 +172,30 @@ pub fn endpoint_update() -> Value {
     update_of("endpoint", object(endpoint_fields(), &[]))
 }
 
+fn endpoint_group_fields() -> Value {
+    let filters = json!({
+        "service_id": id(),
+        "interface": {"enum": ["public", "internal", "admin"]},
+        "region_id": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\p{Cc}]+$"},
+    });
+    let mut filters = object(filters, &[]);
+    filters["minProperties"] = json!(1);
+    json!({"name": name(255), "description": nullable(text(65_535)), "filters": filters})
+}
+
+pub fn endpoint_group_create() -> Value {
+    let group = object(endpoint_group_fields(), &["name", "filters"]);
+    object(json!({"endpoint_group": group}), &["endpoint_group"])
+}
+
+pub fn endpoint_group_update() -> Value {
+    update_of("endpoint_group", object(endpoint_group_fields(), &[]))
+}
+
+pub fn ec2_key() -> Value {
+    object(json!({"tenant_id": id()}), &["tenant_id"])
+}
+
 pub fn region() -> Value {
     let name = |least: u32| json!({"type": ["string", "null"], "minLength": least, "maxLength": 255, "pattern": r"^[^\p{Cc}]*$"});
     let fields = json!({
@@ -206,13 +231,29 @@ fn user_options() -> Value {
     )
 }
 
-fn project_fields() -> Value {
+/// An object that may hold other properties beside these, which are kept as they are.
+fn open(properties: Value, required: &[&str]) -> Value {
+    json!({
+        "type": "object", "properties": properties, "required": required,
+        "propertyNames": {"maxLength": 255, "pattern": r"^[^\p{Cc}]+$"}, "maxProperties": 64,
+    })
+}
+
+/// What of a body is none of the fields there are.
+pub fn extra(asked: &Value, fields: fn() -> Value) -> Extra {
+    let known = fields();
+    let other =
+        asked.as_object().into_iter().flatten().filter(|(name, _)| known.get(name.as_str()).is_none());
+    other.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+pub fn project_fields() -> Value {
     json!({
         "name": name(64),
         "description": nullable(text(65_535)),
         "enabled": {"type": "boolean"},
         "domain_id": nullable(id()),
-        "is_domain": {"const": false},
+        "is_domain": {"type": "boolean"},
         "parent_id": nullable(id()),
         "tags": tags(),
         "options": options(),
@@ -220,11 +261,11 @@ fn project_fields() -> Value {
 }
 
 pub fn project_create() -> Value {
-    object(json!({"project": object(project_fields(), &["name"])}), &["project"])
+    object(json!({"project": open(project_fields(), &["name"])}), &["project"])
 }
 
 pub fn project_update() -> Value {
-    update_of("project", object(project_fields(), &[]))
+    update_of("project", open(project_fields(), &[]))
 }
 
 /// `body`, of which one field at least is given.
@@ -233,7 +274,7 @@ fn update_of(name: &str, mut body: Value) -> Value {
     object(json!({ name: body }), &[name])
 }
 
-fn domain_fields() -> Value {
+pub fn domain_fields() -> Value {
     json!({
         "name": name(64),
         "description": nullable(text(65_535)),
@@ -244,44 +285,43 @@ fn domain_fields() -> Value {
 }
 
 pub fn domain_create() -> Value {
-    object(json!({"domain": object(domain_fields(), &["name"])}), &["domain"])
+    object(json!({"domain": open(domain_fields(), &["name"])}), &["domain"])
 }
 
 pub fn domain_update() -> Value {
-    update_of("domain", object(domain_fields(), &[]))
+    update_of("domain", open(domain_fields(), &[]))
 }
 
-fn role_fields() -> Value {
+pub fn role_fields() -> Value {
     json!({
         "name": name(255),
         "description": nullable(text(65_535)),
-        // All roles are global.
-        "domain_id": {"type": "null"},
+        "domain_id": nullable(id()),
         "options": options(),
     })
 }
 
 pub fn role_create() -> Value {
-    object(json!({"role": object(role_fields(), &["name"])}), &["role"])
+    object(json!({"role": open(role_fields(), &["name"])}), &["role"])
 }
 
 pub fn role_update() -> Value {
-    update_of("role", object(role_fields(), &[]))
+    update_of("role", open(role_fields(), &[]))
 }
 
-fn group_fields() -> Value {
+pub fn group_fields() -> Value {
     json!({"name": name(64), "description": nullable(text(65_535)), "domain_id": nullable(id())})
 }
 
 pub fn group_create() -> Value {
-    object(json!({"group": object(group_fields(), &["name"])}), &["group"])
+    object(json!({"group": open(group_fields(), &["name"])}), &["group"])
 }
 
 pub fn group_update() -> Value {
-    update_of("group", object(group_fields(), &[]))
+    update_of("group", open(group_fields(), &[]))
 }
 
-fn user_fields() -> Value {
+pub fn user_fields() -> Value {
     json!({
         "name": name(255),
         "password": secret(),
@@ -295,11 +335,11 @@ fn user_fields() -> Value {
 }
 
 pub fn user_create() -> Value {
-    object(json!({"user": object(user_fields(), &["name"])}), &["user"])
+    object(json!({"user": open(user_fields(), &["name"])}), &["user"])
 }
 
 pub fn user_update() -> Value {
-    update_of("user", object(user_fields(), &[]))
+    update_of("user", open(user_fields(), &[]))
 }
 
 pub fn password_change() -> Value {

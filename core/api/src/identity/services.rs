@@ -70,6 +70,7 @@ fn endpoint_change(asked: &Value) -> EndpointChange {
         service_id: body::text(asked, "service_id"),
         interface: body::text(asked, "interface"),
         region_id: region.map(|id| id.as_str().map(str::to_owned)),
+        makes_region: asked.get("region_id").is_none(),
         url: body::text(asked, "url"),
         enabled: asked["enabled"].as_bool(),
     }
@@ -140,7 +141,7 @@ pub async fn chosen(req: Req) -> Result<Reply> {
 
 pub async fn choosing(req: Req) -> Result<Reply> {
     let found = identity::choosing_projects(&req.app, req.ctx()?, req.param("endpoint_id")).await?;
-    let items = found.iter().map(|project| render::project(&req.base, project)).collect();
+    let items = found.iter().map(|project| render::project(&req, project)).collect();
     Reply::json(200, &render::list(&req, "projects", items, None))
 }
 
@@ -176,7 +177,7 @@ fn shown(base: &str, service: &Service) -> Value {
     })
 }
 
-fn shown_endpoint(base: &str, endpoint: &Endpoint) -> Value {
+pub fn shown_endpoint(base: &str, endpoint: &Endpoint) -> Value {
     json!({
         "id": endpoint.id, "service_id": endpoint.service_id, "interface": endpoint.interface,
         "region": endpoint.region_id, "region_id": endpoint.region_id, "url": endpoint.url,

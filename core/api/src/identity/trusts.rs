@@ -17,7 +17,7 @@ pub async fn list(req: Req) -> Result<Reply> {
 
 pub async fn show(req: Req) -> Result<Reply> {
     let found = identity::trust(&req.app, req.ctx()?, req.param("trust_id")).await?;
-    Reply::json(200, &json!({"trust": whole(&req.base, &found)}))
+    Reply::json(200, &json!({"trust": whole(&req, &found)}))
 }
 
 pub async fn create(req: Req) -> Result<Reply> {
@@ -35,7 +35,7 @@ pub async fn create(req: Req) -> Result<Reply> {
         redelegation_count: asked["redelegation_count"].as_i64(),
     };
     let made = identity::create_trust(&req.app, req.ctx()?, new).await?;
-    Reply::json(201, &json!({"trust": whole(&req.base, &made)}))
+    Reply::json(201, &json!({"trust": whole(&req, &made)}))
 }
 
 pub async fn delete(req: Req) -> Result<Reply> {
@@ -45,14 +45,14 @@ pub async fn delete(req: Req) -> Result<Reply> {
 
 pub async fn roles(req: Req) -> Result<Reply> {
     let roles = identity::trust_roles(&req.app, req.ctx()?, req.param("trust_id")).await?;
-    let items = roles.iter().map(|role| render::role(&req.base, role)).collect();
+    let items = roles.iter().map(|role| render::role(&req, role)).collect();
     Reply::json(200, &render::list(&req, "roles", items, None))
 }
 
 pub async fn role(req: Req) -> Result<Reply> {
     let (id, role) = (req.param("trust_id"), req.param("role_id"));
     let role = identity::trust_role(&req.app, req.ctx()?, id, role).await?;
-    Reply::json(200, &json!({"role": render::role(&req.base, &role)}))
+    Reply::json(200, &json!({"role": render::role(&req, &role)}))
 }
 
 /// As in a list: without the roles.
@@ -71,9 +71,10 @@ fn brief(base: &str, shown: &ShownTrust) -> Value {
     value
 }
 
-fn whole(base: &str, shown: &ShownTrust) -> Value {
+fn whole(req: &Req, shown: &ShownTrust) -> Value {
+    let base = &req.base;
     let mut value = brief(base, shown);
-    value["roles"] = shown.roles.iter().map(|role| render::role(base, role)).collect();
+    value["roles"] = shown.roles.iter().map(|role| render::role(req, role)).collect();
     let roles = render::link(base, &format!("OS-TRUST/trusts/{}/roles", shown.trust.id));
     value["roles_links"] = json!({"self": roles, "next": null, "previous": null});
     value

@@ -1,8 +1,10 @@
 //! Users.
 
-use super::{body, projects, render};
+use super::{body, projects, render, schemas};
 use crate::request::{Reply, Req};
-use canopy_app::identity::{self, NewUser, OptionsChange, UserChange, UserFilter, UserOptions};
+use canopy_app::identity::{
+    self, NewUser, OptionsChange, PasswordChange, UserChange, UserFilter, UserOptions,
+};
 use canopy_types::Result;
 use serde_json::{Value, json};
 
@@ -32,6 +34,7 @@ pub async fn create(req: Req) -> Result<Reply> {
         default_project_id: body::text(asked, "default_project_id").map(Into::into),
         enabled: asked["enabled"].as_bool().unwrap_or(true),
         options: options(asked).apply(UserOptions::default()),
+        extra: schemas::extra(asked, schemas::user_fields),
     };
     let user = identity::create_user(&req.app, req.ctx()?, new).await?;
     Reply::json(201, &json!({"user": render::user(&req, &user)}))
@@ -52,6 +55,7 @@ pub async fn update(req: Req) -> Result<Reply> {
         default_project_id: optional("default_project_id").map(|id| id.map(Into::into)),
         enabled: asked["enabled"].as_bool(),
         options: options(asked),
+        extra: schemas::extra(asked, schemas::user_fields),
     };
     let user = identity::update_user(&req.app, req.ctx()?, id, change).await?;
     Reply::json(200, &json!({"user": render::user(&req, &user)}))
@@ -77,12 +81,14 @@ pub async fn change_password(req: Req) -> Result<Reply> {
     let asked: &Value = &req.json["user"];
     let original = body::needed(asked, "original_password")?;
     let password = body::needed(asked, "password")?;
-    identity::change_password(&req.app, req.ctx()?, req.param("user_id"), original, password).await?;
+    let (request_id, source) = (req.request_id.clone(), req.source);
+    let change = PasswordChange { request_id, source, original, password };
+    identity::change_password(&req.app, req.param("user_id"), change).await?;
     Ok(Reply::empty(204))
 }
 
 pub async fn projects(req: Req) -> Result<Reply> {
     let items = identity::projects_of_user(&req.app, req.ctx()?, req.param("user_id")).await?;
-    let items = items.iter().map(|project| render::project(&req.base, project)).collect();
+    let items = items.iter().map(|project| render::project(&req, project)).collect();
     Reply::json(200, &render::list(&req, "projects", items, None))
 }

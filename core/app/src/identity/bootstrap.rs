@@ -33,7 +33,12 @@ pub async fn bootstrap(
     let (project, user) = (ProjectId::random(), UserId::random());
     let roles: Vec<Role> = roles::BUILT_IN
         .iter()
-        .map(|name| Role { id: RoleId::random(), name: (*name).to_owned(), description: String::new() })
+        .map(|name| Role {
+            id: RoleId::random(),
+            domain_id: None,
+            name: (*name).to_owned(),
+            description: String::new(),
+        })
         .collect();
     store
         .write("identity.bootstrap", move |c| {

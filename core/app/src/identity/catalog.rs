@@ -1,12 +1,15 @@
 //! The service catalog: what this server offers, and what an operator put beside it. Ids of what is built in
 //! are digests, so they are the same on every server and after every restart without being stored.
 
+use super::endpoint_groups::describes;
 use super::indexed::Indexed;
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions::identity as actions};
 pub use canopy_store::identity::catalog::{Endpoint, Region, Service};
+use canopy_store::identity::endpoint_groups::EndpointGroup;
 use canopy_types::{Error, ProjectId, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// Type, name, path.
 const SERVICES: [(&str, &str, &str); 5] = [
@@ -66,13 +69,13 @@ pub(super) fn everything(app: &App, directory: &Indexed, base: &str) -> Vec<Entr
 /// the project, only these. Placeholders for the project in stored URLs are filled in.
 pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Vec<Entry> {
     let directory = app.identity.view().directory;
-    let chosen = project.and_then(|project| directory.shown_to(project));
+    let chosen = project.and_then(|project| chosen(&directory, project));
     let mut entries = everything(app, &directory, base);
     entries.retain(|entry| entry.service.enabled);
     for entry in &mut entries {
         entry
             .endpoints
-            .retain(|endpoint| endpoint.enabled && chosen.is_none_or(|chosen| chosen.contains(&endpoint.id)));
+            .retain(|endpoint| endpoint.enabled && chosen.as_ref().is_none_or(|chosen| chosen.has(endpoint)));
         for endpoint in &mut entry.endpoints {
             if let Some(project) = project {
                 for name in ["%(project_id)s", "%(tenant_id)s", "$(project_id)s", "$(tenant_id)s"] {
@@ -88,6 +91,26 @@ pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Vec<Entry>
         entries.retain(|entry| !entry.endpoints.is_empty());
     }
     entries
+}
+
+/// The endpoints chosen for a project, one by one and by groups.
+pub(super) struct Chosen<'a> {
+    ids: Option<&'a HashSet<String>>,
+    groups: Vec<&'a EndpointGroup>,
+}
+
+impl Chosen<'_> {
+    pub fn has(&self, endpoint: &Endpoint) -> bool {
+        self.ids.is_some_and(|ids| ids.contains(&endpoint.id))
+            || self.groups.iter().any(|group| describes(&group.filters, endpoint))
+    }
+}
+
+/// `None` where nothing was chosen: then all are shown.
+pub(super) fn chosen<'a>(directory: &'a Indexed, project: &'a ProjectId) -> Option<Chosen<'a>> {
+    let chosen =
+        Chosen { ids: directory.shown_to(project), groups: directory.groups_shown_to(project).collect() };
+    (chosen.ids.is_some() || !chosen.groups.is_empty()).then_some(chosen)
 }
 
 /// The same, for who may look at it piece by piece.

@@ -1,6 +1,6 @@
 //! Changing the catalog: what an operator puts beside the services that are built in, which stay.
 
-use super::catalog::{Endpoint, Region, Service, absent, built_in, everything};
+use super::catalog::{Endpoint, Region, Service, absent, built_in, chosen, everything};
 use super::indexed::Indexed;
 use super::rows::catalog as stored;
 use super::{lookup, projects, rows};
@@ -34,6 +34,8 @@ pub struct EndpointChange {
     pub service_id: Option<String>,
     pub interface: Option<String>,
     pub region_id: Option<Option<String>>,
+    /// A new endpoint's region is made when it is not there, as keystone does for the field's older name.
+    pub makes_region: bool,
     pub url: Option<String>,
     pub enabled: Option<bool>,
 }
@@ -76,7 +78,8 @@ enum Change {
     RegionGone(Vec<String>),
     Service(Service),
     ServiceGone(String),
-    Endpoint(Endpoint),
+    /// With a region that it makes.
+    Endpoint(Endpoint, Option<Region>),
     EndpointGone(String),
 }
 
@@ -90,7 +93,12 @@ async fn write(app: &App, name: &'static str, subject: &str, change: Change) -> 
                 match &*change {
                     Change::Region(region) => stored::put_region(c, region).await,
                     Change::Service(service) => stored::put_service(c, service).await,
-                    Change::Endpoint(endpoint) => stored::put_endpoint(c, endpoint).await,
+                    Change::Endpoint(endpoint, region) => {
+                        if let Some(region) = region {
+                            stored::put_region(c, region).await?;
+                        }
+                        stored::put_endpoint(c, endpoint).await
+                    }
                     Change::ServiceGone(id) => stored::delete_service(c, id).await,
                     Change::EndpointGone(id) => stored::delete_endpoint(c, id).await,
                     Change::RegionGone(ids) => {
@@ -230,7 +238,12 @@ pub async fn delete_service(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
 }
 
 /// What an endpoint names must be there: keystone answers 400.
-fn check_endpoint(app: &App, directory: &Indexed, endpoint: &Endpoint) -> Result<()> {
+fn check_endpoint(
+    app: &App,
+    directory: &Indexed,
+    endpoint: &Endpoint,
+    new_region: Option<&Region>,
+) -> Result<()> {
     let bad = |what: &str, id: &str| {
         let shown: String = id.chars().take(255).collect();
         Error::bad_request("identity.endpoint", format!("Could not find {what}: {shown}."))
@@ -240,14 +253,34 @@ fn check_endpoint(app: &App, directory: &Indexed, endpoint: &Endpoint) -> Result
         return Err(bad("service", service));
     }
     match &endpoint.region_id {
-        Some(region) if !known_region(app, directory, region) => Err(bad("region", region)),
+        Some(region) if new_region.is_none() && !known_region(app, directory, region) => {
+            Err(bad("region", region))
+        }
         _ => Ok(()),
+    }
+}
+
+/// The region that an endpoint brings with it.
+fn new_region(
+    app: &App,
+    ctx: &Ctx,
+    directory: &Indexed,
+    endpoint: &EndpointChange,
+) -> Result<Option<Region>> {
+    match &endpoint.region_id {
+        Some(Some(id)) if endpoint.makes_region && !known_region(app, directory, id) => {
+            access::require(app, ctx, actions::REGIONS_CREATE, &Target::default().id(id))?;
+            full(directory.regions().len())?;
+            Ok(Some(Region { id: id.clone(), description: String::new(), parent_id: None }))
+        }
+        _ => Ok(None),
     }
 }
 
 pub async fn create_endpoint(app: &App, ctx: &Ctx, new: EndpointChange) -> Result<Endpoint> {
     let directory = begin(app, ctx, actions::ENDPOINTS_CREATE, "").await?;
     full(directory.endpoints().len())?;
+    let region = new_region(app, ctx, &directory, &new)?;
     let endpoint = Endpoint {
         id: UserId::random().0,
         service_id: new.service_id.unwrap_or_default(),
@@ -256,8 +289,9 @@ pub async fn create_endpoint(app: &App, ctx: &Ctx, new: EndpointChange) -> Resul
         url: new.url.unwrap_or_default(),
         enabled: new.enabled.unwrap_or(true),
     };
-    check_endpoint(app, &directory, &endpoint)?;
-    write(app, "identity.endpoint.create", &endpoint.id, Change::Endpoint(endpoint.clone())).await?;
+    check_endpoint(app, &directory, &endpoint, region.as_ref())?;
+    let change = Change::Endpoint(endpoint.clone(), region);
+    write(app, "identity.endpoint.create", &endpoint.id, change).await?;
     Ok(endpoint)
 }
 
@@ -266,13 +300,14 @@ pub async fn update_endpoint(app: &App, ctx: &Ctx, id: &str, change: EndpointCha
     fixed(app, id)?;
     let found = directory.endpoints().iter().find(|endpoint| endpoint.id == id);
     let mut endpoint = found.cloned().ok_or_else(|| absent("endpoint", id))?;
+    let region = new_region(app, ctx, &directory, &change)?;
     endpoint.service_id = change.service_id.unwrap_or(endpoint.service_id);
     endpoint.interface = change.interface.unwrap_or(endpoint.interface);
     endpoint.region_id = change.region_id.unwrap_or(endpoint.region_id);
     endpoint.url = change.url.unwrap_or(endpoint.url);
     endpoint.enabled = change.enabled.unwrap_or(endpoint.enabled);
-    check_endpoint(app, &directory, &endpoint)?;
-    write(app, "identity.endpoint.update", id, Change::Endpoint(endpoint.clone())).await?;
+    check_endpoint(app, &directory, &endpoint, region.as_ref())?;
+    write(app, "identity.endpoint.update", id, Change::Endpoint(endpoint.clone(), region)).await?;
     Ok(endpoint)
 }
 
@@ -307,9 +342,9 @@ pub async fn chosen_endpoints(app: &App, ctx: &Ctx, project: &str, base: &str) -
     let directory = begin(app, ctx, actions::PROJECT_ENDPOINTS_LIST, project).await?;
     let known = lookup(project).and_then(|id| directory.project(&id.into()));
     let id = known.ok_or_else(|| projects::absent(project))?.id.clone();
-    let chosen = directory.shown_to(&id).cloned().unwrap_or_default();
+    let Some(chosen) = chosen(&directory, &id) else { return Ok(Vec::new()) };
     let all = everything(app, &directory, base).into_iter().flat_map(|entry| entry.endpoints);
-    Ok(all.filter(|endpoint| chosen.contains(&endpoint.id)).collect())
+    Ok(all.filter(|endpoint| chosen.has(endpoint)).collect())
 }
 
 /// The projects that an endpoint was chosen for.

@@ -104,6 +104,11 @@ pub async fn kept(app: &App, ctx: &Ctx, id: &str) -> Result<Opened> {
     opened(app, found)
 }
 
+/// Asks whether the caller may list a user's credentials.
+pub(super) fn permitted_list(app: &App, ctx: &Ctx, user: &str) -> Result<()> {
+    access::require(app, ctx, actions::CREDENTIALS_LIST, &target("", user))
+}
+
 /// Those of a user and a kind, as far as the caller may see them.
 pub async fn all_kept(app: &App, ctx: &Ctx, user: &str, kind: &str) -> Result<Vec<Opened>> {
     // Asked for the collection: one's own, or everybody's.

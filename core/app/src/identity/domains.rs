@@ -1,5 +1,6 @@
 //! Domains: what users and projects belong to.
 
+use super::extras::{Extra, attach};
 use super::{lookup, projects, rows};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
@@ -15,6 +16,7 @@ pub struct NewDomain {
     pub name: String,
     pub description: String,
     pub enabled: bool,
+    pub extra: Extra,
 }
 
 /// `None` leaves as it is.
@@ -23,6 +25,7 @@ pub struct DomainChange {
     pub name: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    pub extra: Extra,
 }
 
 pub(super) fn absent(id: &str) -> Error {
@@ -44,6 +47,27 @@ pub async fn domain(app: &App, ctx: &Ctx, id: &str) -> Result<Domain> {
     domains.into_iter().find(|domain| domain.id.as_str() == id).ok_or_else(|| absent(id))
 }
 
+/// What one asks of a project that acts as a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsProject {
+    Show,
+    Update,
+    Delete,
+}
+
+/// The domain that is meant by a project's id, if one is. Asked for as a project, so that who may not is told
+/// what is told of any project.
+pub async fn acting(app: &App, ctx: &Ctx, id: &str, ask: AsProject) -> Result<Option<Domain>> {
+    let Some(domain) = app.identity.view().directory.domain(&id.into()).cloned() else { return Ok(None) };
+    let action = match ask {
+        AsProject::Show => actions::identity::PROJECTS_SHOW,
+        AsProject::Update => actions::identity::PROJECTS_UPDATE,
+        AsProject::Delete => actions::identity::PROJECTS_DELETE,
+    };
+    access::require(app, ctx, action, &target(id))?;
+    Ok(Some(domain))
+}
+
 async fn find(conn: &mut Conn, id: &str) -> Result<Domain> {
     let domains = rows::domains(conn).await?;
     domains.into_iter().find(|domain| domain.id.as_str() == id).ok_or_else(|| absent(id))
@@ -51,18 +75,19 @@ async fn find(conn: &mut Conn, id: &str) -> Result<Domain> {
 
 pub async fn create_domain(app: &App, ctx: &Ctx, new: NewDomain) -> Result<Domain> {
     access::require(app, ctx, actions::identity::DOMAINS_CREATE, &Target::default())?;
-    let NewDomain { name, description, enabled } = new;
+    let NewDomain { name, description, enabled, extra } = new;
     let domain = Domain { id: DomainId::random(), name, description, enabled };
     let now = app.now();
     let created = app
         .store
         .write("identity.domain.create", move |c| {
-            let domain = domain.clone();
+            let (domain, extra) = (domain.clone(), extra.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.domain.create", domain.id.as_str()).await?;
                 rows::insert_domain(c, &domain, now)
                     .await
                     .map_err(projects::taken_everywhere("domain", &domain.name))?;
+                attach(c, "domain", domain.id.as_str(), &extra).await?;
                 Ok(domain)
             })
         })
@@ -93,6 +118,7 @@ pub async fn update_domain(app: &App, ctx: &Ctx, id: &str, change: DomainChange)
                 rows::domains::update(c, &domain)
                     .await
                     .map_err(projects::taken_everywhere("domain", &domain.name))?;
+                attach(c, "domain", &id, &change.extra).await?;
                 Ok(domain)
             })
         })

@@ -63,13 +63,29 @@ pub async fn grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
             Box::pin(async move {
                 rows::touch(c, now, "identity.grant.add", wanted.actor.id()).await?;
                 check(c, &wanted.actor, &wanted.reach).await?;
-                roles::find(c, wanted.role_id.as_str()).await?;
+                let role = roles::find(c, wanted.role_id.as_str()).await?;
+                fits(c, &role, &wanted.reach).await?;
                 rows::grants::insert(c, &wanted).await
             })
         })
         .await?;
     app.identity.written(&app.store).await;
     Ok(())
+}
+
+/// Refuses a domain's role outside the domain.
+async fn fits(conn: &mut Conn, role: &Role, reach: &Reach) -> Result<()> {
+    let Some(domain) = &role.domain_id else { return Ok(()) };
+    let place = match reach {
+        Reach::Project(id) => rows::projects::get(conn, id.as_str()).await?.map(|project| project.domain_id),
+        Reach::Domain(id) => Some(id.clone()),
+        Reach::System => None,
+    };
+    if place.as_ref() == Some(domain) {
+        return Ok(());
+    }
+    let text = format!("The role {} belongs to the domain {domain} and can be given only in it.", role.id);
+    Err(Error::forbidden("identity.role_domain", text))
 }
 
 /// Takes a role away; 404 when it was not held.

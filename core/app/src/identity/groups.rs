@@ -1,5 +1,6 @@
 //! Groups: users who hold roles together.
 
+use super::extras::{Extra, attach};
 use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
 use super::{lookup, rows, users};
 use crate::{App, Ctx, access};
@@ -15,6 +16,7 @@ pub struct NewGroup {
     /// The caller's domain unless given.
     pub domain_id: Option<String>,
     pub description: String,
+    pub extra: Extra,
 }
 
 /// `None` leaves as it is.
@@ -22,6 +24,7 @@ pub struct NewGroup {
 pub struct GroupChange {
     pub name: Option<String>,
     pub description: Option<String>,
+    pub extra: Extra,
 }
 
 pub(super) fn absent(id: &str) -> Error {
@@ -78,11 +81,11 @@ pub async fn create_group(app: &App, ctx: &Ctx, new: NewGroup) -> Result<Group> 
     let wanted = Target { domain_id: domain_id.0.clone(), ..Target::default() };
     access::require(app, ctx, actions::GROUPS_CREATE, &wanted)?;
     let group = Group { id: GroupId::random(), domain_id, name: new.name, description: new.description };
-    let now = app.now();
+    let (now, extra) = (app.now(), new.extra);
     let created = app
         .store
         .write("identity.group.create", move |c| {
-            let group = group.clone();
+            let (group, extra) = (group.clone(), extra.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.group.create", group.id.as_str()).await?;
                 if !domain_exists(c, group.domain_id.as_str()).await? {
@@ -90,6 +93,7 @@ pub async fn create_group(app: &App, ctx: &Ctx, new: NewGroup) -> Result<Group> 
                 }
                 let twice = taken("group", &group.name, group.domain_id.as_str());
                 rows::groups::insert(c, &group, now).await.map_err(twice)?;
+                attach(c, "group", group.id.as_str(), &extra).await?;
                 Ok(group)
             })
         })
@@ -114,6 +118,7 @@ pub async fn update_group(app: &App, ctx: &Ctx, id: &str, change: GroupChange) -
                 group.description = change.description.unwrap_or(group.description);
                 let twice = taken("group", &group.name, group.domain_id.as_str());
                 rows::groups::update(c, &group).await.map_err(twice)?;
+                attach(c, "group", id.as_str(), &change.extra).await?;
                 Ok(group)
             })
         })

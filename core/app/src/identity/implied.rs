@@ -102,9 +102,13 @@ pub async fn imply(app: &App, ctx: &Ctx, prior: &str, implied: &str) -> Result<I
 }
 
 fn refuse(directory: &Indexed, prior: &Role, implied: &Role) -> Result<()> {
-    if implied.name == "admin" {
+    if implied.domain_id.is_none() && implied.name == "admin" {
         let text = format!("{} cannot be an implied roles: who holds it may do everything.", implied.id);
         return Err(Error::forbidden("identity.implied_role_prohibited", text));
+    }
+    if implied.domain_id.is_some() && prior.domain_id.is_none() {
+        let text = format!("{} cannot be implied by {}: it belongs to a domain.", implied.id, prior.id);
+        return Err(Error::forbidden("identity.implied_role_domain", text));
     }
     if prior.id == implied.id || directory.with_implied([&implied.id].into_iter()).contains(&prior.id) {
         let text = format!("{} cannot imply {}: that role already implies it.", prior.name, implied.name);
@@ -118,7 +122,8 @@ fn refuse(directory: &Indexed, prior: &Role, implied: &Role) -> Result<()> {
 }
 
 fn fixed(prior: &Role, implied: &Role) -> bool {
-    built_in::implied(&prior.name) == Some(implied.name.as_str())
+    let global = prior.domain_id.is_none() && implied.domain_id.is_none();
+    global && built_in::implied(&prior.name) == Some(implied.name.as_str())
 }
 
 /// Removes a rule. It counts in the next request of everybody.
@@ -155,7 +160,12 @@ mod tests {
 
     #[test]
     fn loops_and_admin_are_refused() {
-        let role = |name: &str| Role { id: name.into(), name: name.into(), description: String::new() };
+        let role = |name: &str| Role {
+            id: name.into(),
+            domain_id: None,
+            name: name.into(),
+            description: String::new(),
+        };
         let roles: Vec<Role> = ["admin", "manager", "member", "reader", "a", "b", "c"].map(role).to_vec();
         let implications = vec![("a".into(), "b".into()), ("b".into(), "c".into())];
         let directory = Indexed::new(Directory { roles, implications, ..Directory::default() });

@@ -6,6 +6,8 @@ use canopy_authz::roles as built_in;
 use canopy_store::identity::application_credentials::ApplicationCredential;
 use canopy_store::identity::catalog::{Endpoint, Region, Service};
 use canopy_store::identity::directory::Directory;
+use canopy_store::identity::endpoint_groups::EndpointGroup;
+use canopy_store::identity::extras::Extras;
 use canopy_store::identity::trusts::Trust;
 use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User};
 use canopy_types::{DomainId, GroupId, ProjectId, RoleId, UserId};
@@ -34,6 +36,9 @@ pub struct Indexed {
     services: Vec<Service>,
     endpoints: Vec<Endpoint>,
     shown: HashMap<ProjectId, HashSet<String>>,
+    endpoint_groups: Vec<EndpointGroup>,
+    shown_groups: Vec<(ProjectId, String)>,
+    extras: Extras,
 }
 
 impl Indexed {
@@ -73,6 +78,9 @@ impl Indexed {
             services: directory.services,
             endpoints: directory.endpoints,
             shown,
+            endpoint_groups: directory.endpoint_groups,
+            shown_groups: directory.shown_groups,
+            extras: directory.extras,
         }
     }
 
@@ -141,8 +149,11 @@ impl Indexed {
         })
     }
 
+    /// Without the roles of domains: those only stand for what they imply, and policies know roles by names,
+    /// which any domain may use for its own.
     fn sorted(&self, ids: BTreeSet<RoleId>) -> Vec<Role> {
-        let mut found: Vec<Role> = ids.iter().filter_map(|id| self.roles.get(id)).cloned().collect();
+        let global = ids.iter().filter_map(|id| self.roles.get(id)).filter(|role| role.domain_id.is_none());
+        let mut found: Vec<Role> = global.cloned().collect();
         found.sort_by_key(|role| {
             let rank = built_in::BUILT_IN.iter().position(|name| *name == role.name);
             (rank.unwrap_or(usize::MAX), role.name.clone())
@@ -356,8 +367,36 @@ impl Indexed {
         self.users.values().find(|user| user.domain_id == *domain && user.name == name).map(|user| &user.id)
     }
 
+    /// Of the whole cloud: domains may have others of the same name.
     pub fn role_named(&self, name: &str) -> Option<&Role> {
-        self.roles.values().find(|role| role.name == name)
+        self.roles.values().find(|role| role.name == name && role.domain_id.is_none())
+    }
+
+    pub fn endpoint_groups(&self) -> &[EndpointGroup] {
+        &self.endpoint_groups
+    }
+
+    pub fn endpoint_group(&self, id: &str) -> Option<&EndpointGroup> {
+        self.endpoint_groups.iter().find(|group| group.id == id)
+    }
+
+    /// The endpoint groups that a project is shown.
+    pub fn groups_shown_to<'a>(&'a self, project: &'a ProjectId) -> impl Iterator<Item = &'a EndpointGroup> {
+        let shown = self.shown_groups.iter().filter(move |(id, _)| id == project);
+        shown.filter_map(|(_, group)| self.endpoint_group(group))
+    }
+
+    /// The projects that are shown an endpoint group, by name.
+    pub fn shown_group(&self, group: &str) -> Vec<&Project> {
+        let shown = self.shown_groups.iter().filter(|(_, id)| id == group);
+        let mut found: Vec<&Project> = shown.filter_map(|(id, _)| self.projects.get(id)).collect();
+        found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        found
+    }
+
+    /// What clients attached to something.
+    pub fn extra(&self, kind: &str, id: &str) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.extras.get(&(kind.to_owned(), id.to_owned()))
     }
 
     pub fn role(&self, id: &RoleId) -> Option<&Role> {
@@ -395,7 +434,8 @@ impl Indexed {
 
 /// What the built-in roles imply. Not stored: shipped policies and proofs about them count on it.
 fn built_in_implications(roles: &[Role]) -> impl Iterator<Item = (RoleId, RoleId)> + use<> {
-    let id = |name: &str| roles.iter().find(|role| role.name == name).map(|role| role.id.clone());
+    let global = |name: &str| roles.iter().find(|role| role.name == name && role.domain_id.is_none());
+    let id = |name: &str| global(name).map(|role| role.id.clone());
     let pairs: Vec<(RoleId, RoleId)> = built_in::BUILT_IN
         .iter()
         .filter_map(|name| Some((id(name)?, id(built_in::implied(name)?)?)))

@@ -1,4 +1,4 @@
-//! The key that seals tokens: 32 random bytes in a file that only the server's user can read.
+//! Keys that seal: 32 random bytes in a file that only the server's user can read.
 
 use canopy_types::effect::effect_sync;
 use canopy_types::{Error, Result};
@@ -12,17 +12,23 @@ pub const KEY_BYTES: usize = 32;
 /// Reads the key, making it first where there is none. Processes that start side by side on one folder
 /// end up with the same key. Blocks on the disk.
 pub fn open(path: &Path) -> Result<[u8; KEY_BYTES]> {
-    let fault = |e: std::io::Error| {
-        let text = format!("The token key {} cannot be read or made: {e}.", path.display());
-        Error::unavailable("identity.key", text).with_source(e)
-    };
     match read(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            effect_sync("identity.key.create", || create(path)).map_err(fault)?;
-            read(path).map_err(fault)
+            effect_sync("identity.key.create", || create(path)).map_err(|e| fault(path, e))?;
+            read_existing(path)
         }
-        outcome => outcome.map_err(fault),
+        outcome => outcome.map_err(|e| fault(path, e)),
     }
+}
+
+/// The same for a key that is there.
+pub fn read_existing(path: &Path) -> Result<[u8; KEY_BYTES]> {
+    read(path).map_err(|e| fault(path, e))
+}
+
+fn fault(path: &Path, e: std::io::Error) -> Error {
+    let text = format!("The key {} cannot be read or made: {e}.", path.display());
+    Error::unavailable("identity.key", text).with_source(e)
 }
 
 fn read(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {

@@ -133,7 +133,7 @@ pub async fn issue(app: &App, login: &Login) -> Result<Token> {
     }
     claims.scope = scope(&directory, user, &login.scope)?;
     let standing = directory.standing(user, claims.scope.as_ref()).ok_or_else(unauthorized)?;
-    let text = app.identity.inner.sealer.seal(&claims)?;
+    let text = app.identity.inner.seal(&claims)?;
     Ok(Token::new(Secret(text), &claims, standing))
 }
 
@@ -163,7 +163,7 @@ async fn by_trust(app: &App, directory: &Indexed, mut claims: Claims, id: &str) 
     if !trusts::consume(app, trust).await? {
         return Err(unauthorized());
     }
-    let text = app.identity.inner.sealer.seal(&claims)?;
+    let text = app.identity.inner.seal(&claims)?;
     Ok(Token::new(Secret(text), &claims, standing))
 }
 
@@ -204,7 +204,7 @@ async fn by_credential(app: &App, login: &Login, by: &CredentialRef, secret: &Se
         delegation: Delegation::ApplicationCredential(id),
     };
     let standing = view.standing(&claims, now).ok_or_else(unauthorized)?;
-    let text = app.identity.inner.sealer.seal(&claims)?;
+    let text = app.identity.inner.seal(&claims)?;
     Ok(Token::new(Secret(text), &claims, standing))
 }
 
@@ -264,7 +264,8 @@ async fn by_password(app: &App, user: &UserRef, password: &Secret, source: Optio
     let id = id.ok_or_else(unauthorized)?;
     if known.and_then(|user| rules.expires_at(user)).is_some_and(|at| at <= app.now()) {
         return Err(Error::unauthorized(format!(
-            "The password is expired and needs to be changed for user: {id}. Ask an administrator for another one."
+            "The password is expired and needs to be changed for user: {id}. POST /v3/users/{id}/password \
+             takes it and a new one."
         )));
     }
     Ok(id)
@@ -305,7 +306,7 @@ async fn credentials(app: &App, user: &UserRef) -> Result<Option<(UserId, Option
 
 /// The claims of a token that is good for another one.
 fn by_token(app: &App, token: &Secret, scope: &ScopeRequest) -> Result<Claims> {
-    let claims = app.identity.inner.sealer.open(&token.0).ok_or_else(unauthorized)?;
+    let claims = app.identity.inner.open_token(&token.0).ok_or_else(unauthorized)?;
     app.identity.view().standing(&claims, app.now()).ok_or_else(unauthorized)?;
     // What was handed on is not to be made into anything else.
     if claims.delegation != Delegation::None {
@@ -369,7 +370,7 @@ fn expected(attribute: &str, target: &str) -> Error {
 fn opened(app: &App, subject: &str) -> Result<(Claims, Standing)> {
     // Asked about by somebody who is logged in: the real service says 404 here.
     let absent = || Error::not_found("identity.token_not_found", "Failed to validate token");
-    let claims = app.identity.inner.sealer.open(subject).ok_or_else(absent)?;
+    let claims = app.identity.inner.open_token(subject).ok_or_else(absent)?;
     let standing = app.identity.view().standing(&claims, app.now()).ok_or_else(absent)?;
     Ok((claims, standing))
 }

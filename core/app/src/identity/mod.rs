@@ -12,12 +12,16 @@ mod compliance;
 mod credentials;
 mod delegation;
 mod domains;
+mod ec2;
+mod endpoint_groups;
+mod extras;
 mod grants;
 mod groups;
 mod guard;
 mod implied;
 mod indexed;
 mod key;
+mod keyring;
 mod login;
 mod password;
 pub(crate) mod projects;
@@ -33,6 +37,7 @@ pub use application_credentials::{access_rule, access_rules, create_credential, 
 pub use application_credentials::{delete_access_rule, delete_credential};
 pub use bootstrap::bootstrap;
 pub use canopy_store::identity::application_credentials::{AccessRule, ApplicationCredential};
+pub use canopy_store::identity::endpoint_groups::{EndpointGroup, Filters as EndpointFilters};
 pub use canopy_store::identity::groups::Filter as GroupFilter;
 pub use canopy_store::identity::projects::{Filter as ProjectFilter, Tagged};
 pub use canopy_store::identity::trusts::Trust;
@@ -46,23 +51,29 @@ pub use catalog_edit::{update_endpoint, update_region, update_service};
 pub use compliance::{Compliance, MAX_HISTORY, password_regex};
 pub use credentials::{CredentialChange, Opened, all_kept, keep, keep_changed, keep_no_more, kept};
 pub use delegation::{Delegation, within_rules};
+pub use domains::{AsProject, acting, create_domain, delete_domain, domain, domains, update_domain};
 pub use domains::{DomainChange, NewDomain};
-pub use domains::{create_domain, delete_domain, domain, domains, update_domain};
+pub use ec2::{Ec2Key, all_ec2, create_ec2, delete_ec2, ec2};
+pub use endpoint_groups::{EndpointGroupChange, endpoint_group, endpoint_groups, endpoints_of_group};
+pub use endpoint_groups::{create_endpoint_group, delete_endpoint_group, update_endpoint_group};
+pub use endpoint_groups::{group_in_project, groups_of_project, projects_of_group, show_group};
+pub use extras::{Extra, extra};
 pub use grants::{grant, grants_on, has_grant, revoke_grant};
 pub use groups::{GroupChange, NewGroup};
 pub use groups::{add_member, create_group, delete_group, group, groups, groups_of_user, has_member};
 pub use groups::{members, remove_member, update_group};
 pub use implied::{Implication, implication, implications, implications_of, imply, imply_no_more};
+pub use keyring::{Keyring, ShownKey, rotate as rotate_key};
 pub use login::{CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
 pub use login::{issue, own_domains, own_projects, own_system, revoke, validate};
 pub use password::Secret;
 pub use projects::{MAX_TAGS, NewProject, ProjectChange, ProjectTags, Tree, absent_tag, tree};
 pub use projects::{create_project, delete_project, project, projects, update_project};
 pub use role_assignments::{AssignmentFilter, Granted, Holder, assignments};
-pub use roles::{RoleChange, create_role, delete_role, immutable, role, roles, update_role};
+pub use roles::{NewRole, RoleChange, create_role, delete_role, immutable, role, roles, update_role};
 pub use trusts::{NewTrust, ShownTrust, TrustFilter};
 pub use trusts::{create_trust, delete_trust, trust, trust_role, trust_roles, trusts};
-pub use users::{NewUser, OptionsChange, UserChange};
+pub use users::{NewUser, OptionsChange, PasswordChange, UserChange};
 pub use users::{change_password, create_user, delete_user, projects_of_user, update_user, user, users};
 pub use view::{Lent, Place, Standing};
 
@@ -73,9 +84,9 @@ use canopy_store::identity as rows;
 use canopy_types::{Clock, Error, Result, Timestamp};
 use indexed::Indexed;
 use password::Passwords;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use token::Sealer;
 use view::{Revoked, View};
 
 /// How soon this process notices another's identity writes.
@@ -101,7 +112,8 @@ pub struct Identity {
 }
 
 struct Inner {
-    sealer: Sealer,
+    keys: PathBuf,
+    ring: RwLock<Arc<Keyring>>,
     passwords: Passwords,
     guard: guard::Guard,
     vault: credentials::Vault,
@@ -112,17 +124,19 @@ struct Inner {
 }
 
 impl Identity {
-    /// Opens the token key under `<data_dir>/keys`, making it at the first start, reads the view, and keeps
-    /// following the store until dropped.
+    /// Opens the keys under `<data_dir>/keys`, making them at the first start, reads the view, and keeps
+    /// following both until dropped.
     pub async fn open(store: &Store, clock: Arc<dyn Clock>, settings: &Settings) -> Result<Self> {
         let keys = settings.data_dir.join("keys");
-        let (key, vault) = tokio::task::spawn_blocking(move || {
-            Ok::<_, Error>((key::open(&keys.join("token.key"))?, key::open(&keys.join("credentials.key"))?))
+        let (folder, life) = (keys.clone(), settings.token_seconds);
+        let (ring, vault) = tokio::task::spawn_blocking(move || {
+            Ok::<_, Error>((Keyring::open(&folder, life)?, key::open(&folder.join("credentials.key"))?))
         })
         .await
         .map_err(|e| Error::internal("identity.key", e))??;
         let inner = Arc::new(Inner {
-            sealer: Sealer::new(&key),
+            keys,
+            ring: RwLock::new(Arc::new(ring)),
             passwords: Passwords::new().await?,
             guard: guard::Guard::default(),
             vault: credentials::Vault::new(&vault),
@@ -141,8 +155,9 @@ impl Identity {
 
     /// The caller behind a token, with the roles it holds now. From memory.
     pub fn check(&self, token: &str) -> Result<Caller> {
-        let claims = self.inner.sealer.open(token).ok_or_else(unauthorized)?;
-        let standing = self.view().standing(&claims, self.inner.clock.now()).ok_or_else(unauthorized)?;
+        let now = self.inner.clock.now();
+        let claims = self.inner.open_token(token).ok_or_else(unauthorized)?;
+        let standing = self.view().standing(&claims, now).ok_or_else(unauthorized)?;
         let methods = claims.methods.names().into_iter().map(str::to_owned).collect();
         Ok(Caller { who: principal(standing), methods, delegation: claims.delegation })
     }
@@ -162,6 +177,38 @@ impl Identity {
 }
 
 impl Inner {
+    fn ring(&self) -> Arc<Keyring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn seal(&self, claims: &token::Claims) -> Result<String> {
+        self.ring().seal(claims, self.clock.now())
+    }
+
+    fn open_token(&self, token: &str) -> Option<token::Claims> {
+        self.ring().open_token(token, self.clock.now())
+    }
+
+    /// Takes up keys that are new in the folder, and removes those whose tokens have all expired. Keys that
+    /// cannot be read change nothing.
+    async fn follow_keys(&self, seen: &mut Vec<keyring::KeyFile>) -> Result<()> {
+        let (folder, ring, now, before) = (self.keys.clone(), self.ring(), self.clock.now(), seen.clone());
+        let (found, newer) = tokio::task::spawn_blocking(move || {
+            ring.prune(now)?;
+            let found = keyring::fingerprint(&folder);
+            let newer = if found == before { None } else { Some(Keyring::read(&folder)?) };
+            Ok::<_, Error>((found, newer))
+        })
+        .await
+        .map_err(|e| Error::internal("identity.key", e))??;
+        *seen = found;
+        if let Some(ring) = newer {
+            tracing::info!(keys = ring.show(now).len(), "token keys read");
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        }
+        Ok(())
+    }
+
     fn view(&self) -> View {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -186,10 +233,20 @@ impl Inner {
 }
 
 async fn follow(inner: std::sync::Weak<Inner>, store: Store) {
-    let mut failing = false;
+    let (mut failing, mut keyless) = (false, false);
+    // What was there when the server started may have changed since: nothing counts as seen.
+    let mut seen = Vec::new();
     loop {
         tokio::time::sleep(POLL).await;
         let Some(inner) = inner.upgrade() else { return };
+        match inner.follow_keys(&mut seen).await {
+            Ok(()) => keyless = false,
+            Err(error) if !keyless => {
+                keyless = true;
+                tracing::warn!(error = error.chain(), "the token keys cannot be read: the last ones stay");
+            }
+            Err(_) => {}
+        }
         match inner.catch_up(&store).await {
             Ok(()) => failing = false,
             Err(error) if !failing => {

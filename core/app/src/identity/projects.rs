@@ -1,5 +1,6 @@
 //! Projects: for admins to make and change, for members to look at.
 
+use super::extras::{Extra, attach};
 use super::{lookup, rows};
 use crate::{App, Ctx, access};
 use canopy_authz::{Scope, Target, actions};
@@ -22,6 +23,7 @@ pub struct NewProject {
     pub description: String,
     pub enabled: bool,
     pub tags: Vec<String>,
+    pub extra: Extra,
 }
 
 /// `None` leaves as it is.
@@ -31,6 +33,7 @@ pub struct ProjectChange {
     pub description: Option<String>,
     pub enabled: Option<bool>,
     pub tags: Option<ProjectTags>,
+    pub extra: Extra,
 }
 
 /// What becomes of a project's tags.
@@ -206,12 +209,14 @@ pub async fn create_project(app: &App, ctx: &Ctx, new: NewProject) -> Result<Pro
             let (id, new, domain) = (id.clone(), new.clone(), domain.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.project.create", id.as_str()).await?;
+                let extra = new.extra.clone();
                 let project = place(c, id, new, domain).await?;
                 rows::projects::insert(c, &project, now).await.map_err(taken(
                     "project",
                     &project.name,
                     project.domain_id.as_str(),
                 ))?;
+                attach(c, "project", project.id.as_str(), &extra).await?;
                 Ok(project)
             })
         })
@@ -310,6 +315,7 @@ pub async fn update_project(app: &App, ctx: &Ctx, id: &str, change: ProjectChang
                     &project.name,
                     project.domain_id.as_str(),
                 ))?;
+                attach(c, "project", id.as_str(), &change.extra).await?;
                 Ok(project)
             })
         })

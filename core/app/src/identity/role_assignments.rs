@@ -200,8 +200,11 @@ fn effective(directory: &Indexed, filter: &AssignmentFilter, held: &Assignment) 
                 source: held.clone(),
                 inherited: false,
             };
-            lines.push(line(role, None));
-            lines.extend(implied.iter().map(|(prior, role)| line(role, Some(prior))));
+            // A domain's role is nothing by itself.
+            let counts = |role: &Role| role.domain_id.is_none();
+            lines.extend(counts(role).then(|| line(role, None)));
+            let implied = implied.iter().filter(|(_, role)| counts(role));
+            lines.extend(implied.map(|(prior, role)| line(role, Some(prior))));
             if lines.len() > MAX_LINES {
                 return lines;
             }

@@ -1,6 +1,7 @@
 //! Roles. The built-in ones are what the shipped policies name, so they stay as they are; others are for
 //! an operator's own policies.
 
+use super::extras::{Extra, attach};
 use super::{lookup, projects, rows};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions, roles as built_in};
@@ -8,11 +9,21 @@ use canopy_store::Conn;
 use canopy_store::identity::Role;
 use canopy_types::{Error, Result, RoleId};
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRole {
+    pub name: String,
+    /// None for a role of the whole cloud.
+    pub domain_id: Option<String>,
+    pub description: String,
+    pub extra: Extra,
+}
+
 /// `None` leaves as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleChange {
     pub name: Option<String>,
     pub description: Option<String>,
+    pub extra: Extra,
 }
 
 pub(super) fn absent(id: &str) -> Error {
@@ -21,7 +32,7 @@ pub(super) fn absent(id: &str) -> Error {
 
 /// Whether a role can be neither changed nor deleted.
 pub fn immutable(role: &Role) -> bool {
-    built_in::BUILT_IN.contains(&role.name.as_str())
+    role.domain_id.is_none() && built_in::BUILT_IN.contains(&role.name.as_str())
 }
 
 pub async fn roles(app: &App, ctx: &Ctx) -> Result<Vec<Role>> {
@@ -52,17 +63,30 @@ async fn find_mutable(conn: &mut Conn, id: &str, verb: &str) -> Result<Role> {
     Ok(role)
 }
 
-pub async fn create_role(app: &App, ctx: &Ctx, name: String, description: String) -> Result<Role> {
-    access::require(app, ctx, actions::identity::ROLES_CREATE, &Target::default())?;
-    let role = Role { id: RoleId::random(), name, description };
+pub async fn create_role(app: &App, ctx: &Ctx, new: NewRole) -> Result<Role> {
+    let target = Target { domain_id: new.domain_id.clone().unwrap_or_default(), ..Target::default() };
+    access::require(app, ctx, actions::identity::ROLES_CREATE, &target)?;
+    let role = Role {
+        id: RoleId::random(),
+        domain_id: new.domain_id.map(Into::into),
+        name: new.name,
+        description: new.description,
+    };
+    let extra = new.extra;
     let now = app.now();
     let created = app
         .store
         .write("identity.role.create", move |c| {
-            let role = role.clone();
+            let (role, extra) = (role.clone(), extra.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.role.create", role.id.as_str()).await?;
+                if let Some(domain) = &role.domain_id
+                    && !projects::domain_exists(c, domain.as_str()).await?
+                {
+                    return Err(super::domains::absent(domain.as_str()));
+                }
                 rows::insert_role(c, &role).await.map_err(projects::taken_everywhere("role", &role.name))?;
+                attach(c, "role", role.id.as_str(), &extra).await?;
                 Ok(role)
             })
         })
@@ -86,6 +110,7 @@ pub async fn update_role(app: &App, ctx: &Ctx, id: &str, change: RoleChange) -> 
                 rows::roles::update(c, &role)
                     .await
                     .map_err(projects::taken_everywhere("role", &role.name))?;
+                attach(c, "role", &id, &change.extra).await?;
                 Ok(role)
             })
         })

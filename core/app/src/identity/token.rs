@@ -115,12 +115,18 @@ impl Sealer {
         Ok(token)
     }
 
-    /// What a token of ours says. Whether it still counts is for the caller.
-    pub fn open(&self, token: &str) -> Option<Claims> {
-        if token.len() > MAX_TOKEN {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    /// Whether a token says that this key sealed it.
+    pub fn signed(&self, bytes: &[u8]) -> bool {
+        bytes.starts_with(&self.header())
+    }
+
+    /// The key's tag, hex.
+    pub fn tag(&self) -> String {
+        self.tag.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What a token of ours says, as [`bytes_of`] gives it. Whether it still counts is for the caller.
+    pub fn open_bytes(&self, bytes: &[u8]) -> Option<Claims> {
         let (header, rest) = bytes.split_at_checked(HEADER)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE)?;
         if header != self.header() {
@@ -134,6 +140,14 @@ impl Sealer {
         let [a, b, c, d] = self.tag;
         [VERSION, a, b, c, d]
     }
+}
+
+/// A token's bytes, as far as it can be one.
+pub fn bytes_of(token: &str) -> Option<Vec<u8>> {
+    if token.len() > MAX_TOKEN {
+        return None;
+    }
+    URL_SAFE_NO_PAD.decode(token).ok()
 }
 
 fn aad(header: &[u8]) -> Vec<u8> {
@@ -260,6 +274,12 @@ mod tests {
 
     fn sealer(byte: u8) -> Sealer {
         Sealer::new(&[byte; KEY_BYTES])
+    }
+
+    impl Sealer {
+        fn open(&self, token: &str) -> Option<Claims> {
+            self.open_bytes(&bytes_of(token)?)
+        }
     }
 
     fn claims(scope: Option<Reach>) -> Claims {

@@ -75,7 +75,13 @@ async fn all(app: &App) -> Result<Vec<Trust>> {
 
 async fn permitted(app: &App, ctx: &Ctx, action: Action, id: &str, look: bool) -> Result<Trust> {
     let found = app.store.read(|c| Box::pin(stored::all(c))).await?.into_iter().find(|trust| trust.id == id);
-    access::require(app, ctx, action, &target(ctx, id, found.as_ref(), look))?;
+    // Who has no part in it learns nothing of it: as if there were none.
+    let (whole, part) = (target(ctx, id, found.as_ref(), look), target(ctx, id, found.as_ref(), true));
+    if access::seen(app, ctx, actions::TRUSTS_SHOW, &[&part]) {
+        access::require(app, ctx, action, &whole)?;
+    } else {
+        return Err(absent(id));
+    }
     found.filter(|trust| live(trust, app.now())).ok_or_else(|| absent(id))
 }
 

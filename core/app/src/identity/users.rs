@@ -1,15 +1,18 @@
 //! Users: for admins to make and change; one's own to look at and to give another password.
 
 use super::compliance::MAX_HISTORY;
-use super::password::{Secret, check_length};
+use super::delegation::Delegation;
+use super::extras::{Extra, attach};
+use super::password::{MAX_PASSWORD, Secret, check_length};
 use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
 use super::{lookup, rows, unauthorized};
 use crate::{App, Ctx, access};
-use canopy_authz::{Target, actions};
+use canopy_authz::{Circumstances, Principal, Scope, Target, actions};
 use canopy_store::Page;
 use canopy_store::identity::users::Filter;
 use canopy_store::identity::{Project, User, UserOptions};
-use canopy_types::{DomainId, Error, ProjectId, Result, Timestamp, UserId};
+use canopy_types::{DomainId, Error, ProjectId, RequestId, Result, Timestamp, UserId};
+use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewUser {
@@ -23,6 +26,7 @@ pub struct NewUser {
     pub default_project_id: Option<ProjectId>,
     pub enabled: bool,
     pub options: UserOptions,
+    pub extra: Extra,
 }
 
 /// `None` leaves as it is; `Some(None)` takes away.
@@ -35,6 +39,7 @@ pub struct UserChange {
     pub default_project_id: Option<Option<ProjectId>>,
     pub enabled: Option<bool>,
     pub options: OptionsChange,
+    pub extra: Extra,
 }
 
 /// `None` leaves as it is; `Some(None)` takes away.
@@ -145,10 +150,11 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
         options: new.options,
         password_changed_at: if hash.is_some() { now } else { Timestamp(0) },
     };
+    let extra = new.extra;
     let created = app
         .store
         .write("identity.user.create", move |c| {
-            let (user, hash) = (user.clone(), hash.clone());
+            let (user, hash, extra) = (user.clone(), hash.clone(), extra.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.user.create", user.id.as_str()).await?;
                 if !domain_exists(c, user.domain_id.as_str()).await? {
@@ -159,6 +165,7 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
                     &user.name,
                     user.domain_id.as_str(),
                 ))?;
+                attach(c, "user", user.id.as_str(), &extra).await?;
                 Ok(user)
             })
         })
@@ -202,6 +209,7 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
                     &user.name,
                     user.domain_id.as_str(),
                 ))?;
+                attach(c, "user", id.as_str(), &change.extra).await?;
                 if let Some(hash) = hash {
                     rows::users::set_password(c, &user.id, hash.as_deref(), now).await?;
                 }
@@ -238,20 +246,25 @@ async fn not_again(app: &App, id: &UserId, password: &Secret) -> Result<()> {
     Ok(())
 }
 
-/// Gives a user another password, for who knows the present one. Ends all tokens of the user, the
-/// caller's own included.
-pub async fn change_password(
-    app: &App,
-    ctx: &Ctx,
-    id: &str,
-    original: Secret,
-    password: Secret,
-) -> Result<()> {
-    access::require(app, ctx, actions::identity::USERS_CHANGE_PASSWORD, &target(id, None))?;
+/// Who asks for another password, as far as is known before the present one was right.
+pub struct PasswordChange {
+    pub request_id: RequestId,
+    pub source: Option<IpAddr>,
+    pub original: Secret,
+    pub password: Secret,
+}
+
+/// Gives a user another password, for who knows the present one: no token is asked for, since one whose
+/// password has expired gets none. Ends all tokens of the user. Policies are asked about the user itself.
+pub async fn change_password(app: &App, id: &str, asked: PasswordChange) -> Result<()> {
+    let PasswordChange { request_id, source, original, password } = asked;
     check_length(&password)?;
     let rules = &app.settings.compliance;
     rules.check(&password)?;
-    let attempt = app.identity.inner.guard.attempt(rules, Some(id), ctx.how.source, app.now())?;
+    if original.0.len() > MAX_PASSWORD {
+        return Err(unauthorized());
+    }
+    let attempt = app.identity.inner.guard.attempt(rules, Some(id), source, app.now())?;
     let key = lookup(id).unwrap_or("-").to_owned();
     let found = app
         .store
@@ -263,7 +276,12 @@ pub async fn change_password(
         return Err(unauthorized());
     }
     app.identity.inner.guard.succeeded(&attempt);
+    app.identity.catch_up(&app.store).await?;
+    let known = id.as_ref().and_then(|id| app.identity.view().directory.active_user(id).cloned());
+    let ctx = oneself(app, known.ok_or_else(unauthorized)?, request_id, source);
     let id = id.ok_or_else(unauthorized)?;
+    let own = target(id.as_str(), None);
+    access::require(app, &ctx, actions::identity::USERS_CHANGE_PASSWORD, &own)?;
     let user = find(app, id.as_str()).await?.ok_or_else(unauthorized)?;
     rules.may_change(&user, app.now())?;
     not_again(app, &id, &password).await?;
@@ -280,6 +298,25 @@ pub async fn change_password(
         .await?;
     app.identity.written(&app.store).await;
     Ok(())
+}
+
+/// A user that has shown its password, without a scope.
+fn oneself(app: &App, user: User, request_id: RequestId, source: Option<IpAddr>) -> Ctx {
+    Ctx {
+        request_id,
+        who: Principal {
+            user_id: user.id,
+            user_name: user.name,
+            user_domain_id: user.domain_id,
+            roles: Vec::new(),
+            scope: Scope::Unscoped,
+        },
+        how: Circumstances { source, methods: vec!["password".into()], ..Circumstances::default() },
+        delegation: Delegation::None,
+        policies: app.authorizer.snapshot(),
+        mutating: true,
+        trail: access::Trail::default(),
+    }
 }
 
 /// Removes a user with its roles and key pairs. What it made in projects stays: that is the projects'.

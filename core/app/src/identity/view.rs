@@ -145,6 +145,7 @@ mod tests {
         };
         let role = |name: &str| Role {
             id: format!("id-{name}").into(),
+            domain_id: None,
             name: name.into(),
             description: String::new(),
         };
@@ -370,6 +371,7 @@ mod tests {
         let mut all = directory();
         let role = |name: &str| Role {
             id: format!("id-{name}").into(),
+            domain_id: None,
             name: name.into(),
             description: String::new(),
         };

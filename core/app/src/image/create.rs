@@ -21,6 +21,9 @@ pub async fn create(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result
     if image.visibility == Visibility::Public {
         access::require(app, ctx, actions::image::IMAGES_PUBLICIZE, &target)?;
     }
+    if image.visibility == Visibility::Community {
+        access::require(app, ctx, actions::image::IMAGES_COMMUNITIZE, &target)?;
+    }
     let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
     let row = image.clone();
     charged(app, &ask, "image.create", move |c| {

@@ -2,7 +2,7 @@
 
 use super::{absent, attributes, target};
 use crate::{App, Ctx, access};
-use canopy_authz::actions::image::{IMAGES_PUBLICIZE, IMAGES_SHOW, IMAGES_UPDATE};
+use canopy_authz::actions::image::{IMAGES_COMMUNITIZE, IMAGES_PUBLICIZE, IMAGES_SHOW, IMAGES_UPDATE};
 use canopy_store::Conn;
 use canopy_store::events::{self, NewEvent};
 use canopy_store::images::{self, Image, Status, Visibility};
@@ -66,6 +66,9 @@ where
                 change(&mut image)?;
                 if image.visibility == Visibility::Public && before != Visibility::Public {
                     access::require(&app, &ctx, IMAGES_PUBLICIZE, &target(&image))?;
+                }
+                if image.visibility == Visibility::Community && before != Visibility::Community {
+                    access::require(&app, &ctx, IMAGES_COMMUNITIZE, &target(&image))?;
                 }
                 // Time goes forward in what clients see, whatever the clock does.
                 image.updated_at = Timestamp(now.0.max(image.updated_at.0));

@@ -49,11 +49,6 @@ pub(super) async fn visible(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Netwo
         .ok_or_else(|| errors::network_not_found(id))
 }
 
-/// Whether the caller may do with the network what its owner may.
-pub(super) fn owns(app: &App, ctx: &Ctx, network: &Network) -> bool {
-    access::allowed(app, ctx, actions::NETWORKS_UPDATE, &target(network))
-}
-
 /// Whether the caller may see what the network is made of.
 pub fn shows_provider(app: &App, ctx: &Ctx) -> bool {
     access::allowed(app, ctx, actions::NETWORKS_SHOW_PROVIDER, &super::anywhere())

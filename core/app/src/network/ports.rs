@@ -125,15 +125,22 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewPort>) -> Result<Vec<Po
 fn check_new(app: &App, ctx: &Ctx, wanted: &NewPort, network: &Network) -> Result<()> {
     check_owner(&wanted.device_owner)?;
     let named_ip = wanted.fixed_ips.iter().flatten().any(|ip| ip.ip.is_some());
-    let rule = match () {
-        () if wanted.mac.is_some() => "create_port:mac_address",
-        () if named_ip => "create_port:fixed_ips:ip_address",
-        () if wanted.port_security.is_some_and(|on| on != network.port_security) => {
-            "create_port:port_security_enabled"
+    let secured = wanted.port_security.is_some_and(|on| on != network.port_security);
+    for (asked, action, rule) in [
+        (wanted.mac.is_some(), actions::PORTS_CHOOSE_MAC, "create_port:mac_address"),
+        (named_ip, actions::PORTS_CHOOSE_IP, "create_port:fixed_ips:ip_address"),
+        (secured, actions::PORTS_SET_SECURITY, "create_port:port_security_enabled"),
+    ] {
+        if asked && !may_choose(app, ctx, action, network) {
+            return Err(errors::disallowed(rule));
         }
-        () => return Ok(()),
-    };
-    if networks::owns(app, ctx, network) { Ok(()) } else { Err(errors::disallowed(rule)) }
+    }
+    Ok(())
+}
+
+/// Whether the caller may choose what is the network owner's to choose.
+fn may_choose(app: &App, ctx: &Ctx, action: Action, network: &Network) -> bool {
+    access::allowed(app, ctx, action, &networks::target(network))
 }
 
 /// A port of a server or of a service is one because the server or the network has it.
@@ -209,13 +216,13 @@ async fn insert(
 pub async fn update(app: &App, ctx: &Ctx, id: PortId, change: PortChange) -> Result<Port> {
     let (port, network) = visible(app, ctx, id).await?;
     may_change(app, ctx, actions::PORTS_UPDATE, &port, &network)?;
-    if !networks::owns(app, ctx, &network) {
-        if change.fixed_ips.iter().flatten().any(|ip| ip.ip.is_some_and(|ip| !has(&port, ip))) {
-            return Err(errors::disallowed("update_port:fixed_ips:ip_address"));
-        }
-        if change.port_security.is_some_and(|on| on != port.port_security) {
-            return Err(errors::disallowed("update_port:port_security_enabled"));
-        }
+    let named_ip = change.fixed_ips.iter().flatten().any(|ip| ip.ip.is_some_and(|ip| !has(&port, ip)));
+    if named_ip && !may_choose(app, ctx, actions::PORTS_CHOOSE_IP, &network) {
+        return Err(errors::disallowed("update_port:fixed_ips:ip_address"));
+    }
+    let secured = change.port_security.is_some_and(|on| on != port.port_security);
+    if secured && !may_choose(app, ctx, actions::PORTS_SET_SECURITY, &network) {
+        return Err(errors::disallowed("update_port:port_security_enabled"));
     }
     if let Some(groups) = &change.security_groups {
         security_groups::check(app, ctx, groups).await?;

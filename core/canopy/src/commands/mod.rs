@@ -4,6 +4,7 @@ mod agent;
 mod audit;
 mod client;
 mod explain;
+mod keys;
 mod openapi;
 mod plugin;
 mod policy;
@@ -46,6 +47,9 @@ enum Command {
     /// Verify and read the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show and exchange the keys that seal tokens
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -81,6 +85,7 @@ enum ConfigCommand {
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Audit(command) => return audit::audit(&command),
+        Command::Keys(command) => return keys::keys(&command),
         Command::Plugin(command) => return plugin::plugin(&command).await,
         Command::Policy(command) => return policy::policy(&command).await,
         Command::Serve(file) => serve::serve(&file.load()?).await,

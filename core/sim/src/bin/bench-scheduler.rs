@@ -9,10 +9,11 @@ use canopy_placement::spread::Spread;
 use canopy_placement::{Columns, Engine, Fleet, Host, NameSet, Names, Request, ResourceColumn, Scorer};
 use canopy_plugin_host::PluginHost;
 use canopy_sim::clock;
+use canopy_sim::report::{self, at_least, at_most, median};
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use canopy_types::{DecisionId, HostId};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const ROUNDS: usize = 9;
 const FILL: f64 = 0.78;
@@ -96,13 +97,7 @@ fn main() -> Result<(), String> {
         let taken = scorer.instructions().unwrap_or_default() as f64;
         results.push(at_most("instructions for 256 rows", params, taken, "1", None));
     }
-    let commit = std::env::var("CANOPY_BENCH_COMMIT").unwrap_or_default();
-    let document = json!({"bench": "scheduler", "commit": commit, "machine": machine(), "results": results});
-    if json {
-        println!("{document:#}");
-    } else {
-        table(&results);
-    }
+    report::print("scheduler", &results, json);
     Ok(())
 }
 
@@ -250,47 +245,4 @@ fn rows(scorer: &mut dyn Scorer) -> Result<f64, String> {
         times.push((clock::cpu() - began).as_secs_f64() * 1e6 / 5_000.0);
     }
     Ok(median(times))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn at_least(name: &str, params: Value, value: f64, unit: &str, target: Option<f64>) -> Value {
-    json!({"name": name, "params": params, "value": value, "unit": unit, "target": target, "ok": target.is_none_or(|t| value >= t)})
-}
-
-fn at_most(name: &str, params: Value, value: f64, unit: &str, target: Option<f64>) -> Value {
-    json!({"name": name, "params": params, "value": value, "unit": unit, "target": target, "ok": target.is_none_or(|t| value <= t)})
-}
-
-fn machine() -> Value {
-    let file = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-    let cpuinfo = file("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    json!({
-        "cpu": model.map(|(_, name)| name.trim()).unwrap_or_default(),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "load": file("/proc/loadavg").split(' ').next().unwrap_or_default(),
-    })
-}
-
-fn table(results: &[Value]) {
-    for result in results {
-        let target = result["target"].as_f64().map_or(String::new(), |target| {
-            format!("  (target {target}: {})", if result["ok"] == true { "met" } else { "MISSED" })
-        });
-        let value = result["value"].as_f64().unwrap_or(f64::NAN);
-        println!(
-            "{:<32} {value:>12.2} {}{target}  {}",
-            text(&result["name"]),
-            text(&result["unit"]),
-            result["params"]
-        );
-    }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

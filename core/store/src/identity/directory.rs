@@ -3,7 +3,9 @@
 use super::{
     Assignment, Domain, Group, Project, Role, User,
     application_credentials::{self, ApplicationCredential},
-    catalog, domains, grants, groups, projects, revision, roles, tokens,
+    catalog, domains, endpoint_groups,
+    extras::{self, Extras},
+    grants, groups, projects, revision, roles, tokens,
     trusts::{self, Trust},
     users,
 };
@@ -32,6 +34,10 @@ pub struct Directory {
     pub endpoints: Vec<catalog::Endpoint>,
     /// (project, endpoint): a project that has any is shown only these.
     pub shown_endpoints: Vec<(ProjectId, String)>,
+    pub endpoint_groups: Vec<endpoint_groups::EndpointGroup>,
+    /// (project, endpoint group)
+    pub shown_groups: Vec<(ProjectId, String)>,
+    pub extras: Extras,
 }
 
 /// Who is who, all of one revision.
@@ -54,6 +60,9 @@ pub async fn load(conn: &mut Conn) -> Result<Directory> {
             services: catalog::services(conn).await?,
             endpoints: catalog::endpoints(conn).await?,
             shown_endpoints: catalog::shown(conn).await?,
+            endpoint_groups: endpoint_groups::all(conn).await?,
+            shown_groups: endpoint_groups::shown(conn).await?,
+            extras: extras::all(conn).await?,
         };
         if revision(conn).await?.directory == before {
             return Ok(directory);

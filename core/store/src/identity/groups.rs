@@ -86,6 +86,7 @@ pub async fn delete(conn: &mut Conn, id: &GroupId) -> Result<()> {
     for sql in [
         "DELETE FROM role_grants WHERE actor = 'group' AND actor_id = $1",
         "DELETE FROM group_members WHERE group_id = $1",
+        "DELETE FROM identity_extras WHERE kind = 'group' AND id = $1",
         "DELETE FROM identity_groups WHERE id = $1",
     ] {
         sqlx::query(sql).bind(id.as_str()).execute(&mut *conn).await.map_err(db)?;

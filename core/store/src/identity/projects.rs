@@ -143,6 +143,12 @@ pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
         .await
         .map_err(db)?;
     crate::quota::limits::forget(conn, id).await?;
+    super::extras::forget(conn, "project", id.as_str()).await?;
+    sqlx::query("DELETE FROM project_endpoint_groups WHERE project_id = $1")
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await
+        .map_err(db)?;
     sqlx::query("DELETE FROM projects WHERE id = $1").bind(id.as_str()).execute(conn).await.map_err(db)?;
     Ok(())
 }

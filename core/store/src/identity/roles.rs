@@ -23,6 +23,7 @@ pub async fn delete(conn: &mut Conn, id: &RoleId) -> Result<()> {
     for sql in [
         "DELETE FROM role_grants WHERE role_id = $1",
         "DELETE FROM implied_roles WHERE prior_id = $1 OR implied_id = $1",
+        "DELETE FROM identity_extras WHERE kind = 'role' AND id = $1",
         "DELETE FROM roles WHERE id = $1",
     ] {
         sqlx::query(sql).bind(id.as_str()).execute(&mut *conn).await.map_err(db)?;

@@ -193,6 +193,7 @@ pub async fn delete(conn: &mut Conn, id: &UserId) -> Result<()> {
         "DELETE FROM role_grants WHERE actor = 'user' AND actor_id = $1",
         "DELETE FROM group_members WHERE user_id = $1",
         "DELETE FROM keypairs WHERE user_id = $1",
+        "DELETE FROM identity_extras WHERE kind = 'user' AND id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {
         sqlx::query(sql).bind(id.as_str()).execute(&mut *conn).await.map_err(db)?;

@@ -67,12 +67,12 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
             json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}),
         );
     }
-    if listed.shows_host {
+    if listed.shows_extended {
         put("OS-EXT-SRV-ATTR:host", json!(listed.host_name));
         put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(listed.host_name));
         put("OS-EXT-SRV-ATTR:instance_name", json!(server.domain_name()));
     }
-    if listed.shows_host && req.version >= v(2, 3) {
+    if listed.shows_extended && req.version >= v(2, 3) {
         put("OS-EXT-SRV-ATTR:hostname", json!(server.hostname));
         put("OS-EXT-SRV-ATTR:launch_index", json!(server.launch_index));
         put("OS-EXT-SRV-ATTR:reservation_id", json!(server.reservation_id));
@@ -84,7 +84,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     if req.version >= v(2, 9) {
         put("locked", json!(server.lock.is_some()));
     }
-    if listed.shows_host && req.version >= v(2, 16) {
+    if listed.shows_host_status && req.version >= v(2, 16) {
         put("host_status", json!(if server.host_id.is_some() { "UP" } else { "" }));
     }
     if req.version >= v(2, 19) {

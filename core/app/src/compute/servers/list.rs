@@ -8,13 +8,20 @@ use canopy_store::servers::{Filter, ServerRow};
 use canopy_types::{Error, HostId, Page, Result, ServerId};
 use std::collections::HashMap;
 
+/// Rows read at once to fill a page from which the policies hid some.
+const CHUNK: u32 = 500;
+/// A list whose place is deleted while it is read is read anew, so often.
+const TRIES: u32 = 5;
+
 /// A server as a reader gets it.
 pub struct Listed {
     pub server: ServerRow,
-    /// Of the host, for those allowed to know.
+    /// Of the host, for those who may see what concerns it.
     pub host_name: Option<String>,
-    /// Whether the caller may see where it runs.
-    pub shows_host: bool,
+    /// Whether the caller may see `OS-EXT-SRV-ATTR:…`: where it runs, and what its owner keeps to itself.
+    pub shows_extended: bool,
+    /// Whether the caller may see how the host is.
+    pub shows_host_status: bool,
     pub addresses: Vec<ServerAddress>,
 }
 
@@ -73,11 +80,47 @@ pub async fn list(
         // As in nova: who may not see hosts cannot ask by host either.
         filter.host = None;
     }
-    let servers = app
-        .store
-        .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &page).await }))
-        .await?;
+    let servers = readable(app, ctx, filter, page).await?;
     complete(app, ctx, servers).await
+}
+
+/// One page of the rows that the caller may read. The policy decides once for all that are alike in what it
+/// looks at, so that rows cost no decision each. What it hides does not count towards the page.
+async fn readable(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<Vec<ServerRow>> {
+    let wanted = usize::try_from(page.size()).unwrap_or(0);
+    let mut may = access::Rows::default();
+    let mut found: Vec<ServerRow> = Vec::new();
+    let mut next = page.clone();
+    let mut tries = 0;
+    loop {
+        let (filter, asked) = (filter.clone(), next.clone());
+        let rows = app
+            .store
+            .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &asked).await }))
+            .await;
+        let rows = match rows {
+            // The row to go on from is gone meanwhile: from the start.
+            Err(error) if error.code == "page.marker" && next.marker != page.marker && tries < TRIES => {
+                tries += 1;
+                found.clear();
+                next = page.clone();
+                continue;
+            }
+            rows => rows?,
+        };
+        let all = i64::try_from(rows.len()).is_ok_and(|count| count < next.size());
+        let last = rows.last().map(|server| server.id.to_string());
+        found.extend(
+            rows.into_iter()
+                .filter(|server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server))),
+        );
+        if all || found.len() >= wanted {
+            break;
+        }
+        next = Page { limit: Some(CHUNK), marker: last };
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 /// Addresses by network of one server.
@@ -88,7 +131,16 @@ pub async fn addresses(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<ServerA
 /// Adds what stands in other tables, in one statement each whatever the number of servers.
 async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<Listed>> {
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
-    let may_see_hosts = access::allowed(app, ctx, actions::SERVERS_SHOW_HOST, &Target::default());
+    let (mut extended, mut status) = (access::Rows::default(), access::Rows::default());
+    let shows: Vec<(bool, bool)> = servers
+        .iter()
+        .map(super::target)
+        .map(|target| {
+            let extended = extended.allowed(app, ctx, actions::SERVERS_SHOW_EXTENDED, &target);
+            (extended, status.allowed(app, ctx, actions::SERVERS_SHOW_HOST_STATUS, &target))
+        })
+        .collect();
+    let may_see_hosts = shows.iter().any(|(extended, _)| *extended);
     let (mut addresses, hosts) = app
         .store
         .read(move |c| {
@@ -102,8 +154,10 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<L
     let names: HashMap<HostId, String> = hosts.into_iter().map(|host| (host.id, host.name)).collect();
     Ok(servers
         .into_iter()
-        .map(|server| Listed {
-            shows_host: may_see_hosts,
+        .zip(shows)
+        .map(|(server, (shows_extended, shows_host_status))| Listed {
+            shows_extended,
+            shows_host_status,
             host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
             addresses: addresses.remove(&server.id).unwrap_or_default(),
             server,
