@@ -73,7 +73,7 @@ impl Cells {
     /// A host's numbers changed.
     pub(super) fn changed(&mut self, place: usize) {
         let (cell, position) = self.of[place];
-        self.cells[cell as usize].log.push(position);
+        self.cells[cell as usize].log.push((position, index(place)));
     }
 
     /// A stamp that no position carries.
@@ -102,10 +102,10 @@ pub(super) fn mentioned(request: &Request, known: &[Name]) -> Vec<Name> {
     new
 }
 
-/// Positions in the order in which they changed; the oldest are forgotten.
+/// Positions, and the places there, in the order in which they changed; the oldest are forgotten.
 pub(super) struct Log {
     /// A power of two.
-    entries: Vec<u32>,
+    entries: Vec<(u32, u32)>,
     next: u64,
     /// Up to where someone has read: what changes again after that must be said again.
     read: u64,
@@ -113,15 +113,15 @@ pub(super) struct Log {
 
 impl Log {
     fn new(rows: usize) -> Self {
-        Self { entries: vec![0; rows.max(MIN_LOG).next_power_of_two()], next: 0, read: 0 }
+        Self { entries: vec![(0, 0); rows.max(MIN_LOG).next_power_of_two()], next: 0, read: 0 }
     }
 
-    fn push(&mut self, position: u32) {
+    fn push(&mut self, entry: (u32, u32)) {
         let mask = self.entries.len() - 1;
-        if self.next > self.read && self.entries[(self.next - 1) as usize & mask] == position {
+        if self.next > self.read && self.entries[(self.next - 1) as usize & mask] == entry {
             return;
         }
-        self.entries[self.next as usize & mask] = position;
+        self.entries[self.next as usize & mask] = entry;
         self.next += 1;
     }
 
@@ -132,7 +132,7 @@ impl Log {
     }
 
     /// The entries since `from`, or `None` when some are forgotten.
-    pub(super) fn since(&self, from: u64) -> Option<impl Iterator<Item = u32> + '_> {
+    pub(super) fn since(&self, from: u64) -> Option<impl Iterator<Item = (u32, u32)> + '_> {
         (self.next - from <= self.entries.len() as u64)
             .then(|| (from..self.next).map(|i| self.entries[(i as usize) & (self.entries.len() - 1)]))
     }

@@ -2,7 +2,7 @@
 
 use super::cells::Cells;
 use super::class::Class;
-use super::part::NO;
+use super::part::{NO, Part};
 use crate::decide::{checked, columns};
 use crate::seeded::mix;
 use crate::{Fleet, GroupPolicy, Request, Scorer};
@@ -99,9 +99,9 @@ pub(super) fn choose(
         }
         let mut choice = match &lists.only {
             Some(only) => among(class, cells, fleet, only, seed),
-            None => best(class, cells, fleet, seed, &mut undo),
+            None => best(class, cells, fleet, seed),
         };
-        if (count || choice.top.is_empty()) && class.parts.iter().any(super::part::Part::vetoes) {
+        if (count || choice.top.is_empty()) && class.parts.iter().any(Part::vetoes) {
             choice.vetoed = vetoed(class, cells, fleet, lists);
         }
         choice
@@ -126,7 +126,7 @@ fn score(class: &Class, cells: &Cells, place: u32) -> f32 {
 
 fn lay(class: &mut Class, cells: &Cells, place: u32, score: f32, undo: &mut Vec<(usize, u32, f32)>) {
     if let Some((part, position)) = class.at(cells, place as usize) {
-        undo.push((part, position, class.parts[part].set(position, score)));
+        undo.push((part, position, class.parts[part].replace(position, score)));
     }
 }
 
@@ -144,38 +144,40 @@ fn among(class: &Class, cells: &Cells, fleet: &Fleet, only: &[u32], seed: u64) -
     Choice { top, feasible, vetoed: Vec::new() }
 }
 
-/// The best few of all: the best is taken, put out of the way, and the next best looked for.
-fn best(
-    class: &mut Class,
-    cells: &Cells,
-    fleet: &Fleet,
-    seed: u64,
-    undo: &mut Vec<(usize, u32, f32)>,
-) -> Choice {
-    let feasible = class.parts.iter().map(super::part::Part::feasible).sum();
-    let mut top = Vec::with_capacity(TOP);
+/// The best few of all: the best are taken, hidden, and the next best looked for.
+fn best(class: &mut Class, cells: &Cells, fleet: &Fleet, seed: u64) -> Choice {
+    let feasible = class.parts.iter().map(Part::feasible).sum();
+    let (mut top, mut hidden) = (Vec::with_capacity(TOP), Vec::with_capacity(TOP));
+    let Class { parts, hash, .. } = class;
     while top.len() < TOP {
-        let best = class.parts.iter().map(super::part::Part::best).fold(NO, |a, b| if b > a { b } else { a });
+        let bests = parts.iter_mut().filter_map(Part::best);
+        let best = bests.fold(NO, |best, (_, score)| if score > best { score } else { best });
         if best == NO {
             break;
         }
-        let mut found: Option<((u64, u32), usize, u32)> = None;
-        for (number, part) in class.parts.iter().enumerate().filter(|(_, part)| part.best() == best) {
+        let mut found: Vec<((u64, u32), usize, u32)> = Vec::with_capacity(TOP + 1);
+        for (number, part) in parts.iter_mut().enumerate() {
+            let Some((first, _)) = part.best().filter(|(_, score)| *score == best) else { continue };
             let rows = &cells.cells[part.cell as usize].rows;
-            // Without a seed the first of a part is its least; with one, all that are equal are looked at.
-            let most = if seed == 0 { 1 } else { usize::MAX };
-            for position in part.at_best(best).take(most) {
-                let place = rows[position as usize];
-                let order = order(seed, class.hash, fleet, place);
-                if found.is_none_or(|(least, _, _)| order < least) {
-                    found = Some((order, number, position));
+            let least = (seed == 0).then_some(first);
+            let equal = (seed != 0).then(|| part.at_best(best));
+            // Without a seed the first of a part is its least; with one, all that are equal are looked at, once.
+            let most = if seed == 0 { 1 } else { TOP - top.len() };
+            for position in least.into_iter().chain(equal.into_iter().flatten()) {
+                let order = order(seed, *hash, fleet, rows[position as usize]);
+                let at = found.partition_point(|(known, _, _)| *known < order);
+                if at < most {
+                    found.truncate(most - 1);
+                    found.insert(at, (order, number, position));
                 }
             }
         }
-        let Some(((_, place), number, position)) = found else { break };
-        top.push((place, best));
-        undo.push((number, position, class.parts[number].set(position, NO)));
+        for ((_, place), number, position) in found {
+            top.push((place, parts[number].score(position)));
+            hidden.push((number, parts[number].hide(position)));
+        }
     }
+    hidden.iter().rev().for_each(|(number, hidden)| parts[*number].show(hidden));
     Choice { top, feasible, vetoed: Vec::new() }
 }
 

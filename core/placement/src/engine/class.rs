@@ -11,6 +11,7 @@ use crate::scorer::{Columns, Names, OWN_SIGNALS, Scorer};
 use crate::seeded::StableHash;
 use crate::{Fleet, NameSet, Request};
 use canopy_types::resources::Amounts;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What requests of one class have in common.
@@ -142,6 +143,7 @@ impl Class {
         (part != u32::MAX).then_some((part as usize, position))
     }
 
+    #[inline]
     fn fits(&self, fleet: &Fleet, rows: &Rows, place: usize) -> bool {
         let Some(wants) = &self.wants else { return false };
         rows.fits(place, wants)
@@ -169,21 +171,18 @@ impl Class {
             return Ok(());
         }
         self.ask(fleet, rows, names, scratch, scorer)?;
-        let mut asked = scratch.asked.iter().zip(&scratch.scores).peekable();
-        for (number, until) in &scratch.touched {
-            let part = &mut self.parts[*number];
-            let mine = std::iter::from_fn(|| asked.next_if(|((part, _, _), _)| part == number));
-            let mine =
-                mine.map(|((_, position, _), score)| (*position, if *score == NO { VETO } else { *score }));
+        for Touched { number, until, asked, gone } in scratch.touched.drain(..) {
+            let part = &mut self.parts[number];
+            let scores = scratch.asked[asked.clone()].iter().zip(&scratch.scores[asked]);
+            let scores =
+                scores.map(|((position, _), score)| (*position, if *score == NO { VETO } else { *score }));
             if part.seen.is_none() {
-                part.fill(mine);
+                part.fill(scores);
             } else {
-                mine.for_each(|(position, score)| _ = part.set(position, score));
+                scores.for_each(|(position, score)| part.set(position, score));
             }
-            part.seen = Some(*until);
-        }
-        for (number, position) in &scratch.gone {
-            self.parts[*number].set(*position, NO);
+            part.seen = Some(until);
+            scratch.gone[gone].iter().for_each(|position| part.set(*position, NO));
         }
         Ok(())
     }
@@ -192,35 +191,34 @@ impl Class {
     fn stale(&mut self, number: usize, fleet: &Fleet, rows: &Rows, cells: &mut Cells, scratch: &mut Scratch) {
         let stamp = cells.stamp();
         let cell = &mut cells.cells[self.parts[number].cell as usize];
-        let next = cell.log.read();
-        if self.parts[number].seen == Some(next) {
+        let until = cell.log.read();
+        if self.parts[number].seen == Some(until) {
             return;
         }
         let since = self.parts[number].seen.and_then(|seen| cell.log.since(seen));
-        if since.is_none() {
-            self.parts[number].seen = None;
-        }
-        let whole = since.is_none();
-        let this = &*self;
-        let mut visit = |position: u32| {
-            let place = cell.rows[position as usize];
-            if this.fits(fleet, rows, place as usize) {
-                scratch.asked.push((number, position, place));
-            } else if !whole {
-                scratch.gone.push((number, position));
-            }
-        };
+        let (asked, gone) = (scratch.asked.len(), scratch.gone.len());
         match since {
-            None => (0..index(cell.rows.len())).for_each(visit),
+            None => {
+                self.parts[number].seen = None;
+                let all = (0..).zip(&cell.rows).map(|(position, place)| (position, *place));
+                scratch.asked.extend(all.filter(|(_, place)| self.fits(fleet, rows, *place as usize)));
+            }
             Some(since) => {
-                for position in since {
-                    if std::mem::replace(&mut cell.stamps[position as usize], stamp) != stamp {
-                        visit(position);
+                let part = &self.parts[number];
+                for (position, place) in since {
+                    if std::mem::replace(&mut cell.stamps[position as usize], stamp) == stamp {
+                        continue;
+                    }
+                    if self.fits(fleet, rows, place as usize) {
+                        scratch.asked.push((position, place));
+                    } else if part.has(position) {
+                        scratch.gone.push(position);
                     }
                 }
             }
         }
-        scratch.touched.push((number, next));
+        let (asked, gone) = (asked..scratch.asked.len(), gone..scratch.gone.len());
+        scratch.touched.push(Touched { number, until, asked, gone });
     }
 
     fn ask(
@@ -242,12 +240,10 @@ impl Class {
         }
         columns.want.clone_from(&self.want);
         columns.hosts.clear();
-        columns.hosts.extend(scratch.asked.iter().map(|(_, _, place)| *place));
+        columns.hosts.extend(scratch.asked.iter().map(|(_, place)| *place));
         columns.capacity.resize(names.resources.len() * count, 0.0);
         columns.free.resize(names.resources.len() * count, 0.0);
-        for (row, (_, _, place)) in scratch.asked.iter().enumerate() {
-            rows.gather(*place as usize, row, count, &mut columns.capacity, &mut columns.free);
-        }
+        rows.gather(&columns.hosts, &mut columns.capacity, &mut columns.free);
         self.signals(fleet, columns);
         scratch.scores = checked(columns, scorer)?;
         Ok(())
@@ -276,12 +272,23 @@ impl Class {
 /// Buffers that decisions share.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Part, position, place.
-    asked: Vec<(usize, u32, u32)>,
-    gone: Vec<(usize, u32)>,
-    touched: Vec<(usize, u64)>,
+    /// Position and place of the rows that are to be scored, part by part.
+    asked: Vec<(u32, u32)>,
+    /// Positions that are no longer possible, part by part.
+    gone: Vec<u32>,
+    touched: Vec<Touched>,
     columns: Columns,
     scores: Vec<f32>,
+}
+
+/// A part that is not up to date.
+struct Touched {
+    number: usize,
+    /// Where in its cell's log it will be.
+    until: u64,
+    /// Its share of [`Scratch::asked`] and [`Scratch::gone`].
+    asked: Range<usize>,
+    gone: Range<usize>,
 }
 
 impl Scratch {

@@ -311,8 +311,8 @@ impl Engine {
         decisions
     }
 
-    /// Puts a request on a host, or takes it off again.
-    fn take(&mut self, host: HostId, request: &Request, times: i64) {
+    /// Puts a request on a host, its server group's count too, or with −1 takes it off again.
+    pub fn take(&mut self, host: HostId, request: &Request, times: i64) {
         self.claim(host, &request.amounts, times);
         if let Some(group) = &request.group {
             self.apply(&Change::Group { group: group.id.clone(), host, delta: times });

@@ -50,24 +50,21 @@ impl Rows {
     }
 
     /// Whether a host is open and has room for all wants, given as (class, amount above 0).
+    #[inline]
     pub(super) fn fits(&self, place: usize, wants: &[(usize, i64)]) -> bool {
         let free = self.free(place);
         self.open[place] && wants.iter().all(|(class, want)| free[*class] >= *want)
     }
 
-    /// Writes a host's numbers to row `row` of `rows`, column by column.
-    pub(super) fn gather(
-        &self,
-        place: usize,
-        row: usize,
-        rows: usize,
-        capacity: &mut [f32],
-        free: &mut [f32],
-    ) {
-        let totals = &self.capacity[place * self.classes..][..self.classes];
-        for (class, (left, total)) in self.free(place).iter().zip(totals).enumerate() {
-            capacity[class * rows + row] = *total as f32;
-            free[class * rows + row] = *left as f32;
+    /// Writes these hosts' numbers column by column, a row each. Both columns have that size.
+    pub(super) fn gather(&self, places: &[u32], capacity: &mut [f32], free: &mut [f32]) {
+        let columns = capacity.chunks_exact_mut(places.len()).zip(free.chunks_exact_mut(places.len()));
+        for (class, (capacity, free)) in columns.enumerate() {
+            for ((capacity, free), place) in capacity.iter_mut().zip(free).zip(places) {
+                let at = *place as usize * self.classes + class;
+                *capacity = self.capacity[at] as f32;
+                *free = self.free[at] as f32;
+            }
         }
     }
 }
