@@ -99,7 +99,40 @@ pub(super) fn crowded(component: &[u8], instances: u8) -> Vec<u8> {
     bytes
 }
 
+/// A scorer that computes in its own way: `score` is the body of that function, with the parameters by the names of the
+/// contract, and gives the address of the answer's list of `$rows` numbers. `locals` are declared before it.
+#[allow(dead_code, reason = "the integration tests use it")]
+pub(super) fn scorer_by(locals: &str, score: &str) -> Vec<u8> {
+    let body = format!(
+        "(local $list i32) {locals}
+         (local.set $list (call $alloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.mul (local.get $rows) (i32.const 4))))
+         {score}
+         (i32.store (i32.const 16) (local.get $list))
+         (i32.store (i32.const 20) (local.get $rows))
+         (i32.const 16)"
+    );
+    component(SCHEDULER, "scorer", &scorer_module("", &body, "unreachable"))
+}
+
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
+    let score = format!(
+        "(local $list i32) (local $i i32)
+            (local.set $list (call $alloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.mul (local.get $rows) (i32.const 4))))
+            (block $done (loop $next
+              (br_if $done (i32.eq (local.get $i) (local.get $rows)))
+              (f32.store (i32.add (local.get $list) (i32.mul (local.get $i) (i32.const 4)))
+                (select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1))))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br $next)))
+            (i32.store (i32.const 16) (local.get $list))
+            (i32.store (i32.const 20) (local.get $rows))
+            (if (f32.eq (f32.load (local.get $wants)) (f32.const 13)) (then {mischief}))
+            (i32.const 16)"
+    );
+    scorer_module(init, &score, explain)
+}
+
+fn scorer_module(init: &str, score: &str, explain: &str) -> String {
     let params = "(param $wants i32) (param $wants_len i32) (param $want_traits i32) (param $want_traits_len i32)
         (param $rows i32) (param $capacity i32) (param $capacity_len i32) (param $free i32) (param $free_len i32)
         (param $traits i32) (param $traits_len i32) (param $signals i32) (param $signals_len i32) (result i32)";
@@ -112,19 +145,7 @@ fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
             (i32.store8 (i32.const 16) (i32.const 0))
             {init}
             (i32.const 16))
-          (func (export "canopy:scheduler/scoring@1.0.0#score") {params}
-            (local $list i32) (local $i i32)
-            (local.set $list (call $alloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.mul (local.get $rows) (i32.const 4))))
-            (block $done (loop $next
-              (br_if $done (i32.eq (local.get $i) (local.get $rows)))
-              (f32.store (i32.add (local.get $list) (i32.mul (local.get $i) (i32.const 4)))
-                (select (f32.const 2) (f32.const 1) (i32.eq (local.get $i) (i32.const 1))))
-              (local.set $i (i32.add (local.get $i) (i32.const 1)))
-              (br $next)))
-            (i32.store (i32.const 16) (local.get $list))
-            (i32.store (i32.const 20) (local.get $rows))
-            (if (f32.eq (f32.load (local.get $wants)) (f32.const 13)) (then {mischief}))
-            (i32.const 16))
+          (func (export "canopy:scheduler/scoring@1.0.0#score") {params} {score})
           (func (export "canopy:scheduler/scoring@1.0.0#explain") {params}
             {explain}
             (i32.const 16)))"#
