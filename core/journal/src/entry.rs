@@ -4,6 +4,7 @@
 use canopy_placement::{Change, Decision, Fleet, PluginUse, Request};
 use canopy_types::{DecisionId, HostId, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "kebab-case")]
@@ -61,7 +62,9 @@ impl Asked {
 pub struct Recorded {
     pub id: DecisionId,
     pub server: ServerId,
-    pub request: Request,
+    /// Shared with whoever asked: what is written is not copied first.
+    #[serde(with = "shared")]
+    pub request: Arc<Request>,
     /// Hash of the request's class.
     pub class: u64,
     /// sha256 of the component and of its configuration; empty for the built-in.
@@ -107,4 +110,19 @@ pub struct PluginFiles {
     pub dir: std::path::PathBuf,
     /// What it was configured with, over the manifest's defaults.
     pub config: serde_json::Value,
+}
+
+/// A request as it is written, however many share it.
+mod shared {
+    use canopy_placement::Request;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub(super) fn serialize<S: Serializer>(request: &Arc<Request>, to: S) -> Result<S::Ok, S::Error> {
+        Request::serialize(request, to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Request>, D::Error> {
+        Request::deserialize(from).map(Arc::new)
+    }
 }

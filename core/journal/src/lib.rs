@@ -27,7 +27,7 @@ mod tests;
 pub use entry::{Asked, Entry, Outcome, PluginFiles, Recorded, Round};
 pub use reader::{Reader, Scene};
 pub use replay::{Bound, Report, Subject, replay};
-pub use together::{Decided, decide};
+pub use together::{Decided, Question, decide};
 pub use writer::{Flusher, Limits, Writer};
 
 use canopy_placement::{Change, Request};

@@ -5,6 +5,7 @@ use canopy_placement::spread::Spread;
 use canopy_placement::{Change, Engine, Fleet, Host, PluginUse, Request, ResourceColumn, Scorer};
 use canopy_types::{DecisionId, HostId, Kind, Result, ServerId, Timestamp};
 use std::path::Path;
+use std::sync::Arc;
 
 fn fleet() -> Fleet {
     let host = |i: usize| Host::new(HostId::random(), format!("h{i}"), "nova");
@@ -45,7 +46,7 @@ impl Desk {
             round.changes.clear();
         }
         let request = Request { amounts: [("VCPU".to_owned(), vcpus)].into(), ..Request::default() };
-        let batch = [(DecisionId::random(), ServerId::random(), request.clone())];
+        let batch = [(DecisionId::random(), ServerId::random(), Arc::new(request.clone()))];
         let each = |engine: &mut Engine, _| engine.decide(batch[0].0, &request, &mut Spread);
         let decided = decide(&mut self.engine, &batch, true, each);
         decided.takes.iter().for_each(|change| self.engine.apply(change));

@@ -5,6 +5,10 @@ use crate::takes;
 use canopy_placement::engine::{BATCH, class_hash};
 use canopy_placement::{Change, Decision, Engine, Request, RuleCount};
 use canopy_types::{DecisionId, ServerId};
+use std::sync::Arc;
+
+/// One server of a request: the id of its decision, the server, what it asks for.
+pub type Question = (DecisionId, ServerId, Arc<Request>);
 
 /// What one request came to.
 pub struct Decided {
@@ -26,36 +30,37 @@ impl Decided {
 /// `each` decides one of them, given its place.
 pub fn decide(
     engine: &mut Engine,
-    batch: &[(DecisionId, ServerId, Request)],
+    batch: &[Question],
     all_or_nothing: bool,
     mut each: impl FnMut(&mut Engine, usize) -> Decision,
 ) -> Decided {
     let (mut decisions, mut taken): (Vec<Decision>, Vec<Change>) =
         (Vec::with_capacity(batch.len()), Vec::new());
-    let mut undo = Vec::new();
+    let mut applied = Vec::new();
     for (at, (_, _, request)) in batch.iter().enumerate() {
         let decision = each(engine, at);
         let winner = decision.winner;
         decisions.push(decision);
         match winner {
             Some(host) => {
-                for change in takes(host, request, 1) {
-                    engine.apply(&change);
-                    taken.push(change);
+                taken.extend(takes(host, request, 1));
+                // Nobody looks after the last.
+                if at + 1 < batch.len() {
+                    engine.take(host, request, 1);
+                    applied.push((host, request));
                 }
-                undo.extend(takes(host, request, -1));
             }
             None if all_or_nothing => break,
             None => {}
         }
     }
-    undo.iter().rev().for_each(|change| engine.apply(change));
+    applied.into_iter().rev().for_each(|(host, request)| engine.take(host, request, -1));
     let recorded = batch.iter().enumerate().map(|(at, (id, server, request))| {
         let made = decisions.get(at);
         Recorded {
             id: *id,
             server: *server,
-            request: request.clone(),
+            request: Arc::clone(request),
             class: class_hash(request),
             plugin: made.map(|made| made.plugin.digest.clone()).unwrap_or_default(),
             config: made.map(|made| made.plugin.config.clone()).unwrap_or_default(),
@@ -71,7 +76,7 @@ pub fn decide(
 }
 
 /// The last one decided found no host: the others go with it, and say so.
-fn refuse_with_the_last(decisions: &mut Vec<Decision>, batch: &[(DecisionId, ServerId, Request)]) {
+fn refuse_with_the_last(decisions: &mut Vec<Decision>, batch: &[Question]) {
     let Some((failed, template)) = decisions.len().checked_sub(1).zip(decisions.last().cloned()) else {
         return;
     };
@@ -80,7 +85,7 @@ fn refuse_with_the_last(decisions: &mut Vec<Decision>, batch: &[(DecisionId, Ser
         let rule = RuleCount { rule: BATCH.into(), hosts: template.hosts_considered, example };
         let refused = Decision {
             id: *id,
-            request: request.clone(),
+            request: Request::clone(request),
             winner: None,
             winner_name: None,
             refused: vec![rule],
@@ -105,7 +110,7 @@ mod tests {
 
     fn ask(engine: &mut Engine, servers: usize, all: bool) -> Decided {
         let request = Request { amounts: [("VCPU".to_owned(), 3)].into(), ..Request::default() };
-        let one = || (DecisionId::random(), ServerId::random(), request.clone());
+        let one = || (DecisionId::random(), ServerId::random(), Arc::new(request.clone()));
         let batch: Vec<_> = (0..servers).map(|_| one()).collect();
         decide(engine, &batch, all, |engine, at| engine.decide(batch[at].0, &batch[at].2, &mut Spread))
     }

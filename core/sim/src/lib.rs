@@ -5,6 +5,7 @@
 //! dropped.
 
 pub mod clock;
+pub mod cloud;
 pub mod fleet;
 pub mod formats;
 pub mod picture;

@@ -26,6 +26,12 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Allocation candidates over 1,000 and 10,000 providers through HTTP, and what the journal costs a decision
+    Placement {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub fn run(root: &Path, bench: &Bench) -> Res<()> {
@@ -33,6 +39,7 @@ pub fn run(root: &Path, bench: &Bench) -> Res<()> {
         Bench::Scheduler { json } => ("canopy-sim", "bench-scheduler", json),
         Bench::Plugins { json } => ("canopy-sim", "bench-plugins", json),
         Bench::Authz { json } => ("canopy", "bench-authz", json),
+        Bench::Placement { json } => ("canopy", "bench-placement", json),
     };
     let plugins = root.join("target/plugins");
     let asks_plugins = !matches!(bench, Bench::Authz { .. });

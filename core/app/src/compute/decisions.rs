@@ -234,7 +234,7 @@ impl Stage {
                 takes(host, &before.request, 1).iter().for_each(|change| engine.apply(change));
             }
         }
-        Ok(Self { engine, request: decisions[at].request.clone() })
+        Ok(Self { engine, request: decisions[at].request.as_ref().clone() })
     }
 
     fn rows(&self, from: usize, to: usize, scorer: &mut dyn Scorer) -> Vec<Value> {

@@ -4,33 +4,17 @@
 //! Rates are of CPU time of the deciding thread, medians over rounds; what is compared runs in turns.
 
 use canopy_placement::scorer::OWN_SIGNALS;
-use canopy_placement::seeded::Rng;
 use canopy_placement::spread::Spread;
-use canopy_placement::{Columns, Engine, Fleet, Host, NameSet, Names, Request, ResourceColumn, Scorer};
+use canopy_placement::{Columns, Names, Scorer};
 use canopy_plugin_host::PluginHost;
 use canopy_sim::clock;
+use canopy_sim::cloud::{Cloud, FILL};
 use canopy_sim::report::{self, at_least, at_most, median};
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
-use canopy_types::{DecisionId, HostId};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 const ROUNDS: usize = 9;
-const FILL: f64 = 0.78;
-const SIZES: [(i64, i64, i64); 11] = [
-    (1, 2_048, 10),
-    (1, 4_096, 20),
-    (2, 4_096, 20),
-    (2, 8_192, 40),
-    (4, 8_192, 40),
-    (4, 16_384, 80),
-    (8, 16_384, 80),
-    (8, 32_768, 160),
-    (16, 32_768, 160),
-    (16, 65_536, 320),
-    (32, 131_072, 640),
-];
-
 fn main() -> Result<(), String> {
     let mut json = false;
     let mut plugins = PathBuf::from("target/plugins");
@@ -99,125 +83,6 @@ fn main() -> Result<(), String> {
     }
     report::print("scheduler", &results, json);
     Ok(())
-}
-
-struct Cloud {
-    engine: Engine,
-    requests: Vec<Request>,
-    placed: Vec<(HostId, usize)>,
-    rng: Rng,
-}
-
-impl Cloud {
-    /// 64 vCPUs and 256 GiB a host, three zones; a tenth of the hosts have a trait, another tenth two.
-    fn filled(hosts: usize, scorer: &mut dyn Scorer) -> Self {
-        let traits = [
-            NameSet::default(),
-            NameSet::from_iter(["CUSTOM_SSD"]),
-            NameSet::from_iter(["CUSTOM_GPU", "CUSTOM_SSD"]),
-        ];
-        let host = |n: usize| Host {
-            traits: traits[match n % 10 {
-                3 => 1,
-                7 => 2,
-                _ => 0,
-            }]
-            .clone(),
-            ..Host::new(
-                HostId(uuid::Uuid::from_u64_pair(1, n as u64 + 1)),
-                format!("host-{n:06}"),
-                format!("zone-{}", n % 3),
-            )
-        };
-        let column =
-            |class: &str, capacity| ResourceColumn::new(class, vec![capacity; hosts], vec![0; hosts]);
-        let resources = vec![column(DISK_GB, 4_000), column(MEMORY_MB, 262_144), column(VCPU, 64)];
-        let fleet =
-            Fleet { revision: 1, hosts: (0..hosts).map(host).collect(), resources, ..Fleet::default() };
-        let mut cloud = Self {
-            engine: Engine::new(fleet),
-            requests: requests(),
-            placed: Vec::new(),
-            rng: Rng::new(hosts as u64),
-        };
-        let mut used = 0;
-        while (used as f64) < FILL * 64.0 * hosts as f64 {
-            let class = cloud.class();
-            if let Some(host) = cloud.engine.find(&cloud.requests[class], scorer) {
-                used += cloud.requests[class].amounts[VCPU];
-                cloud.take(host, class, 1);
-                cloud.placed.push((host, class));
-            }
-        }
-        cloud
-    }
-
-    /// Small sizes and requests without wishes are the common ones.
-    fn class(&mut self) -> usize {
-        let count = self.requests.len() as u64;
-        self.rng.below(count).min(self.rng.below(count)) as usize
-    }
-
-    fn take(&mut self, host: HostId, class: usize, times: i64) {
-        self.engine.claim(host, &self.requests[class].amounts, times);
-    }
-
-    /// One server goes and one comes, again and again: decisions per second, the changes' cost included.
-    fn round(&mut self, scorer: &mut dyn Scorer) -> f64 {
-        const DECISIONS: usize = 4_000;
-        let id = DecisionId::random();
-        let began = clock::cpu();
-        for _ in 0..DECISIONS {
-            let (host, gone) = self.placed.swap_remove(self.rng.below(self.placed.len() as u64) as usize);
-            self.take(host, gone, -1);
-            let class = self.class();
-            let decision = self.engine.decide(id, &self.requests[class], scorer);
-            assert_eq!(decision.plugin.fault, None, "the plugin is at fault");
-            if let Some(host) = decision.winner {
-                self.take(host, class, 1);
-                self.placed.push((host, class));
-            }
-        }
-        DECISIONS as f64 / (clock::cpu() - began).as_secs_f64()
-    }
-
-    /// Milliseconds of a decision that finds no host.
-    fn refusal(&mut self, scorer: &mut dyn Scorer) -> f64 {
-        let request = Request { amounts: [(VCPU.to_owned(), 65)].into(), ..Request::default() };
-        let times = (0..5).map(|_| {
-            let began = clock::cpu();
-            let decision = self.engine.decide(DecisionId::random(), &request, scorer);
-            assert!(decision.winner.is_none() && !decision.advice.is_empty());
-            (clock::cpu() - began).as_secs_f64() * 1e3
-        });
-        median(times.collect())
-    }
-}
-
-/// 11 sizes, any or one of three zones, with or without each of three wishes for traits: 176 classes.
-fn requests() -> Vec<Request> {
-    let ssd = || NameSet::from_iter(["CUSTOM_SSD"]);
-    let mut requests = Vec::new();
-    for (required, forbidden) in [
-        (NameSet::default(), NameSet::default()),
-        (NameSet::default(), ssd()),
-        (ssd(), NameSet::default()),
-        (NameSet::from_iter(["CUSTOM_GPU"]), NameSet::default()),
-    ] {
-        for zone in [None, Some("zone-0"), Some("zone-1"), Some("zone-2")] {
-            for (vcpus, memory, disk) in SIZES {
-                let amounts = [(VCPU, vcpus), (MEMORY_MB, memory), (DISK_GB, disk)];
-                requests.push(Request {
-                    amounts: amounts.map(|(class, amount)| (class.to_owned(), amount)).into(),
-                    zone: zone.map(str::to_owned),
-                    required_traits: required.clone(),
-                    forbidden_traits: forbidden.clone(),
-                    ..Request::default()
-                });
-            }
-        }
-    }
-    requests
 }
 
 /// Microseconds of scoring 256 rows.

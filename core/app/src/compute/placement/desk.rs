@@ -13,9 +13,9 @@ use super::feed::Feed;
 use super::shadow::Shadow;
 use super::{Ask, Placed, Placement, Reservation, Scheduler, Shared, inverse};
 use crate::App;
-use canopy_journal::{Asked, Decided, Round, Writer, decide};
+use canopy_journal::{Asked, Decided, Question, Round, Writer, decide};
 use canopy_placement::spread::Spread;
-use canopy_placement::{Change, Engine, Fleet, Request, Scorer};
+use canopy_placement::{Change, Decision, Engine, Fleet, Scorer};
 use canopy_types::{DecisionId, Error, HostId, Result, ServerId};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +61,7 @@ pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
 
 /// A request at the desk, with ids for its decisions.
 struct Case {
-    batch: Arc<Vec<(DecisionId, ServerId, Request)>>,
+    batch: Arc<Vec<Question>>,
     ask: Ask,
     since: Instant,
 }
@@ -206,8 +206,8 @@ impl Desk {
         {
             match outcome {
                 Some(decided) => {
-                    round.asked.push(decided.asked.clone());
-                    answers.push((case, decided));
+                    round.asked.push(decided.asked);
+                    answers.push((case, decided.decisions, decided.takes));
                 }
                 None if lost => {
                     let error = Error::internal("placement.panicked", "the engine panicked");
@@ -221,24 +221,24 @@ impl Desk {
             shadow.tell(&round, fleet, self.seed);
         }
         let first = self.write(round, lost);
-        for (number, (case, decided)) in (first..).zip(answers) {
-            self.reply(case, decided, number);
+        for (number, (case, decisions, takes)) in (first..).zip(answers) {
+            self.reply(case, decisions, takes, number);
         }
     }
 
-    fn reply(&mut self, case: Case, decided: Decided, number: i64) {
+    fn reply(&mut self, case: Case, decisions: Vec<Decision>, takes: Vec<Change>, number: i64) {
         let id = self.next;
         self.next += 1;
-        if decided.placed() || !decided.takes.is_empty() {
+        if !takes.is_empty() || decisions.iter().all(|decision| decision.winner.is_some()) {
             let pending = Pending {
-                hosts: decided.decisions.iter().filter_map(|decision| decision.winner).collect(),
+                hosts: decisions.iter().filter_map(|decision| decision.winner).collect(),
                 servers: case.batch.iter().map(|(_, server, _)| *server).collect(),
-                takes: decided.takes,
+                takes,
             };
             self.pending.insert(id, pending);
         }
         let placed = Placed {
-            decisions: decided.decisions,
+            decisions,
             journal: self.journal.as_ref().map(|journal| journal.id().to_owned()).unwrap_or_default(),
             number,
             reservation: Reservation { id, committed: false, shared: self.shared.clone() },
@@ -290,12 +290,13 @@ impl Desk {
     }
 }
 
-type Question = (Arc<Vec<(DecisionId, ServerId, Request)>>, bool, Instant);
+/// A case as the scheduler's thread sees it.
+type Asking = (Arc<Vec<Question>>, bool, Instant);
 
 /// Decides every request in order; `None` for one whose refusal depends on reservations that may be given back.
 fn decide_round(
     engine: &mut Engine,
-    desk: &[Question],
+    desk: &[Asking],
     reserved: &[Change],
     scorer: &mut dyn Scorer,
 ) -> Vec<Option<Decided>> {
@@ -316,21 +317,17 @@ fn decide_round(
                 continue;
             }
         }
-        for change in &decided.takes {
-            engine.apply(change);
-            reserved.push(change.clone());
+        for (host, recorded) in decided.asked.placed() {
+            engine.take(host, &recorded.request, 1);
         }
+        reserved.extend(decided.takes.iter().cloned());
         outcomes.push(Some(decided));
     }
     outcomes
 }
 
 /// Whether hosts can be found at all, by the built-in: the scorer is neither asked nor made to forget.
-fn without_asking(
-    engine: &mut Engine,
-    batch: &[(DecisionId, ServerId, Request)],
-    all_or_nothing: bool,
-) -> Decided {
+fn without_asking(engine: &mut Engine, batch: &[Question], all_or_nothing: bool) -> Decided {
     decide(engine, batch, all_or_nothing, |engine, at| {
         engine.decide_at_fault(batch[at].0, &batch[at].2, Spread.identity())
     })

@@ -36,7 +36,7 @@ struct Back {
 
 /// Servers of one request, decided together.
 struct Ask {
-    batch: Vec<(ServerId, Request)>,
+    batch: Vec<(ServerId, Arc<Request>)>,
     all_or_nothing: bool,
     reply: oneshot::Sender<Result<Placed>>,
 }
@@ -125,6 +125,7 @@ impl Placement {
     pub async fn decide(&self, batch: Vec<(ServerId, Request)>, all_or_nothing: bool) -> Result<Placed> {
         let busy = |why| Error::unavailable("placement.overloaded", why);
         let (reply, answer) = oneshot::channel();
+        let batch = batch.into_iter().map(|(server, request)| (server, Arc::new(request))).collect();
         self.asks
             .try_send(Ask { batch, all_or_nothing, reply })
             .map_err(|_| busy("Too many servers wait for a host. Try again in a second."))?;
