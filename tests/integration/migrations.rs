@@ -5,6 +5,41 @@ use canopy_store::{Options, Store, consumers, fleet, hosts, inventories, provide
 use canopy_tests::{Engine, engines};
 use canopy_types::{ConsumerId, HostId, ProviderId, ServerId, Timestamp};
 
+/// A database without a schema.
+struct Empty {
+    url: String,
+    options: Options,
+    /// The file's folder.
+    _dir: tempfile::TempDir,
+    /// Server and name, where it has to be removed by name.
+    on_server: Option<(String, String)>,
+}
+
+impl Empty {
+    async fn on(engine: Engine, name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (url, options, on_server) = match engine {
+            Engine::Sqlite => {
+                let path = dir.path().join("db");
+                (format!("sqlite:{}?mode=rwc", path.display()), Options::sqlite(&path), None)
+            }
+            Engine::Postgres => {
+                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
+                let name = format!("{name}_{}", std::process::id());
+                let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
+                (url.clone(), Options::url(url), Some((server, name)))
+            }
+        };
+        Self { url, options, _dir: dir, on_server }
+    }
+
+    async fn remove(self) {
+        if let Some((server, name)) = self.on_server {
+            canopy_store::testing::drop_database(&server, &name).await.unwrap();
+        }
+    }
+}
+
 /// Rows of version 2: two hosts, three servers, one of them gone whose allocation was left behind.
 fn rows(hosts: &[HostId; 2], servers: &[ServerId; 3]) -> Vec<String> {
     let mut all = Vec::new();
@@ -47,26 +82,12 @@ fn rows(hosts: &[HostId; 2], servers: &[ServerId; 3]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts() {
     for engine in engines() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut on_server = None;
-        let (url, options) = match engine {
-            Engine::Sqlite => {
-                let path = dir.path().join("db");
-                (format!("sqlite:{}?mode=rwc", path.display()), Options::sqlite(&path))
-            }
-            Engine::Postgres => {
-                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
-                let name = format!("migrated_{}", std::process::id());
-                let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
-                on_server = Some((server, name));
-                (url.clone(), Options::url(url))
-            }
-        };
+        let database = Empty::on(engine, "migrated").await;
         let host_ids = [HostId::random(), HostId::random()];
         let server_ids = [ServerId::random(), ServerId::random(), ServerId::random()];
-        canopy_store::testing::earlier(&url, 2, &rows(&host_ids, &server_ids)).await.unwrap();
+        canopy_store::testing::earlier(&database.url, 2, &rows(&host_ids, &server_ids)).await.unwrap();
 
-        let store = Store::open(&options).await.unwrap();
+        let store = Store::open(&database.options).await.unwrap();
         let first = ProviderId::from(host_ids[0]);
         let (known, stock, held, left, classes, standard) = store
             .read(move |c| {
@@ -133,10 +154,8 @@ async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts(
         assert_eq!((rows.hosts.len(), rows.hosts[0].build_failures), (2, 0));
         // A second start finds nothing to do.
         store.close().await;
-        Store::open(&options).await.unwrap().close().await;
-        if let Some((server, name)) = on_server {
-            canopy_store::testing::drop_database(&server, &name).await.unwrap();
-        }
+        Store::open(&database.options).await.unwrap().close().await;
+        database.remove().await;
     }
 }
 
@@ -144,21 +163,7 @@ async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts(
 #[tokio::test(flavor = "multi_thread")]
 async fn who_held_a_role_before_there_were_groups_holds_it_after() {
     for engine in engines() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut on_server = None;
-        let (url, options) = match engine {
-            Engine::Sqlite => {
-                let path = dir.path().join("db");
-                (format!("sqlite:{}?mode=rwc", path.display()), Options::sqlite(&path))
-            }
-            Engine::Postgres => {
-                let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
-                let name = format!("migrated_roles_{}", std::process::id());
-                let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
-                on_server = Some((server, name));
-                (url.clone(), Options::url(url))
-            }
-        };
+        let database = Empty::on(engine, "migrated_roles").await;
         let mut rows: Vec<String> = vec![
             "INSERT INTO domains (id, name, description, enabled, created_at) VALUES ('default', 'Default', '', 1, 1)".into(),
             "INSERT INTO projects (id, domain_id, parent_id, name, description, enabled, created_at) \
@@ -180,8 +185,8 @@ async fn who_held_a_role_before_there_were_groups_holds_it_after() {
                 "INSERT INTO role_assignments (user_id, target, target_id, role_id) VALUES ('u', '{target}', '{id}', 'id-{role}')"
             ));
         }
-        canopy_store::testing::earlier(&url, 5, &rows).await.unwrap();
-        let store = Store::open(&options).await.unwrap();
+        canopy_store::testing::earlier(&database.url, 5, &rows).await.unwrap();
+        let store = Store::open(&database.options).await.unwrap();
         let directory = store.read(|c| Box::pin(canopy_store::identity::directory::load(c))).await.unwrap();
         let mut held: Vec<String> = directory
             .assignments
@@ -201,8 +206,6 @@ async fn who_held_a_role_before_there_were_groups_holds_it_after() {
             directory.roles.iter().map(|role| (role.name.as_str(), role.domain_id.is_none())).collect();
         assert_eq!(roles, [("admin", true), ("member", true), ("reader", true)]);
         drop(store);
-        if let Some((server, name)) = on_server {
-            canopy_store::testing::drop_database(&server, &name).await.unwrap();
-        }
+        database.remove().await;
     }
 }

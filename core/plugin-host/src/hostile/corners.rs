@@ -1,34 +1,14 @@
 //! Mischief beside the question itself: while arguments arrive, after the answer was read, in what is kept of the
 //! code, and in what one question leaves for the next.
 
+use super::ground::{decide, load};
 use super::guests::{
     backend, crowded, install, rule, scorer, scorer_afterwards, scorer_but, scorer_without_memory,
 };
-use crate::{Cache, Options, Package, PluginHost, SchedulerPlugin, Verdict};
-use canopy_placement::{Decision, Fleet, Host, Request, ResourceColumn};
-use canopy_types::{DecisionId, HostId};
+use crate::{Cache, Options, Package, PluginHost, Verdict};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-fn load(host: &PluginHost, component: &[u8]) -> Result<SchedulerPlugin, canopy_types::Error> {
-    let dir = tempfile::tempdir().unwrap();
-    install(dir.path(), "scheduler", component, "");
-    host.load_scheduler(dir.path(), Value::Null)
-}
-
-async fn decide(plugin: &SchedulerPlugin, vcpus: i64) -> Decision {
-    let host = |i: usize| Host::new(HostId::random(), format!("host-{i}"), "nova");
-    let fleet = Fleet {
-        revision: 1,
-        hosts: (0..3).map(host).collect(),
-        resources: vec![ResourceColumn::new("VCPU", vec![64; 3], vec![0; 3])],
-        ..Fleet::default()
-    };
-    let request = Request { amounts: [("VCPU".to_owned(), vcpus)].into(), ..Request::default() };
-    plugin.decide(DecisionId::random(), Arc::new(fleet), request).await
-}
 
 #[tokio::test]
 async fn mischief_before_and_after_the_question_is_a_fault_as_any_other() {

@@ -1,32 +1,14 @@
 //! Faults of a scorer that loaded well.
 
-use super::guests::{install, scorer};
+use super::ground::{self, decide, fleet};
+use super::guests::scorer;
 use crate::{PluginHost, SchedulerPlugin};
 use canopy_placement::{Columns, Decision, Fleet, Host, Names, Request, ResourceColumn};
 use canopy_types::{DecisionId, HostId};
-use serde_json::Value;
 use std::sync::Arc;
 
-fn fleet(classes: &[&str]) -> Arc<Fleet> {
-    let host = |i: usize| Host::new(HostId::random(), format!("host-{i}"), "nova");
-    let column = |class: &&str| ResourceColumn::new(*class, vec![64; 3], vec![0; 3]);
-    Arc::new(Fleet {
-        revision: 1,
-        hosts: (0..3).map(host).collect(),
-        resources: classes.iter().map(column).collect(),
-        ..Fleet::default()
-    })
-}
-
-async fn decide(plugin: &SchedulerPlugin, vcpus: i64) -> Decision {
-    let request = Request { amounts: [("VCPU".to_owned(), vcpus)].into(), ..Request::default() };
-    plugin.decide(DecisionId::random(), fleet(&["VCPU"]), request).await
-}
-
 fn load(component: &[u8]) -> SchedulerPlugin {
-    let dir = tempfile::tempdir().unwrap();
-    install(dir.path(), "scheduler", component, "");
-    PluginHost::new().unwrap().load_scheduler(dir.path(), Value::Null).unwrap()
+    ground::load(&PluginHost::new().unwrap(), component).unwrap()
 }
 
 /// The guest's own choice.

@@ -2,6 +2,7 @@
 
 mod corners;
 mod faults;
+mod ground;
 mod guests;
 mod loading;
 mod trouble;

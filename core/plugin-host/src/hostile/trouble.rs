@@ -1,37 +1,17 @@
 //! Trouble that takes its time: at the n-th call, beside another plugin, over and over; and made at random.
 
+use super::ground::{decide, load};
 use super::guests::{backend, install, rule, scorer, scorer_always};
-use crate::{PluginHost, SchedulerPlugin, Verdict};
-use canopy_placement::{Decision, Fleet, Host, Request, ResourceColumn};
-use canopy_types::{DecisionId, HostId};
+use crate::{PluginHost, Verdict};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-fn load(host: &PluginHost, component: &[u8]) -> SchedulerPlugin {
-    let dir = tempfile::tempdir().unwrap();
-    install(dir.path(), "scheduler", component, "");
-    host.load_scheduler(dir.path(), Value::Null).unwrap()
-}
-
-async fn decide(plugin: &SchedulerPlugin, vcpus: i64) -> Decision {
-    let host = |i: usize| Host::new(HostId::random(), format!("host-{i}"), "nova");
-    let fleet = Fleet {
-        revision: 1,
-        hosts: (0..3).map(host).collect(),
-        resources: vec![ResourceColumn::new("VCPU", vec![64; 3], vec![0; 3])],
-        ..Fleet::default()
-    };
-    let request = Request { amounts: [("VCPU".to_owned(), vcpus)].into(), ..Request::default() };
-    plugin.decide(DecisionId::random(), Arc::new(fleet), request).await
-}
 
 #[tokio::test]
 async fn a_trap_at_each_third_call_costs_each_third_decision() {
     let count = "(i32.store (i32.const 48) (i32.add (i32.load (i32.const 48)) (i32.const 1)))
         (if (i32.eq (i32.load (i32.const 48)) (i32.const 3)) (then unreachable))";
-    let plugin = load(&PluginHost::new().unwrap(), &scorer_always(count));
+    let plugin = load(&PluginHost::new().unwrap(), &scorer_always(count)).unwrap();
     for n in 1..=12 {
         let decision = decide(&plugin, 1).await;
         assert_eq!(decision.plugin.fault.is_some(), n % 3 == 0, "call {n}: {:?}", decision.plugin.fault);
@@ -45,9 +25,9 @@ async fn a_trap_at_each_third_call_costs_each_third_decision() {
 async fn no_other_plugin_notices() {
     let host = PluginHost::new().unwrap();
     let (loops, bomb, healthy) = (
-        load(&host, &scorer("", "(loop $ever (br $ever))", "")),
-        load(&host, &scorer("", "(drop (memory.grow (i32.const 65000))) unreachable", "")),
-        load(&host, &scorer("", "", "")),
+        load(&host, &scorer("", "(loop $ever (br $ever))", "")).unwrap(),
+        load(&host, &scorer("", "(drop (memory.grow (i32.const 65000))) unreachable", "")).unwrap(),
+        load(&host, &scorer("", "", "")).unwrap(),
     );
     let since = Instant::now();
     let busy = tokio::spawn(async move { (decide(&loops, 13).await, decide(&bomb, 13).await) });
@@ -74,7 +54,7 @@ async fn nothing_stays_resident() {
     let fill = "(loop $more (br_if $more (i32.ne (i32.const -1) (memory.grow (i32.const 16)))))
         (memory.fill (i32.const 65536) (i32.const 1) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 65536)))
         unreachable";
-    let plugin = load(&host, &scorer("", fill, ""));
+    let plugin = load(&host, &scorer("", fill, "")).unwrap();
     for _ in 0..5 {
         assert!(decide(&plugin, 13).await.plugin.fault.unwrap().starts_with("memory"));
     }
@@ -182,7 +162,7 @@ async fn random_scores_are_taken_or_fallen_back_from() {
         let place = ["(i32.const 16)", "(i32.const 20)", "(local.get $list)"][random.below(3)];
         let mischief = format!("(i32.store {place} (i32.const {word}))");
         let what = format!("seed {seed}, case {cases}: {mischief}");
-        let plugin = load(&host, &scorer("", &mischief, ""));
+        let plugin = load(&host, &scorer("", &mischief, "")).unwrap();
         let decision = decide(&plugin, 13).await;
         let winner = decision.winner_name.clone().unwrap_or_default();
         match &decision.plugin.fault {
