@@ -4,6 +4,8 @@
 
 mod agent;
 mod authz;
+mod backup;
+mod bodies;
 /// Guests of the plugin host's own tests, that misbehave.
 #[allow(dead_code, reason = "shared with the plugin host's own tests")]
 #[path = "../../core/plugin-host/src/hostile/guests.rs"]
@@ -11,6 +13,7 @@ mod corpus;
 mod crash;
 mod flavor_keypair_api;
 mod flood;
+mod fsck;
 mod host;
 mod identity_admin_api;
 mod identity_api;
@@ -21,6 +24,9 @@ mod identity_keys_api;
 mod identity_properties_api;
 mod identity_security_api;
 mod image_api;
+mod image_metadefs_api;
+mod image_sharing_api;
+mod image_web_api;
 mod isolation;
 mod libvirt;
 mod live;

@@ -230,7 +230,8 @@ pub trait Controller: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     pub id: u64,
-    pub server_id: ServerId,
+    /// Whom it is about; none when it is the whole host.
+    pub server_id: Option<ServerId>,
     pub ask: Ask,
 }
 
@@ -239,12 +240,96 @@ pub struct Question {
 pub enum Ask {
     /// The last `lines` of the serial console, or all of the kept log (at most 1 MiB).
     ConsoleOutput { lines: Option<u32> },
+    /// An [`Inspection`] as JSON; with `repair`, after putting right what can only mean one thing.
+    Inspect { repair: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub id: u64,
     pub outcome: Result<String, String>,
+}
+
+/// What on a host is not as the controller wants it. What is being worked on is no finding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// The desired revision that the host was held against.
+    pub revision: i64,
+    /// At most [`MAX_FINDINGS`].
+    pub findings: Vec<HostFinding>,
+    /// What was put right.
+    pub repaired: Vec<HostFinding>,
+    /// What could not be looked at, and why; findings of it are not known.
+    pub unseen: Vec<String>,
+}
+
+/// Findings of one host that are told at once.
+pub const MAX_FINDINGS: usize = 1_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostFinding {
+    pub kind: HostKind,
+    pub problem: HostProblem,
+    /// What it is about: the id of a server or network, a digest, the name of a device.
+    pub subject: String,
+    /// In words.
+    pub detail: String,
+    /// Whether a repair can only mean one thing. Otherwise a person decides.
+    pub repairable: bool,
+}
+
+/// Kinds of things that a host has for the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostKind {
+    Domain,
+    Disk,
+    ConfigDrive,
+    ImageCache,
+    Tap,
+    Bridge,
+    Namespace,
+    Dhcp,
+    Filter,
+}
+
+impl HostKind {
+    pub const ALL: [Self; 9] = [
+        Self::Domain,
+        Self::Disk,
+        Self::ConfigDrive,
+        Self::ImageCache,
+        Self::Tap,
+        Self::Bridge,
+        Self::Namespace,
+        Self::Dhcp,
+        Self::Filter,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Domain => "domain",
+            Self::Disk => "disk",
+            Self::ConfigDrive => "config_drive",
+            Self::ImageCache => "image_cache",
+            Self::Tap => "tap",
+            Self::Bridge => "bridge",
+            Self::Namespace => "namespace",
+            Self::Dhcp => "dhcp",
+            Self::Filter => "filter",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostProblem {
+    /// It should be there.
+    Missing,
+    /// It belongs to nothing.
+    Extra,
+    /// It is not what it should be.
+    Changed,
 }
 
 /// The tap device of a port: known before the device exists, so that filters can name it. 14 characters,

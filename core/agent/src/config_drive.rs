@@ -9,10 +9,14 @@ use crate::{files, images::Images, iso9660};
 use canopy_agent_api::{NetworkSpec, ServerSpec};
 use canopy_types::Error;
 use canopy_types::effect::effect;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 
 /// cloud-init looks for this label.
 const LABEL: &str = "config-2";
+/// Where an image describes itself, in bytes.
+const DESCRIPTOR: u64 = 16 * 2_048;
 /// As nova gives: 512 bytes.
 const SEED: usize = 512;
 
@@ -29,6 +33,20 @@ pub async fn write(
     let image = files::blocking(move || iso9660::build(LABEL, &guest.config_drive(&seed))).await?;
     images.make_room(image.len() as u64).await?;
     effect("agent.config_drive.write", files::blocking(move || files::replace(&path, &image, 0o600))).await
+}
+
+/// Whether a file is an ISO 9660 image with our label. Blocking.
+pub fn is_one(path: &Path) -> Result<bool, Error> {
+    let failed = |e| files::error("read", path, e);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    file.seek(SeekFrom::Start(DESCRIPTOR)).map_err(failed)?;
+    let mut head = [0; 72];
+    match file.read_exact(&mut head) {
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+        read => read.map_err(failed)?,
+    }
+    // The volume's name stands padded behind two names of 32 and 8 characters.
+    Ok(&head[1..6] == b"CD001" && head[40..].trim_ascii_end() == LABEL.as_bytes())
 }
 
 #[cfg(test)]
@@ -49,6 +67,12 @@ mod tests {
         write(&spec, &networks, &dir, &images).await.unwrap();
         let mode = std::fs::metadata(dir.config_drive()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(is_one(&dir.config_drive()).unwrap());
+        let other = state.path().join("other");
+        for bytes in [b"short".to_vec(), vec![0; 64 << 10]] {
+            std::fs::write(&other, bytes).unwrap();
+            assert!(!is_one(&other).unwrap());
+        }
         let files = iso9660::reader::files(&std::fs::read(dir.config_drive()).unwrap(), 16);
         let meta = &files["openstack/latest/meta_data.json"];
         assert!(String::from_utf8_lossy(meta).contains(&spec.id.to_string()));

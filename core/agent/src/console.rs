@@ -1,6 +1,9 @@
-//! Answers the controller's questions about what only this host has: the serial console's log.
+//! Answers the controller's questions about what only this host has: a serial console's log, and what is not
+//! as it should be.
 
+use crate::desired::Known;
 use crate::files;
+use crate::inspect;
 use crate::record::ServerDir;
 use crate::shared::Shared;
 use canopy_agent_api::{Answer, Ask, Question};
@@ -22,7 +25,11 @@ const AT_ONCE: usize = 8;
 const LEAST: Duration = Duration::from_millis(50);
 
 /// Asks for questions for ever. Reading is quick, so answers are made in bounded parallel.
-pub async fn run(shared: Arc<Shared>, mut host: watch::Receiver<Option<HostId>>) {
+pub async fn run(
+    shared: Arc<Shared>,
+    mut host: watch::Receiver<Option<HostId>>,
+    known: watch::Receiver<Option<Known>>,
+) {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut failures = 0u32;
     loop {
@@ -32,9 +39,9 @@ pub async fn run(shared: Arc<Shared>, mut host: watch::Receiver<Option<HostId>>)
         match shared.controller.next_question(id, shared.config.poll).await {
             Ok(Some(question)) => {
                 failures = 0;
-                let shared = Arc::clone(&shared);
+                let (shared, known) = (Arc::clone(&shared), known.clone());
                 tokio::spawn(async move {
-                    let answer = answer(&shared.config.state_dir, question).await;
+                    let answer = answer(&shared, &known, question).await;
                     // A lost answer is asked for again by whoever still waits.
                     if let Err(error) = shared.controller.answer(id, answer).await {
                         tracing::warn!(error = %error.chain(), "an answer did not arrive");
@@ -55,13 +62,25 @@ pub async fn run(shared: Arc<Shared>, mut host: watch::Receiver<Option<HostId>>)
     }
 }
 
-async fn answer(state_dir: &Path, question: Question) -> Answer {
-    let Ask::ConsoleOutput { lines } = question.ask;
-    // The path is made from a uuid: nothing from outside is followed.
-    let log = ServerDir::new(state_dir, question.server_id).console_log();
-    let outcome = files::blocking(move || read(&log, lines)).await;
+async fn answer(shared: &Arc<Shared>, known: &watch::Receiver<Option<Known>>, question: Question) -> Answer {
+    let outcome = match (question.ask, question.server_id) {
+        (Ask::ConsoleOutput { lines }, Some(server_id)) => {
+            // The path is made from a uuid: nothing from outside is followed.
+            let log = ServerDir::new(&shared.config.state_dir, server_id).console_log();
+            files::blocking(move || read(&log, lines)).await
+        }
+        (Ask::ConsoleOutput { .. }, None) => {
+            Err(Error::bad_request("agent.question", "The question names no server."))
+        }
+        (Ask::Inspect { repair }, _) => match inspect::inspect(shared, known, repair).await {
+            Ok(inspection) => {
+                serde_json::to_string(&inspection).map_err(|e| Error::internal("agent.inspection", e))
+            }
+            Err(error) => Err(error),
+        },
+    };
     let outcome = outcome.map_err(|error| {
-        tracing::error!(server_id = %question.server_id, error = %error.chain(), "console log");
+        tracing::error!(server_id = ?question.server_id, error = %error.chain(), "a question is not answered");
         error.message
     });
     Answer { id: question.id, outcome }

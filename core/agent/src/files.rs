@@ -90,6 +90,19 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// What is under this name, a link itself and not what it leads to; `None` when there is nothing.
+pub fn kind(path: &Path) -> Result<Option<fs::Metadata>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(error("read", path, e)),
+    }
+}
+
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| error("write", path, e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,12 +92,53 @@ impl Images {
             alone: Arc::clone(lock(&self.flights).entry(blob.digest.clone()).or_default()),
         };
         let _alone = flight.alone.lock().await;
-        self.fetch(blob, &path).await?;
+        self.fetch(blob, &path, false).await?;
         Ok(path)
     }
 
-    async fn fetch(&self, blob: &Blob, path: &Path) -> Result<(), Error> {
-        if self.has(blob) {
+    /// Fetches the image although it is here: what is here is not what its name says.
+    pub async fn renew(&self, blob: &Blob) -> Result<PathBuf, Error> {
+        let path = self.path(blob)?;
+        let flight = Flight {
+            images: self,
+            digest: &blob.digest,
+            alone: Arc::clone(lock(&self.flights).entry(blob.digest.clone()).or_default()),
+        };
+        let _alone = flight.alone.lock().await;
+        self.fetch(blob, &path, true).await?;
+        Ok(path)
+    }
+
+    /// Names of what interrupted fetches have left. Blocking.
+    pub fn left_over(&self) -> Result<Vec<String>, Error> {
+        let dir = self.temporary_dir();
+        let entries = std::fs::read_dir(&dir).map_err(|e| files::error("read", &dir, e))?;
+        let flying = lock(&self.flights);
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        // Only what we name so is ours.
+        let ours = |name: &String| match name.split_once('.') {
+            Some((digest, number)) => {
+                digest.len() == 64
+                    && digest.bytes().all(|b| b.is_ascii_hexdigit())
+                    && number.parse::<u64>().is_ok()
+                    && !flying.contains_key(digest)
+            }
+            None => false,
+        };
+        Ok(names.filter(ours).collect())
+    }
+
+    /// Removes one of those, if it still is one.
+    pub async fn remove_left_over(&self, name: &str) -> Result<(), Error> {
+        if !self.left_over()?.iter().any(|left| left == name) {
+            return Ok(());
+        }
+        let path = self.temporary_dir().join(name);
+        effect("agent.image.clean", files::blocking(move || files::remove(&path))).await
+    }
+
+    async fn fetch(&self, blob: &Blob, path: &Path, anew: bool) -> Result<(), Error> {
+        if !anew && self.has(blob) {
             let path = path.to_owned();
             return files::blocking(move || {
                 touch(&path);
@@ -189,19 +230,9 @@ impl Drop for RemoveOnDrop {
 
 /// Checks what was fetched and puts it in its place, durably.
 fn keep(blob: &Blob, temporary: &Path, path: &Path) -> Result<(), Error> {
-    let mut file = std::fs::File::open(temporary).map_err(|e| files::error("read", temporary, e))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0i64;
-    loop {
-        let n = file.read(&mut buffer).map_err(|e| files::error("read", temporary, e))?;
-        if n == 0 {
-            break;
-        }
-        length += i64::try_from(n).unwrap_or(i64::MAX);
-        hash.update(&buffer[..n]);
-    }
-    if length != blob.size || hex(&hash.finalize()) != blob.digest {
+    let file = std::fs::File::open(temporary).map_err(|e| files::error("read", temporary, e))?;
+    let length = file.metadata().map_err(|e| files::error("read", temporary, e))?.len();
+    if i64::try_from(length) != Ok(blob.size) || digest_of(temporary)? != blob.digest {
         return Err(bad_content());
     }
     let dir = path.parent().unwrap_or(path);
@@ -211,6 +242,20 @@ fn keep(blob: &Blob, temporary: &Path, path: &Path) -> Result<(), Error> {
         .and_then(|()| std::fs::rename(temporary, path))
         .and_then(|()| files::sync_dir(dir))
         .map_err(|e| files::error("write", path, e))
+}
+
+/// The sha256 of a file, in hex. Blocking.
+pub fn digest_of(path: &Path) -> Result<String, Error> {
+    let mut file = std::fs::File::open(path).map_err(|e| files::error("read", path, e))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| files::error("read", path, e))?;
+        if n == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&buffer[..n]);
+    }
 }
 
 pub fn hex(bytes: &[u8]) -> String {

@@ -24,7 +24,9 @@ mod domains;
 mod exec;
 mod files;
 mod images;
+mod inspect;
 mod iso9660;
+mod mends;
 pub mod network;
 mod observed;
 mod qcow2;
@@ -89,6 +91,7 @@ impl Agent {
             domains: domains::Domains::new(Arc::clone(&hypervisor)),
             wiring: wiring::Wiring::new(Arc::new(network_plugin), network),
             board: observed::Board::default(),
+            mends: mends::Mends::default(),
             builds: Semaphore::new(config.builds.max(1)),
             boot_id,
             stop: stopped,
@@ -139,8 +142,10 @@ impl Agent {
             let (s, id, to) = (Arc::clone(&s), id.subscribe(), Arc::clone(&to));
             async move { desired::poll(&s.config, &*s.controller, id, |news| publish(&s, &to, news)).await }
         });
-        let (s, id) = (Arc::clone(shared), Arc::clone(&host));
-        service(&mut services, "console", move || console::run(Arc::clone(&s), id.subscribe()));
+        let (s, id, to) = (Arc::clone(shared), Arc::clone(&host), Arc::clone(&known));
+        service(&mut services, "console", move || {
+            console::run(Arc::clone(&s), id.subscribe(), to.subscribe())
+        });
         let (s, to) = (Arc::clone(shared), Arc::clone(&known));
         service(&mut services, "servers", move || servers::run(Arc::clone(&s), to.subscribe()));
 

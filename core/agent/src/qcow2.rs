@@ -6,9 +6,11 @@
 
 use canopy_types::{Error, Kind};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+/// Longest name of a backing file, as the format has it.
+const MAX_NAME: u64 = 1_023;
 const EXTERNAL_DATA: u64 = 1 << 2;
 /// Larger than any real disk (8 EiB would overflow signed arithmetic elsewhere): 1 PiB.
 const MAX: u64 = 1 << 50;
@@ -40,6 +42,29 @@ pub fn virtual_size(path: &Path, format: &str) -> Result<u64, Error> {
         return Err(bad("its size is out of bounds"));
     }
     Ok(size)
+}
+
+/// The name of the file that a disk of ours stands on; `None` for one that stands alone. Blocking.
+pub fn backing(path: &Path) -> Result<Option<String>, Error> {
+    let failed = |e| crate::files::error("read", path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut header = [0; 24];
+    file.read_exact(&mut header).map_err(|_| short())?;
+    if !header.starts_with(b"QFI\xfb") {
+        return Err(bad("it is not in qcow2 format"));
+    }
+    let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let (offset, length) = (number(&header[8..16]), number(&header[16..20]));
+    if offset == 0 {
+        return Ok(None);
+    }
+    if length > MAX_NAME {
+        return Err(bad("the name of its backing file is too long"));
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    let mut name = Vec::new();
+    file.take(length).read_to_end(&mut name).map_err(failed)?;
+    Ok(Some(String::from_utf8_lossy(&name).into_owned()))
 }
 
 fn parse(header: &[u8]) -> Result<u64, Error> {

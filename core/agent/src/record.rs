@@ -194,6 +194,18 @@ pub fn scan(state_dir: &Path) -> Result<Vec<Record>, Error> {
     Ok(found)
 }
 
+/// Folders named like a server's that hold no record of ours. Blocking.
+pub fn strange(state_dir: &Path, records: &[Record]) -> Result<Vec<ServerId>, Error> {
+    let dir = all(state_dir);
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(files::error("read", &dir, e)),
+    };
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<ServerId>().ok());
+    Ok(ids.filter(|id| !records.iter().any(|record| record.id == *id)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,7 @@ async fn question(Query(query): Query<HashMap<String, String>>) -> Result<Json<Q
         return Err(StatusCode::NO_CONTENT);
     }
     let ask = Ask::ConsoleOutput { lines: Some(3) };
-    Ok(Json(Question { id: 5, server_id: ServerId::random(), ask }))
+    Ok(Json(Question { id: 5, server_id: Some(ServerId::random()), ask }))
 }
 
 /// The digest that ends in `bad` gets other bytes, the one that ends in `long` too many.

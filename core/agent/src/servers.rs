@@ -34,6 +34,7 @@ struct Servers {
 /// Runs until the agent ends, then waits for the steps under way.
 pub async fn run(shared: Arc<Shared>, mut known: watch::Receiver<Option<Known>>) {
     let mut stop = shared.stop.clone();
+    let mut sweeps = shared.mends.sweeps();
     let mut servers = Servers {
         shared,
         mailboxes: HashMap::new(),
@@ -58,6 +59,10 @@ pub async fn run(shared: Arc<Shared>, mut known: watch::Receiver<Option<Known>>)
                         Err(error) => (error.id(), error.is_panic()),
                     };
                     servers.ended(task, panicked);
+                }
+                Ok(()) = sweeps.changed() => {
+                    servers.swept = false;
+                    break;
                 }
                 _ = stop.changed() => break,
             }
@@ -87,7 +92,7 @@ impl Servers {
         self.sweep(&wanted).await;
     }
 
-    /// Once: what earlier runs left here and nobody wants. Later leftovers have a task.
+    /// Once, and when it is asked for: what earlier runs left here and nobody wants. Later leftovers have a task.
     async fn sweep(&mut self, wanted: &BTreeSet<ServerId>) {
         if self.swept {
             return;

@@ -3,6 +3,7 @@
 use crate::config::AgentConfig;
 use crate::domains::Domains;
 use crate::images::Images;
+use crate::mends::Mends;
 use crate::observed::Board;
 use crate::wiring::Wiring;
 use canopy_agent_api::Controller;
@@ -18,6 +19,7 @@ pub struct Shared {
     pub domains: Domains,
     pub wiring: Wiring,
     pub board: Board,
+    pub mends: Mends,
     /// Guests being built or started.
     pub builds: Semaphore,
     /// Identity of this boot of the host.

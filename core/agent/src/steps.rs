@@ -1,9 +1,10 @@
 //! The edge: each step of [`crate::decide`] done to the world, every effect with its crash point.
 
 use crate::decide::{Step, is_on};
+use crate::mends::Mend;
 use crate::record::Record;
 use crate::worker::{Target, Worker};
-use crate::{config_drive, disk, domain};
+use crate::{config_drive, disk, domain, files};
 use canopy_hypervisor::DomainState;
 use canopy_types::Error;
 use canopy_types::effect::effect;
@@ -63,6 +64,20 @@ pub async fn act(
         (Step::Satisfy, Some(target)) => satisfied(worker, target, is_on(state)).await,
         // Not steps to do, or nothing to do them for.
         (Step::Nothing | Step::Forget, _) | (_, None) => Ok(()),
+    }
+}
+
+/// Does a repair that an inspection has asked for.
+pub async fn mend(worker: &mut Worker, target: &Target, mend: Mend) -> Result<(), Error> {
+    match mend {
+        Mend::Define => define(worker, target).await,
+        Mend::WriteConfigDrive => {
+            config_drive::write(&target.spec, &target.networks, &worker.dir, &worker.shared.images).await
+        }
+        Mend::RemoveConfigDrive => {
+            let path = worker.dir.config_drive();
+            effect("agent.config_drive.remove", files::blocking(move || files::remove(&path))).await
+        }
     }
 }
 

@@ -18,10 +18,10 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 /// One host over several runs of its agent.
-struct Host {
-    state: tempfile::TempDir,
-    controller: Arc<FakeController>,
-    hypervisor: FakeHypervisor,
+pub(crate) struct Host {
+    pub state: tempfile::TempDir,
+    pub controller: Arc<FakeController>,
+    pub hypervisor: FakeHypervisor,
     /// Events never arrive: only the resync notices.
     deaf: bool,
     /// Domains are never listed either.
@@ -33,7 +33,7 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             state: tempfile::tempdir().unwrap(),
             controller: Arc::default(),
@@ -47,7 +47,7 @@ impl Host {
         }
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let config = AgentConfig {
             resync: Duration::from_millis(50),
             retry: Duration::from_millis(5),
@@ -70,7 +70,7 @@ impl Host {
         self.running = Some((stop, tokio::spawn(async move { agent.run(stopped).await })));
     }
 
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let (stop, task) = self.running.take().expect("the agent runs");
         stop.send_replace(true);
         task.await.unwrap();
@@ -84,14 +84,14 @@ impl Host {
     }
 
     /// A small server whose image the controller has.
-    fn spec(&self) -> ServerSpec {
+    pub fn spec(&self) -> ServerSpec {
         let (mut spec, _) = testing::spec_with_network();
         spec.ports.clear();
         spec.image = Some(testing::image(self.controller.image(&qcow2::header(1 << 20))));
         spec
     }
 
-    async fn reaches(&self, id: ServerId, phase: Phase) -> ServerObserved {
+    pub async fn reaches(&self, id: ServerId, phase: Phase) -> ServerObserved {
         until(&format!("{phase:?}"), || self.controller.observed(id).is_some_and(|o| o.phase == phase)).await;
         self.controller.observed(id).unwrap()
     }
@@ -108,7 +108,7 @@ impl Host {
         spec
     }
 
-    fn dir(&self, id: ServerId) -> PathBuf {
+    pub fn dir(&self, id: ServerId) -> PathBuf {
         record::all(self.state.path()).join(id.to_string())
     }
 
@@ -138,6 +138,9 @@ impl Hypervisor for Deaf {
     async fn define(&self, domain: &DomainSpec) -> Result<(), Error> {
         self.0.define(domain).await
     }
+    async fn differences(&self, domain: &DomainSpec) -> Result<Vec<String>, Error> {
+        self.0.differences(domain).await
+    }
     async fn start(&self, id: ServerId) -> Result<(), Error> {
         self.0.start(id).await
     }
@@ -164,7 +167,7 @@ impl Hypervisor for Deaf {
     }
 }
 
-async fn until(what: &str, mut level: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut level: impl FnMut() -> bool) {
     let reached = async {
         while !level() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -495,7 +498,11 @@ async fn the_console_is_answered() {
     let mut host = Host::new();
     let spec = host.running().await;
     std::fs::write(host.dir(spec.id).join("console.log"), "one\ntwo\n").unwrap();
-    host.controller.ask(Question { id: 9, server_id: spec.id, ask: Ask::ConsoleOutput { lines: Some(1) } });
+    host.controller.ask(Question {
+        id: 9,
+        server_id: Some(spec.id),
+        ask: Ask::ConsoleOutput { lines: Some(1) },
+    });
     until("answered", || !host.controller.answers().is_empty()).await;
     assert_eq!(host.controller.answers()[0].outcome.as_deref(), Ok("two\n"));
     host.stop().await;

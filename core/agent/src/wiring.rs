@@ -7,9 +7,9 @@
 use crate::config::AgentConfig;
 use crate::desired::Known;
 use crate::network::items::Plan;
-use crate::network::{Applied, NetworkExecutor, NoNetwork, ownership};
+use crate::network::{Applied, NetworkExecutor, NoNetwork, Taps, ownership};
 use async_trait::async_trait;
-use canopy_agent_api::{Desired, NetworkSpec};
+use canopy_agent_api::{Desired, HostFinding, NetworkSpec};
 use canopy_plugin_host::{Item, Live, NetworkPlugin};
 use canopy_types::{Error, NetworkId};
 use std::collections::BTreeMap;
@@ -140,13 +140,32 @@ impl Wiring {
         }
     }
 
+    /// What is not as planned for these networks.
+    pub async fn inspect(&self, desired: &Desired, taps: &Taps) -> Result<Vec<HostFinding>, Error> {
+        let items = self.plan(desired).await?;
+        self.executor.inspect(&items, taps).await
+    }
+
+    /// Makes it as planned, also what was changed so that applying the plan would not notice.
+    pub async fn mend(&self, desired: &Desired, taps: &Taps) -> Result<(), Error> {
+        let items = self.plan(desired).await?;
+        let applied = self.executor.mend(&items, taps).await?;
+        applied.failure().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
     async fn apply(&self, desired: &Desired) -> Result<Applied, Error> {
+        let items = self.plan(desired).await?;
+        self.executor.apply(&items).await
+    }
+
+    /// A plan that speaks of these networks only.
+    async fn plan(&self, desired: &Desired) -> Result<Vec<Item>, Error> {
         let items = self.planner.plan_host(desired.networks.clone()).await?;
         // What does not parse is refused by the executor, which knows what it can carry out.
         if let Ok(plan) = Plan::parse(&items) {
             ownership::check(&plan, &desired.networks)?;
         }
-        self.executor.apply(&items).await
+        Ok(items)
     }
 
     fn publish(&self, desired: &Desired, outcome: Result<Applied, Error>, failures: u32) {

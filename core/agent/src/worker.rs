@@ -65,7 +65,9 @@ pub async fn run(shared: Arc<Shared>, id: ServerId, mut mailbox: Mailbox) {
     worker.load().await;
     let mut domains = worker.shared.domains.subscribe();
     let mut stop = worker.shared.stop.clone();
+    let mut mends = worker.shared.mends.subscribe();
     while !*stop.borrow() {
+        mends.borrow_and_update();
         let target = mailbox.borrow_and_update().clone();
         let seen = domains.borrow_and_update().state(id);
         let wait = match seen {
@@ -78,6 +80,7 @@ pub async fn run(shared: Arc<Shared>, id: ServerId, mut mailbox: Mailbox) {
                 match Box::pin(worker.round(target.as_deref(), domain, &mailbox)).instrument(span).await {
                     Round::Forget => {
                         worker.shared.board.forget(id);
+                        worker.shared.mends.take(id);
                         return;
                     }
                     Round::Again => continue,
@@ -103,6 +106,7 @@ pub async fn run(shared: Arc<Shared>, id: ServerId, mut mailbox: Mailbox) {
         tokio::select! {
             changed = mailbox.changed() => if changed.is_err() { return },
             changed = domains.wait_for(|listing| listing.state(id) != seen) => if changed.is_err() { return },
+            changed = mends.changed() => if changed.is_err() { return },
             _ = stop.changed() => {}
             () = alarm => {}
         }
@@ -164,6 +168,8 @@ impl Worker {
         self.publish(target, phase);
         match step {
             Step::Forget => Round::Forget,
+            // Only what is settled is repaired: everything else is being made right anyway.
+            Step::Nothing if self.mend(target).await => Round::Again,
             Step::Nothing => match self.remember(domain).await {
                 Ok(()) => {
                     self.last = None;
@@ -189,6 +195,21 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Does the repairs that were asked for; whether there were any.
+    async fn mend(&mut self, target: Option<&Target>) -> bool {
+        let asked = self.shared.mends.take(self.id);
+        let Some(target) = target.filter(|_| !asked.is_empty()) else { return false };
+        for mend in asked {
+            match steps::mend(self, target, mend).await {
+                Ok(()) => tracing::info!(?mend, "repaired"),
+                // Whoever asked sees it in the next inspection.
+                Err(error) => tracing::warn!(?mend, error = %error.chain(), "not repaired"),
+            }
+        }
+        self.shared.domains.fresh().await;
+        true
     }
 
     /// Turns a step that seems to work and changes nothing into a failure, or it would be done for ever

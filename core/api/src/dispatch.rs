@@ -96,8 +96,10 @@ pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
                 },
             )
         };
-        // Clients ask roots and collections with and without the slash.
-        if !path.ends_with('/') && !path.ends_with('}') {
+        // Clients ask roots and collections with and without the slash. An image without an id is no list, as in
+        // glance: who deletes or reads it has lost the id.
+        let slashed = !path.ends_with('/') && !path.ends_with('}') && path != "/image/v2/images";
+        if slashed {
             router = router.route(&format!("{path}/"), handler.clone());
         }
         if let Some(rest) = path.strip_prefix("/compute/v2.1/") {

@@ -79,7 +79,7 @@ fn operation(route: &Route) -> Value {
 /// The body of the newest version.
 fn newest(route: &Route) -> Value {
     match route.body {
-        Body::Json(schemas) => schemas.last().map_or(json!({}), |(_, schema)| schema()),
+        Body::Json(schemas) => schemas.last().map_or(json!({}), |(_, schema)| portable(schema())),
         Body::None | Body::Stream => json!({}),
     }
 }
@@ -114,4 +114,23 @@ fn merge(known: &mut Value, route: &Route) {
     if let (Some(all), Value::Object(more)) = (known["responses"].as_object_mut(), responses(route)) {
         all.extend(more);
     }
+}
+/// The schema with patterns that every reader of the documents understands: many know no classes of characters
+/// by property.
+fn portable(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match value {
+                    Value::String(pattern) if name == "pattern" => {
+                        *pattern = pattern.replace(r"\p{Cc}", r"\x00-\x1F\x7F-\x9F");
+                    }
+                    other => *other = portable(other.take()),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = portable(item.take())),
+        _ => {}
+    }
+    schema
 }

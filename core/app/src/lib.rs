@@ -7,6 +7,7 @@
 pub mod access;
 pub mod audit;
 pub mod compute;
+pub mod fsck;
 pub mod identity;
 pub mod image;
 pub mod network;
@@ -81,6 +82,8 @@ pub struct App {
     /// The journal's folder, to read; `None` when none is kept.
     pub journal: Option<compute::decisions::Scenes>,
     pub questions: compute::questions::Questions,
+    /// Where images may be fetched from; `None` where imports from the web are off.
+    pub web: Option<Arc<dyn image::WebSource>>,
     pub supply: placement::SupplyCache,
     pub settings: Settings,
 }

@@ -13,10 +13,20 @@ const BLOB_GRACE_SECONDS: i64 = 3_600;
 /// How long a deleted server can still be listed.
 const TOMBSTONE_SECONDS: i64 = 30 * 86_400;
 
+/// Rounds between two looks at everything: what it finds is there for long, and looking reads all rows.
+const CHECK_ROUNDS: u32 = 10;
+
 /// Runs until `stopped`. A failure is logged and tried again at the next round.
 pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut rounds = 0_u32;
     loop {
         round(&app).await;
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(CHECK_ROUNDS)
+            && let Err(error) = crate::fsck::watch(&app).await
+        {
+            tracing::warn!(reconciler = "fsck", error = error.chain(), "failed, a later round tries again");
+        }
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(EVERY) => {}
@@ -28,9 +38,17 @@ async fn round(app: &Arc<App>) {
     if let Err(error) = purge_tombstones(app).await {
         tracing::warn!(reconciler = "tombstones", error = error.chain(), "failed, next round tries again");
     }
+    if let Err(error) = image_leftovers(app).await {
+        tracing::warn!(reconciler = "imports", error = error.chain(), "failed, next round tries again");
+    }
     if let Err(error) = crate::image::collect_garbage(app, BLOB_GRACE_SECONDS).await {
         tracing::warn!(reconciler = "blobs", error = error.chain(), "failed, next round tries again");
     }
+}
+
+async fn image_leftovers(app: &Arc<App>) -> canopy_types::Result<()> {
+    crate::image::unstage_old(app).await?;
+    crate::image::purge_tasks(app).await
 }
 
 async fn purge_tombstones(app: &App) -> canopy_types::Result<()> {

@@ -193,6 +193,19 @@ pub mod image {
         IMAGES_COMMUNITIZE = "image:images:communitize" on "Image";
         IMAGES_PUBLICIZE = "image:images:publicize" on "Image";
         USAGE_SHOW = "image:usage:show" on "Project";
+        IMAGES_DEACTIVATE = "image:images:deactivate" on "Image";
+        IMAGES_REACTIVATE = "image:images:reactivate" on "Image";
+        IMAGES_DOWNLOAD_DEACTIVATED = "image:images:download_deactivated" on "Image";
+        IMAGES_SHOW_TASKS = "image:images:show_tasks" on "Image";
+        TASKS_LIST = "image:tasks:list" on "Image";
+        TASKS_SHOW = "image:tasks:show" on "Image";
+        MEMBERS_LIST = "image:members:list" on "Image";
+        MEMBERS_SHOW = "image:members:show" on "Image";
+        MEMBERS_CREATE = "image:members:create" on "Image";
+        MEMBERS_UPDATE = "image:members:update" on "Image";
+        MEMBERS_DELETE = "image:members:delete" on "Image";
+        METADEFS_SHOW = "image:metadefs:show" on "MetadefNamespace";
+        METADEFS_CHANGE = "image:metadefs:change" on "MetadefNamespace";
     }
 }
 
@@ -289,6 +302,8 @@ pub mod canopy {
         PLUGINS_CONFIGURE = "canopy:plugins:configure" on "Cloud";
         PLUGINS_SHADOW = "canopy:plugins:shadow" on "Cloud";
         PLUGINS_ACTIVATE = "canopy:plugins:activate" on "Cloud";
+        FSCK_SHOW = "canopy:fsck:show" on "Cloud";
+        FSCK_REPAIR = "canopy:fsck:repair" on "Cloud";
     }
 }
 

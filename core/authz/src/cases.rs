@@ -53,6 +53,8 @@ pub struct On {
     pub user_id: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -168,6 +170,7 @@ impl On {
             domain_id: target.domain_id.clone(),
             user_id: target.user_id.clone(),
             public: target.public,
+            shared: target.shared,
             labels: target.labels.clone(),
             metadata: target.metadata.clone(),
             wanted: target.wanted.as_deref().map(Wish::of),
@@ -181,6 +184,7 @@ impl On {
             domain_id: self.domain_id.clone(),
             user_id: self.user_id.clone(),
             public: self.public,
+            shared: self.shared,
             labels: self.labels.clone(),
             metadata: self.metadata.clone(),
             wanted: self.wanted.as_ref().map(|wish| Box::new(wish.wanted())),

@@ -88,6 +88,8 @@ pub struct Target {
     pub user_id: String,
     /// Readable by everybody: public images and flavors, shared networks.
     pub public: bool,
+    /// Shared with the caller's project by its owner, which need not have been accepted.
+    pub shared: bool,
     /// The resource's tags, which policies call labels: Cedar's own tags hold the metadata.
     pub labels: Vec<String>,
     /// A server's metadata, an image's properties.
@@ -128,6 +130,12 @@ impl Target {
     #[must_use]
     pub fn public(mut self, public: bool) -> Self {
         self.public = public;
+        self
+    }
+
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
         self
     }
 }

@@ -67,8 +67,11 @@ fn cell(authorizer: &Authorizer, who: &Principal, action: Action) -> String {
     if may(&own(who, action)) {
         words.push("*own*");
     }
-    if may(&other.public(true)) {
+    if may(&other.clone().public(true)) {
         words.push("*public*");
+    }
+    if may(&other.shared(true)) {
+        words.push("*shared*");
     }
     if words.is_empty() { "–".into() } else { words.join(", ") }
 }

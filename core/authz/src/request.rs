@@ -71,6 +71,9 @@ fn resource_of(action: &Prepared, uid: EntityUid, target: &Target) -> Made<Entit
     if visible.of_resource("public") {
         attributes.insert("public".to_owned(), RestrictedExpression::new_bool(target.public));
     }
+    if visible.of_resource("shared") {
+        attributes.insert("shared".to_owned(), RestrictedExpression::new_bool(target.shared));
+    }
     if visible.of_resource("labels") {
         attributes.insert("labels".to_owned(), texts(&target.labels));
     }

@@ -3,6 +3,7 @@
 use canopy_app::identity::{Compliance, MAX_HISTORY, password_regex};
 use canopy_plugin_host::Caps;
 use canopy_types::{Error, Result};
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     pub security_compliance: SecurityCompliance,
     pub quota: Quota,
+    pub web_download: WebDownload,
     pub agent: Agent,
 }
 
@@ -55,6 +57,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             security_compliance: SecurityCompliance::default(),
             quota: Quota::default(),
+            web_download: WebDownload::default(),
             agent: Agent::default(),
         }
     }
@@ -116,6 +119,24 @@ impl Default for Audit {
 pub struct Quota {
     /// Limits of projects that have none of their own; −1 is no limit.
     pub defaults: BTreeMap<String, i64>,
+}
+
+/// Imports of images from the web, which this machine asks on its tenants' behalf.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebDownload {
+    pub enabled: bool,
+    /// Networks that may be asked although they are internal, e.g. a mirror's. Everything else must be an address
+    /// of the internet.
+    pub internal: Vec<IpNet>,
+    /// Ports that may be asked.
+    pub ports: Vec<u16>,
+}
+
+impl Default for WebDownload {
+    fn default() -> Self {
+        Self { enabled: false, internal: Vec::new(), ports: vec![80, 443] }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! Only here are concrete implementations named and put together; everything below takes what it needs.
 
+pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod files;
@@ -11,6 +12,7 @@ mod planner;
 pub mod policies;
 pub mod server;
 pub mod telemetry;
+mod web;
 mod wiring;
 
 pub use config::Config;

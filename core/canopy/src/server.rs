@@ -157,6 +157,7 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
         quota_desk: Default::default(),
         supply: Default::default(),
         questions: Default::default(),
+        web: wiring::web(config),
         identity,
         settings,
         clock,

@@ -1,6 +1,7 @@
 //! From configuration to the parts of a running server.
 
 use crate::config::Config;
+use crate::web::Web;
 use canopy_agent::metadata::server::MetadataServer;
 use canopy_agent::network::LinuxNetwork;
 use canopy_agent::{Agent, AgentConfig, NetworkPlanner};
@@ -8,6 +9,7 @@ use canopy_agent_api::Controller;
 use canopy_app::audit::Audit;
 use canopy_app::compute::decisions::Scenes;
 use canopy_app::compute::placement::Scheduler;
+use canopy_app::image::WebSource;
 use canopy_app::plugins::Start;
 use canopy_app::policies::{Policies, Source};
 use canopy_authz::Authorizer;
@@ -133,6 +135,13 @@ pub fn audit(config: &Config, now: Timestamp) -> Result<Audit> {
         total_bytes: config.audit.max_mib << 20,
     };
     Ok(Audit::new(canopy_audit::Log::open(options, now)?))
+}
+
+/// Where images may be fetched from, if anywhere.
+pub fn web(config: &Config) -> Option<Arc<dyn WebSource>> {
+    let web = &config.web_download;
+    let source = || Web { ports: web.ports.clone(), internal: web.internal.clone() };
+    web.enabled.then(|| Arc::new(source()) as Arc<dyn WebSource>)
 }
 
 /// The agent of this machine, on libvirt and the kernel's network.

@@ -24,6 +24,7 @@ pub enum Op {
     Host,
     List,
     Define,
+    Differences,
     Start,
     Shutdown,
     Pause,
@@ -159,6 +160,11 @@ impl FakeHypervisor {
         let _ = self.events.send(event);
     }
 
+    /// Someone edits the guest's definition behind our back. False when there is no such domain.
+    pub fn edit(&self, id: ServerId, edit: impl FnOnce(&mut DomainSpec)) -> bool {
+        self.lock().domains.get_mut(&id).map(|domain| edit(&mut domain.spec)).is_some()
+    }
+
     pub fn spec(&self, id: ServerId) -> Option<DomainSpec> {
         self.lock().domains.get(&id).map(|domain| domain.spec.clone())
     }
@@ -264,6 +270,21 @@ impl Hypervisor for FakeHypervisor {
         drop(state);
         self.emit(Event::Changed(spec.id));
         Ok(())
+    }
+
+    async fn differences(&self, wanted: &DomainSpec) -> Result<Vec<String>, Error> {
+        let state = self.enter(Op::Differences, Some(wanted.id))?;
+        let Some(have) = state.domains.get(&wanted.id).map(|domain| &domain.spec) else {
+            return Ok(Vec::new());
+        };
+        let parts = [
+            ("memory", have.memory_mib == wanted.memory_mib),
+            ("vCPUs", have.vcpus == wanted.vcpus),
+            ("disks", have.disks == wanted.disks && have.config_drive == wanted.config_drive),
+            ("network devices", have.nics == wanted.nics),
+            ("boot", have.boot == wanted.boot),
+        ];
+        Ok(parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part.to_owned()).collect())
     }
 
     async fn start(&self, id: ServerId) -> Result<(), Error> {

@@ -108,6 +108,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Defines the domain, replacing an earlier definition of the same server.
     async fn define(&self, domain: &DomainSpec) -> Result<(), Error>;
 
+    /// Parts of the guest's definition, as it will start next, that are not what this one says; empty when there
+    /// is no such domain. In words, for an operator.
+    async fn differences(&self, domain: &DomainSpec) -> Result<Vec<String>, Error>;
+
     /// From off, from paused, and from suspended with its memory. No error when it runs already.
     async fn start(&self, id: ServerId) -> Result<(), Error>;
 

@@ -3,6 +3,7 @@
 //! A domain may change or vanish between any two calls, by the guest's or the operator's doing; every
 //! "no such domain" is therefore an answer and not an accident.
 
+use crate::compare;
 use crate::domain::{Facts, METADATA_URI, domain_xml};
 use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
 use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus};
@@ -70,6 +71,16 @@ pub fn define(conn: &Connect, spec: &DomainSpec, kvm: bool) -> Result<()> {
     }
     Domain::define_xml(conn, &xml)?;
     Ok(())
+}
+
+/// Of the definition that the guest will start with next.
+pub fn differences(conn: &Connect, spec: &DomainSpec) -> Result<Vec<String>> {
+    let Some(domain) = find(conn, spec.id)? else { return Ok(Vec::new()) };
+    match domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE) {
+        Ok(xml) => Ok(compare::differences(&xml, spec)),
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub fn start(conn: &Connect, id: ServerId) -> Result<()> {

@@ -393,6 +393,13 @@ impl Hypervisor for Libvirt {
         Ok(())
     }
 
+    async fn differences(&self, domain: &DomainSpec) -> Result<Vec<String>, Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "differences", phrase: "look at the guest's definition" };
+        let (id, spec) = (domain.id, domain.clone());
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::differences(conn, &spec)).await
+    }
+
     async fn start(&self, id: ServerId) -> Result<(), Error> {
         let inner = &self.inner;
         let asked = Asked { name: "start", phrase: "start the guest" };

@@ -9,6 +9,7 @@
 mod accel;
 mod callbacks;
 mod calls;
+mod compare;
 mod domain;
 mod driver;
 mod errors;

@@ -70,6 +70,7 @@ fn read(model: &Env) -> Result<(Caller, On), String> {
         domain_id: string(attr(resource, "domain_id")),
         user_id: string(attr(resource, "user_id")),
         public: matches!(attr(resource, "public"), Some(EvalResult::Bool(true))),
+        shared: matches!(attr(resource, "shared"), Some(EvalResult::Bool(true))),
         labels: strings(attr(resource, "labels")),
         metadata,
         wanted: field("wanted").and_then(wish),
@@ -162,11 +163,12 @@ fn plainer(mut caller: Caller, mut on: On, holds: impl Fn(&Caller, &On) -> bool)
             caller = plain;
         }
     }
-    let targets: [fn(&mut On); 8] = [
+    let targets: [fn(&mut On); 9] = [
         |t| t.wanted = None,
         |t| t.metadata.clear(),
         |t| t.labels.clear(),
         |t| t.public = false,
+        |t| t.shared = false,
         |t| t.domain_id.clear(),
         |t| t.user_id.clear(),
         |t| t.id.clear(),

@@ -38,6 +38,14 @@ pub fn begin_snapshot(engine: Engine) -> &'static str {
     }
 }
 
+/// A whole number in a column of JSON text, by its key.
+pub fn json_number(engine: Engine, column: &str, key: &str) -> String {
+    match engine {
+        Engine::Sqlite => format!("json_extract({column}, '$.{key}')"),
+        Engine::Postgres => format!("CAST(CAST({column} AS json) ->> '{key}' AS BIGINT)"),
+    }
+}
+
 /// Condition under which an event may be read without a gap.
 pub fn visible_events(engine: Engine) -> &'static str {
     match engine {
@@ -63,6 +71,11 @@ pub fn classify(error: sqlx::Error) -> Error {
             }
             if inner.is_foreign_key_violation() {
                 return Error::conflict("store.in_use", "It is still in use.").with_source(error);
+            }
+            // character_not_in_repertoire: PostgreSQL keeps no NUL in text.
+            if code == "22021" {
+                return Error::bad_request("store.text", "A text in the request holds a NUL character.")
+                    .with_source(error);
             }
             // SQLITE_FULL, disk_full
             if code == "13" || code == "53100" {

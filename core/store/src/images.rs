@@ -3,42 +3,27 @@
 //! Status moves queued → saving → active by conditional updates only, so two uploads never both write one.
 
 mod list;
+pub mod members;
+pub mod tasks;
 
-pub use list::{Cursor, Direction, Filter, Scope, SortKey, list};
+pub use list::{Cursor, Direction, Filter, Moment, Scope, SortKey, Than, list};
+pub use members::{Member, MemberStatus};
 
 use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
+use crate::words::words;
 use canopy_types::{Error, ImageId, ProjectId, Result, Timestamp};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = ();
-            fn from_str(text: &str) -> std::result::Result<Self, ()> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or(())
-            }
-        }
-    };
-}
-
 words! {
-    /// `saving` while bytes arrive; a failed upload goes back to `queued`.
-    Status { Queued = "queued", Saving = "saving", Active = "active" }
+    /// `saving` while bytes arrive, `uploading` while they arrive or wait to be imported, `importing` while they
+    /// are; what fails goes back to `queued`. The bytes of a `deactivated` image stay, and are kept from its users.
+    Status {
+        Queued = "queued", Saving = "saving", Uploading = "uploading", Importing = "importing",
+        Active = "active", Deactivated = "deactivated",
+    }
 }
 
 words! {
@@ -67,7 +52,7 @@ pub struct Image {
     pub min_ram: i64,
     pub protected: bool,
     pub hidden: bool,
-    /// Present exactly while `active`.
+    /// Present exactly while `active` or `deactivated`.
     pub content: Option<Content>,
     pub properties: BTreeMap<String, String>,
     /// Sorted, without repeats.
@@ -213,11 +198,45 @@ pub async fn begin_saving(conn: &mut Conn, id: ImageId, now: Timestamp) -> Resul
     Ok(done.rows_affected() == 1)
 }
 
-/// saving → active. `false` when the image is no longer being saved (deleted meanwhile).
+/// From one of `from` to `to`, neither of which is a status with content. `false` when its status is another.
+pub async fn turn(conn: &mut Conn, id: ImageId, from: &[Status], to: Status, now: Timestamp) -> Result<bool> {
+    let from: Vec<String> = from.iter().map(|status| format!("'{}'", status.as_str())).collect();
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE images SET status = $2, updated_at = $3 WHERE id = $1 AND digest IS NULL AND status IN ({})",
+        from.join(", ")
+    ));
+    let done = sqlx::query(sql)
+        .bind(id.to_string())
+        .bind(to.as_str())
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Images whose bytes are or were being staged or imported, with the time of their last change. Their number
+/// is bounded by the quotas of their projects.
+pub async fn staging(conn: &mut Conn) -> Result<Vec<(ImageId, Status, Timestamp)>> {
+    let rows =
+        sqlx::query("SELECT id, status, updated_at FROM images WHERE status IN ('uploading', 'importing')")
+            .fetch_all(conn)
+            .await
+            .map_err(db)?;
+    rows.iter()
+        .map(|row| {
+            let status =
+                if row.text("status")? == "importing" { Status::Importing } else { Status::Uploading };
+            Ok((row.parsed("id")?, status, row.time("updated_at")?))
+        })
+        .collect()
+}
+
+/// saving or importing → active. `false` when the image is no longer being saved (deleted meanwhile).
 pub async fn finish_saving(conn: &mut Conn, id: ImageId, content: &Content, now: Timestamp) -> Result<bool> {
     let done = sqlx::query(
         "UPDATE images SET status = 'active', size = $2, virtual_size = $3, checksum = $4, os_hash_algo = $5, \
-         os_hash_value = $6, digest = $7, updated_at = $8 WHERE id = $1 AND status = 'saving'",
+         os_hash_value = $6, digest = $7, updated_at = $8 WHERE id = $1 AND status IN ('saving', 'importing')",
     )
     .bind(id.to_string())
     .bind(content.size)
@@ -254,7 +273,24 @@ pub async fn abandon_all_saving(conn: &mut Conn, now: Timestamp) -> Result<u64> 
     Ok(done.rows_affected())
 }
 
+/// active ↔ deactivated, for an image whose [`lock`] the caller holds and whose status it has looked at.
+pub async fn set_deactivated(conn: &mut Conn, id: ImageId, deactivated: bool, now: Timestamp) -> Result<()> {
+    let status = if deactivated { Status::Deactivated } else { Status::Active };
+    sqlx::query(
+        "UPDATE images SET status = $2, updated_at = $3 WHERE id = $1 AND status IN ('active', 'deactivated')",
+    )
+    .bind(id.to_string())
+    .bind(status.as_str())
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .map_err(db)?;
+    Ok(())
+}
+
+/// With its members.
 pub async fn delete(conn: &mut Conn, id: ImageId) -> Result<()> {
+    members::delete_all(conn, id).await?;
     sqlx::query("DELETE FROM images WHERE id = $1").bind(id.to_string()).execute(conn).await.map_err(db)?;
     Ok(())
 }

@@ -7,13 +7,15 @@
 //! resource, so a use case composes them in its own transaction.
 
 pub mod aggregates;
-pub mod batch;
+pub mod backup;
+mod batch;
 pub mod consumers;
 pub mod decisions;
 pub mod dialect;
 pub mod events;
 pub mod flavors;
 pub mod fleet;
+pub mod fsck;
 pub mod hosts;
 pub mod idempotency;
 pub mod identity;
@@ -21,6 +23,7 @@ pub mod images;
 pub mod inventories;
 pub mod keypairs;
 pub mod listing;
+pub mod metadefs;
 mod migrations;
 pub mod networks;
 pub mod plugins;
@@ -40,6 +43,7 @@ pub mod subnets;
 pub mod supply;
 pub mod testing;
 pub mod traits;
+mod words;
 
 pub use store::{Options, Store};
 

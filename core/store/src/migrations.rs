@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 12] = [
+const FILES: [(i64, &str, &str); 15] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -20,6 +20,9 @@ const FILES: [(i64, &str, &str); 12] = [
     (10, "plugins", include_str!("../migrations/0010_plugins.sql")),
     (11, "quota tree", include_str!("../migrations/0011_quota_tree.sql")),
     (12, "domain roles and extras", include_str!("../migrations/0012_domain_roles_and_extras.sql")),
+    (13, "image members", include_str!("../migrations/0013_image_members.sql")),
+    (14, "image tasks", include_str!("../migrations/0014_image_tasks.sql")),
+    (15, "metadefs", include_str!("../migrations/0015_metadefs.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.

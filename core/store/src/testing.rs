@@ -55,6 +55,18 @@ pub async fn pretend_newer(store: &crate::Store) -> Result<()> {
         .await
 }
 
+/// Runs one statement, so that a test can spoil what the program would never write.
+pub async fn spoil(store: &crate::Store, sql: String) -> Result<u64> {
+    store
+        .write("testing.spoil", move |c| {
+            let sql = sql.clone();
+            Box::pin(async move {
+                Ok(sqlx::query(AssertSqlSafe(sql)).execute(c).await.map_err(db)?.rows_affected())
+            })
+        })
+        .await
+}
+
 /// Writes until SQLite finds no more room: the same error as of a full disk, on the writer's connection only.
 pub async fn fill(store: &crate::Store) -> Result<()> {
     store.write("testing.fill", |c| Box::pin(fill_up(c))).await

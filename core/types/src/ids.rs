@@ -65,6 +65,8 @@ uuid_id! {
     /// A compute host; also the uuid of its resource provider.
     HostId = "host",
     DecisionId = "decision",
+    /// The import of an image.
+    TaskId = "task",
     /// What offers resources: a host, a part of one, or something that hosts share.
     ProviderId = "resource provider",
     /// What holds resources: a server of this cloud, or whatever another service names so.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod inspect;
 mod lab;
 
 use canopy_agent::network::netns::{self, within};

@@ -67,7 +67,7 @@ async fn create(want: &Bridge, pending: &mut Pending) -> Result<Link, Error> {
 }
 
 /// The tag comes last: until then the name is in the list of unfinished ones.
-fn changes(want: &Bridge, have: &Link, tag: &str) -> Vec<String> {
+pub fn changes(want: &Bridge, have: &Link, tag: &str) -> Vec<String> {
     let name = &want.name;
     let mut commands = Vec::new();
     let info = &have.linkinfo.info_data;

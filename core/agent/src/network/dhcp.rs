@@ -84,9 +84,8 @@ pub async fn converge(
     text: &str,
     present: &[Server],
 ) -> Result<(), Error> {
-    let digest: String = Sha256::digest(text).iter().take(10).map(|b| format!("{b:02x}")).collect();
     let own = folder.join(network.to_string());
-    let conf = own.join(format!("{digest}.conf"));
+    let conf = conf_path(folder, network, text);
     let place = netns::path(namespace);
     let identity = netns::identity(&place).map_err(|e| files::error("look at", &place, e))?;
     let right = |server: &&Server| server.conf == conf && server.netns == Some(identity);
@@ -103,6 +102,12 @@ pub async fn converge(
         return Ok(());
     }
     effect("network.dhcp.start", start(own, conf, place)).await
+}
+
+/// Where a network's configuration with this content is; its name tells the content.
+pub fn conf_path(folder: &Path, network: NetworkId, text: &str) -> PathBuf {
+    let digest: String = Sha256::digest(text).iter().take(10).map(|b| format!("{b:02x}")).collect();
+    folder.join(network.to_string()).join(format!("{digest}.conf"))
 }
 
 async fn write(folder: PathBuf, own: PathBuf, conf: PathBuf, text: String) -> Result<(), Error> {

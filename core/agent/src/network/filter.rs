@@ -8,9 +8,10 @@
 
 use crate::network::items::{AntiSpoof, Mac};
 use crate::network::run;
-use canopy_types::Error;
 use canopy_types::effect::effect;
+use canopy_types::{Error, Kind};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,11 +41,20 @@ pub async fn converge(table: &str, tag: &str, ports: &[&AntiSpoof]) -> Result<()
             _ => delete(table).await,
         };
     }
-    let rules = rules(ports);
-    let hash = hash(&rules);
-    if found == Found::Ours(hash.clone()) {
+    if found == Found::Ours(hash_of(ports)) {
         return Ok(());
     }
+    write(table, tag, ports).await
+}
+
+/// Writes the table anew, whatever its mark says; the caller knows that it is ours.
+pub async fn renew(table: &str, tag: &str, ports: &[&AntiSpoof]) -> Result<(), Error> {
+    if ports.is_empty() { delete(table).await } else { write(table, tag, ports).await }
+}
+
+async fn write(table: &str, tag: &str, ports: &[&AntiSpoof]) -> Result<(), Error> {
+    let rules = rules(ports);
+    let hash = hash(&rules);
     // Adding first makes the deletion valid when there is none yet.
     let transaction = format!(
         "add table bridge {table}\ndelete table bridge {table}\n\
@@ -79,6 +89,56 @@ fn mark(listing: &str, tag: &str) -> Option<String> {
     let comment = listing.lines().find_map(|l| l.trim().strip_prefix("comment \"")?.strip_suffix('"'))?;
     let (whose, hash) = comment.split_once(' ')?;
     (whose == tag).then(|| hash.to_owned())
+}
+
+/// What the mark says where the table holds these ports' rules.
+pub fn hash_of(ports: &[&AntiSpoof]) -> String {
+    hash(&rules(ports))
+}
+
+/// How much a table holds: rules by chain, and elements by map (as `map NAME`).
+pub type Shape = BTreeMap<String, usize>;
+
+/// The shape of the table that is there, whatever its mark says; empty when there is none.
+pub async fn present(table: &str) -> Result<Shape, Error> {
+    let listing = run::output("nft", &["-j", "list", "table", "bridge", table], "").await?;
+    if !listing.success {
+        return Ok(Shape::new());
+    }
+    let listing: serde_json::Value = serde_json::from_str(&listing.stdout).map_err(|e| {
+        Error::new(Kind::Internal, "network.listing", "The host's filter could not be read.").with_source(e)
+    })?;
+    let mut shape = Shape::new();
+    for entry in listing["nftables"].as_array().into_iter().flatten() {
+        if let Some(name) = entry["chain"]["name"].as_str() {
+            shape.entry(name.to_owned()).or_default();
+        } else if let Some(chain) = entry["rule"]["chain"].as_str() {
+            *shape.entry(chain.to_owned()).or_default() += 1;
+        } else if let Some(name) = entry["map"]["name"].as_str() {
+            shape.insert(format!("map {name}"), entry["map"]["elem"].as_array().map_or(0, Vec::len));
+        }
+    }
+    Ok(shape)
+}
+
+/// The shape of the table with these ports' rules.
+pub fn expected(ports: &[&AntiSpoof]) -> Shape {
+    let mut shape = Shape::from([("map taps".to_owned(), ports.len())]);
+    let mut chain: Option<String> = None;
+    for line in rules(ports).lines().map(str::trim) {
+        match (&chain, line.strip_prefix("chain ").and_then(|rest| rest.strip_suffix(" {"))) {
+            (_, Some(name)) => {
+                shape.insert(name.to_owned(), 0);
+                chain = Some(name.to_owned());
+            }
+            (Some(_), None) if line == "}" => chain = None,
+            (Some(name), None) if !line.starts_with("type filter hook") => {
+                *shape.entry(name.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    shape
 }
 
 fn hash(rules: &str) -> String {
@@ -210,6 +270,21 @@ mod tests {
         let v6 = rules(&[&port("cnt00000000001", &["fd00::5"])]);
         assert!(v6.contains("ip6 saddr != { fd00::5, fe80::f816:3eff:fe00:2 } counter drop"), "{v6}");
         assert!(v6.contains("@th,64,128 0xfd000000000000000000000000000005 accept"), "{v6}");
+    }
+
+    #[test]
+    fn the_shape_counts_every_rule() {
+        let ports = [&port("cnt00000000001", &["10.0.0.5"]), &port("cnt00000000002", &["fd00::5"])];
+        let shape = expected(&ports);
+        assert_eq!((shape["map taps"], shape["prerouting"]), (2, 1));
+        let rules = rules(&ports);
+        let lines = |chain: &str| {
+            let from = rules.split_once(&format!("chain {chain} {{\n")).unwrap().1;
+            from.split_once("\n}").unwrap().0.lines().count()
+        };
+        assert_eq!(shape["cnt00000000001"], lines("cnt00000000001"));
+        assert_eq!(shape["cnt00000000002"], lines("cnt00000000002"));
+        assert!(shape["cnt00000000001"] > 5, "{shape:?}");
     }
 
     #[test]

@@ -8,8 +8,11 @@ use crate::network::items::{Plan, is_bridge_name, is_veth_name};
 use crate::network::links::{Links, Owner, owner};
 use crate::network::namespace::Found;
 use crate::network::pending::Pending;
-use crate::network::{Applied, Item, NetworkExecutor, bridge, dhcp, dhcp_conf, filter, links, namespace};
+use crate::network::{
+    Applied, Item, NetworkExecutor, Taps, bridge, dhcp, dhcp_conf, filter, links, namespace,
+};
 use async_trait::async_trait;
+use canopy_agent_api::HostFinding;
 use canopy_types::{Error, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,20 +24,20 @@ const MAX_SCOPE: usize = 32;
 
 /// Applies plans with `ip`, `nft` and `dnsmasq`.
 pub struct LinuxNetwork {
-    state_dir: PathBuf,
-    tag: String,
-    table: String,
+    pub(super) state_dir: PathBuf,
+    pub(super) tag: String,
+    pub(super) table: String,
     metadata: Option<Arc<MetadataServer>>,
     /// One application at a time.
     turn: Mutex<()>,
 }
 
 /// What this host has under our kinds of name, ours or not.
-struct Host {
-    links: Links,
-    namespaces: BTreeMap<String, Found>,
-    servers: Vec<dhcp::Server>,
-    pending: Pending,
+pub(super) struct Host {
+    pub(super) links: Links,
+    pub(super) namespaces: BTreeMap<String, Found>,
+    pub(super) servers: Vec<dhcp::Server>,
+    pub(super) pending: Pending,
 }
 
 impl Host {
@@ -94,7 +97,7 @@ impl LinuxNetwork {
         Self { metadata: Some(server), ..self }
     }
 
-    async fn look(&self) -> Result<Host, Error> {
+    pub(super) async fn look(&self) -> Result<Host, Error> {
         Ok(Host {
             links: links::read(None).await?,
             namespaces: namespace::list().await?,
@@ -162,7 +165,12 @@ impl LinuxNetwork {
     }
 
     /// Our interfaces of a pattern that the plan does not have.
-    fn our_links(&self, host: &Host, pattern: fn(&str) -> bool, wanted: &BTreeSet<&str>) -> Vec<String> {
+    pub(super) fn our_links(
+        &self,
+        host: &Host,
+        pattern: fn(&str) -> bool,
+        wanted: &BTreeSet<&str>,
+    ) -> Vec<String> {
         host.links
             .values()
             .filter(|link| pattern(&link.ifname) && !wanted.contains(link.ifname.as_str()))
@@ -204,22 +212,20 @@ impl LinuxNetwork {
     }
 }
 
-#[async_trait]
-impl NetworkExecutor for LinuxNetwork {
-    async fn apply(&self, items: &[Item]) -> Result<Applied, Error> {
-        let plan = Plan::parse(items)?;
-        let _turn = self.turn.lock().await;
+impl LinuxNetwork {
+    /// Carries the plan out; the caller holds the turn.
+    async fn converge(&self, plan: &Plan) -> Result<Applied, Error> {
         let mut failed = BTreeMap::new();
         let ports: Vec<_> = plan.antispoof.values().collect();
         // Without the filter nothing else may come up.
         filter::converge(&self.table, &self.tag, &ports).await?;
         let mut host = self.look().await?;
-        let mut leftover = Failures(self.remove_surplus(&plan, &mut host).await?);
-        self.announce(&plan, &mut host).await?;
+        let mut leftover = Failures(self.remove_surplus(plan, &mut host).await?);
+        self.announce(plan, &mut host).await?;
         let networks: BTreeSet<NetworkId> =
             plan.bridges.keys().chain(plan.namespaces.keys()).copied().collect();
         for network in networks {
-            if let Err(error) = self.build(&plan, &mut host, network).await {
+            if let Err(error) = self.build(plan, &mut host, network).await {
                 failed.insert(network, error);
             }
         }
@@ -239,6 +245,30 @@ impl NetworkExecutor for LinuxNetwork {
             tracing::warn!(%network, error = %error.chain(), "the network is not as planned");
         }
         Ok(Applied { failed, leftover: leftover.0 })
+    }
+}
+
+#[async_trait]
+impl NetworkExecutor for LinuxNetwork {
+    async fn apply(&self, items: &[Item]) -> Result<Applied, Error> {
+        let plan = Plan::parse(items)?;
+        let _turn = self.turn.lock().await;
+        self.converge(&plan).await
+    }
+
+    async fn inspect(&self, items: &[Item], taps: &Taps) -> Result<Vec<HostFinding>, Error> {
+        let plan = Plan::parse(items)?;
+        let _turn = self.turn.lock().await;
+        self.differences(&plan, taps).await
+    }
+
+    async fn mend(&self, items: &[Item], taps: &Taps) -> Result<Applied, Error> {
+        let plan = Plan::parse(items)?;
+        let _turn = self.turn.lock().await;
+        // Bridges first, so that a device can be joined to one.
+        let applied = self.converge(&plan).await?;
+        self.distrust(&plan, taps).await?;
+        Ok(applied)
     }
 
     async fn observed(&self) -> Result<Vec<String>, Error> {

@@ -14,6 +14,7 @@ pub mod bridge;
 pub mod dhcp;
 pub mod dhcp_conf;
 pub mod filter;
+mod inspect;
 pub mod items;
 pub mod links;
 pub mod linux;
@@ -27,8 +28,9 @@ pub use canopy_plugin_host::network::Item;
 pub use linux::LinuxNetwork;
 
 use async_trait::async_trait;
+use canopy_agent_api::HostFinding;
 use canopy_types::{Error, Kind, NetworkId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What came of a plan that was carried out.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,15 @@ impl Applied {
     }
 }
 
+/// Guests' devices, which the hypervisor makes and no plan names.
+#[derive(Clone, Debug, Default)]
+pub struct Taps {
+    /// Those that must be there, and the bridge that each is joined to.
+    pub wanted: BTreeMap<String, String>,
+    /// Those that may be there.
+    pub allowed: BTreeSet<String>,
+}
+
 /// Carries out a network plan on this host.
 #[async_trait]
 pub trait NetworkExecutor: Send + Sync + 'static {
@@ -56,6 +67,16 @@ pub trait NetworkExecutor: Send + Sync + 'static {
     /// that every network needs failed. What fails in one network does not keep the others from being
     /// carried out, and is told of that network.
     async fn apply(&self, items: &[Item]) -> Result<Applied, Error>;
+
+    /// What is not as these items say, and guests' devices that are not where they belong. Changes nothing.
+    async fn inspect(&self, _items: &[Item], _taps: &Taps) -> Result<Vec<HostFinding>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// [`Self::apply`], after undoing what was changed so that it would not be noticed there.
+    async fn mend(&self, items: &[Item], _taps: &Taps) -> Result<Applied, Error> {
+        self.apply(items).await
+    }
 
     /// The names of our things that exist, sorted: `bridge/cnb7`, `veth/cnv7`, `namespace/canopy-<id>`,
     /// `dhcp/<network id>`, `filter/<table>`.

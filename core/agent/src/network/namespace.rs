@@ -205,6 +205,15 @@ async fn correct(
     .await
 }
 
+/// Whether nothing is to be done to the namespace and its veth.
+pub fn is_as_wanted(want: &Namespace, inside: &Links, veth: Option<&Link>, tag: &str) -> bool {
+    let (Some(outer), Some(inner)) = (veth, inside.get(&want.veth_ns)) else { return false };
+    let lo = inside.get("lo").cloned().unwrap_or_default();
+    are_pair(outer, inner)
+        && host_changes(want, outer, tag).is_empty()
+        && namespace_changes(want, &lo, inner, tag).is_empty()
+}
+
 /// The tag comes last, as for a bridge.
 fn host_changes(want: &Namespace, have: &Link, tag: &str) -> Vec<String> {
     let name = &want.veth_host;

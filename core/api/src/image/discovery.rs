@@ -7,8 +7,8 @@ use canopy_types::Result;
 use http::Method;
 use serde_json::json;
 
-/// Newest first. 2.6 (import) and 2.8 (several stores) are not served; 2.7 is hidden images and os_hash.
-const VERSIONS: [&str; 7] = ["v2.7", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"];
+/// Newest first. 2.8 (several stores) is not served; 2.7 is hidden images and os_hash, 2.6 imports.
+const VERSIONS: [&str; 8] = ["v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"];
 
 pub fn routes() -> Vec<Route> {
     ["", "/versions", "/v2"]

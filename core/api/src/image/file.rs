@@ -4,7 +4,7 @@ use super::id;
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
-use canopy_app::image;
+use canopy_app::image::{self, Body};
 use canopy_authz::actions::image as actions;
 use canopy_types::{Error, Kind, Result};
 use futures::{StreamExt, TryStreamExt};
@@ -32,7 +32,8 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn upload(mut req: Req) -> Result<Reply> {
+/// The bytes that a request brings, and its Content-Length.
+pub(super) fn received(req: &mut Req) -> Result<(Option<u64>, Body)> {
     let media = req.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case("application/octet-stream") {
         return Err(Error::new(
@@ -47,13 +48,17 @@ async fn upload(mut req: Req) -> Result<Reply> {
             Error::bad_request("image.content_length", "Content-Length must be a whole number.")
         })?),
     };
-    let id = id(&req)?;
     let body = req.stream.take().unwrap_or_default().into_data_stream();
     let body = body.map_err(|e| {
         Error::bad_request("image.upload_broken", "The upload was broken off: the connection ended.")
             .with_source(e)
     });
-    image::upload(&req.app, req.ctx()?, id, declared, body.boxed()).await?;
+    Ok((declared, body.boxed()))
+}
+
+async fn upload(mut req: Req) -> Result<Reply> {
+    let (declared, body) = received(&mut req)?;
+    image::upload(&req.app, req.ctx()?, id(&req)?, declared, body).await?;
     Ok(Reply::empty(204))
 }
 
@@ -63,7 +68,11 @@ async fn download(req: Req) -> Result<Reply> {
     };
     let size = u64::try_from(download.content.size).unwrap_or(0);
     let mut file = download.file;
-    let part = req.header("range").map(|text| range(text, size)).transpose()?;
+    let part = match (req.header("range"), req.header("content-range")) {
+        (Some(text), _) => Some(range(text, size)?),
+        (None, Some(text)) => Some(content_range(text, size)?),
+        (None, None) => None,
+    };
     let (status, part) = part.map_or((200, 0..size), |part| (206, part));
     file.seek(SeekFrom::Start(part.start)).await.map_err(|e| Error::internal("image.read", e))?;
     let bytes = ReaderStream::with_capacity(file.take(part.end - part.start), CHUNK);
@@ -100,9 +109,35 @@ fn range(text: &str, size: u64) -> Result<Range<u64>> {
     if range.start < range.end { Ok(range) } else { Err(unsatisfiable()) }
 }
 
+/// glance's older way to ask for a part: `Content-Range: bytes 0-99/*`. The length, if told, must be right.
+fn content_range(text: &str, size: u64) -> Result<Range<u64>> {
+    let wrong = || {
+        Error::new(
+            Kind::RangeNotSatisfiable,
+            "image.range",
+            format!("Invalid Content-Range: the image has {size} bytes."),
+        )
+    };
+    let (bytes, length) =
+        text.trim().strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
+    if length.trim() != "*" && length.trim().parse() != Ok(size) {
+        return Err(wrong());
+    }
+    range(&format!("bytes={}", bytes.trim()), size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_content_range_asks_like_a_range() {
+        assert_eq!(content_range("bytes 2-4/10", 10).unwrap(), 2..5);
+        assert_eq!(content_range("bytes 2-4/*", 10).unwrap(), 2..5);
+        for bad in ["bytes 2-4/11", "bytes 2-4", "bytes=2-4/10", "bytes 10-11/10", "bytes */10", ""] {
+            assert_eq!(content_range(bad, 10).unwrap_err().kind, Kind::RangeNotSatisfiable, "{bad}");
+        }
+    }
 
     #[test]
     fn ranges_lie_within_the_image() {

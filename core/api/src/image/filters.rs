@@ -2,8 +2,8 @@
 
 use crate::links;
 use crate::request::Query;
-use canopy_app::image::{Direction, Filter, ListQuery, SortKey, Visibility};
-use canopy_types::{Error, ImageId, Result};
+use canopy_app::image::{Direction, Filter, ListQuery, MemberStatus, Moment, SortKey, Than, Visibility};
+use canopy_types::{Error, ImageId, Result, Timestamp};
 use std::str::FromStr;
 
 /// Values of one `in:` filter.
@@ -30,17 +30,20 @@ fn condition(list: &mut ListQuery, name: &str, value: &str) -> Result<()> {
     let filter: &mut Filter = &mut list.filter;
     match name {
         "limit" | "marker" | "sort_key" | "sort_dir" | "sort" | "os_hidden" => {}
-        // Images are shared with nobody by name yet, so this chooses among none.
+        "member_status" if value == "all" => list.answers = MemberStatus::ALL.to_vec(),
         "member_status" => {
-            if !["accepted", "pending", "rejected", "all"].contains(&value) {
-                return Err(invalid(format!("Invalid status: {value}")));
-            }
+            let answer = MemberStatus::from_str(value);
+            list.answers = vec![answer.map_err(|()| {
+                invalid(format!("Invalid status: {value}. Use one of accepted, pending, rejected, all."))
+            })?];
         }
+        "created_at" => filter.times.push(moment(Moment::Created, name, value)?),
+        "updated_at" => filter.times.push(moment(Moment::Updated, name, value)?),
         "name" => filter.names = any_of(value)?,
         "id" => filter.ids = any_of(value)?.iter().map(|id| id.to_ascii_lowercase()).collect(),
         "disk_format" => filter.disk_formats = any_of(value)?,
         "container_format" => filter.container_formats = any_of(value)?,
-        // A status that no image here can have (killed, deactivated, …) matches none.
+        // A status that no image here can have (killed, pending_delete, …) matches none.
         "status" => {
             let asked = any_of(value)?;
             filter.statuses = asked.iter().filter_map(|status| FromStr::from_str(status).ok()).collect();
@@ -48,11 +51,12 @@ fn condition(list: &mut ListQuery, name: &str, value: &str) -> Result<()> {
                 filter.ids = vec![String::new()];
             }
         }
-        "visibility" if value == "all" => {}
+        "visibility" if value == "all" => list.community = true,
         "visibility" => {
-            let visibility = Visibility::from_str(value);
-            filter.visibility =
-                Some(visibility.map_err(|()| invalid(format!("Invalid visibility value: {value}")))?);
+            let visibility = Visibility::from_str(value)
+                .map_err(|()| invalid(format!("Invalid visibility value: {value}")))?;
+            list.community = visibility == Visibility::Community;
+            filter.visibility = Some(visibility);
         }
         "owner" => filter.owner = Some(value.to_owned()),
         "protected" => {
@@ -70,6 +74,29 @@ fn condition(list: &mut ListQuery, name: &str, value: &str) -> Result<()> {
         _ => list.properties.push((name.to_owned(), value.to_owned())),
     }
     Ok(())
+}
+
+/// `gte:2026-11-22T12:00:00Z`; without an operator they must be equal.
+fn moment(which: Moment, name: &str, value: &str) -> Result<(Moment, Than, Timestamp)> {
+    const OPERATORS: [(&str, Than); 6] = [
+        ("lt:", Than::Before),
+        ("lte:", Than::AtMost),
+        ("eq:", Than::Equal),
+        ("neq:", Than::NotEqual),
+        ("gte:", Than::AtLeast),
+        ("gt:", Than::After),
+    ];
+    let (than, time) = OPERATORS
+        .iter()
+        .find_map(|(word, than)| value.strip_prefix(word).map(|time| (*than, time)))
+        .unwrap_or((Than::Equal, value));
+    let time = Timestamp::parse(time).ok_or_else(|| {
+        invalid(format!(
+            "Invalid value for {name}: {value}. Use a time such as 2026-11-22T12:00:00Z, if need be after one of \
+             lt:, lte:, eq:, neq:, gte:, gt:."
+        ))
+    })?;
+    Ok((which, than, time))
 }
 
 fn bytes(name: &str, value: &str) -> Result<i64> {
@@ -213,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn times_compare_and_answers_and_community_images_are_asked_for() {
+        let list = parse(&query(&[
+            ("created_at", "gte:2026-11-22T12:00:00Z"),
+            ("updated_at", "2026-11-22"),
+            ("member_status", "all"),
+            ("visibility", "all"),
+        ]))
+        .unwrap();
+        let noon = Timestamp::parse("2026-11-22T12:00:00Z").unwrap();
+        assert_eq!(list.filter.times[0], (Moment::Created, Than::AtLeast, noon));
+        assert_eq!(list.filter.times[1].1, Than::Equal);
+        assert_eq!((list.answers.len(), list.community, list.filter.visibility), (3, true, None));
+        let plain = parse(&query(&[])).unwrap();
+        assert_eq!((plain.answers, plain.community), (vec![MemberStatus::Accepted], false));
+    }
+
+    #[test]
     fn nonsense_in_a_query_is_refused() {
         let many = format!("in:{}", "a,".repeat(501));
         for (name, value) in [
@@ -233,6 +277,10 @@ mod tests {
             ("x\0", "a"),
             ("id", &many),
             ("member_status", "x"),
+            ("created_at", "yesterday"),
+            ("created_at", "gt:"),
+            ("updated_at", "ge:2026-11-22"),
+            ("updated_at", "in:2026-11-22"),
         ] {
             assert!(parse(&query(&[(name, value)])).is_err(), "{name}={value}");
         }

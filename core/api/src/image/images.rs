@@ -69,7 +69,10 @@ async fn create(req: Req) -> Result<Reply> {
         .ok_or_else(|| Error::bad_request("image.malformed", "The body must be an object."))?;
     let image = image::create(&req.app, req.ctx()?, fields).await?;
     let location = format!("{}/image/v2/images/{}", req.base, image.id);
-    Ok(Reply::json(201, &view::image(&image))?.header("location", &location))
+    Ok(Reply::json(201, &view::image(&image))?
+        .header("location", &location)
+        .header("openstack-image-import-methods", &image::methods(&req.app).join(","))
+        .header("openstack-image-store-ids", image::STORE))
 }
 
 async fn show(req: Req) -> Result<Reply> {

@@ -1,12 +1,17 @@
 //! The image API (glance's v2).
 
+mod activation;
 mod discovery;
 mod file;
 mod filters;
 mod images;
+mod import;
+mod members;
+mod metadefs;
 mod patch;
 mod schemas;
 mod tags;
+mod tasks;
 mod usage;
 mod view;
 
@@ -21,6 +26,11 @@ pub fn routes() -> Vec<Route> {
         images::routes(),
         file::routes(),
         tags::routes(),
+        activation::routes(),
+        members::routes(),
+        import::routes(),
+        tasks::routes(),
+        metadefs::routes(),
         schemas::routes(),
         usage::routes(),
     ]

@@ -4,14 +4,19 @@ use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
 use crate::schema::uuid;
-use canopy_app::image::{CONTAINER_FORMATS, MAX_PROPERTY, inspect::DISK_FORMATS};
+use canopy_app::image::{CONTAINER_FORMATS, MAX_PROPERTY, MemberStatus, Status, inspect::DISK_FORMATS};
 use canopy_types::Result;
 use http::Method;
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Vec<Route> {
     let get = |path, handler| Route::new(Service::Image, Method::GET, path, "A schema", handler).public();
-    vec![get("/v2/schemas/image", handler!(image)), get("/v2/schemas/images", handler!(images))]
+    vec![
+        get("/v2/schemas/image", handler!(image)),
+        get("/v2/schemas/images", handler!(images)),
+        get("/v2/schemas/member", handler!(member)),
+        get("/v2/schemas/members", handler!(members)),
+    ]
 }
 
 /// Fields that a client may set when it creates an image.
@@ -44,7 +49,7 @@ fn read_only() -> Value {
     let (text, maybe_text, maybe_number) =
         (of(json!("string")), of(json!(["null", "string"])), of(json!(["null", "integer"])));
     json!({
-        "status": {"enum": ["queued", "saving", "active"], "readOnly": true},
+        "status": {"enum": Status::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>(), "readOnly": true},
         "size": maybe_number,
         "virtual_size": maybe_number,
         "checksum": maybe_text,
@@ -52,6 +57,7 @@ fn read_only() -> Value {
         "os_hash_value": maybe_text,
         "created_at": text,
         "updated_at": text,
+        "stores": text,
         "self": text,
         "file": text,
         "schema": text,
@@ -93,6 +99,37 @@ async fn images(_: Req) -> Result<Reply> {
             {"href": "{next}", "rel": "next"},
             {"href": "{schema}", "rel": "describedby"},
         ],
+    });
+    Reply::json(200, &body)
+}
+
+fn member_schema() -> Value {
+    let answers: Vec<&str> = MemberStatus::ALL.iter().map(|status| status.as_str()).collect();
+    json!({
+        "name": "member",
+        "properties": {
+            "member_id": {"type": "string", "maxLength": 255, "description": "The id of a project."},
+            "image_id": uuid(),
+            "status": {"type": "string", "enum": answers},
+            "created_at": {"type": "string", "readOnly": true},
+            "updated_at": {"type": "string", "readOnly": true},
+            "schema": {"type": "string", "readOnly": true},
+        },
+    })
+}
+
+async fn member(_: Req) -> Result<Reply> {
+    Reply::json(200, &member_schema())
+}
+
+async fn members(_: Req) -> Result<Reply> {
+    let body = json!({
+        "name": "members",
+        "properties": {
+            "members": {"type": "array", "items": member_schema()},
+            "schema": {"type": "string"},
+        },
+        "links": [{"href": "{schema}", "rel": "describedby"}],
     });
     Reply::json(200, &body)
 }

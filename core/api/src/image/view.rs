@@ -1,6 +1,6 @@
 //! An image as glance's v2 shows it.
 
-use canopy_app::image::{HASH_ALGORITHM, Image};
+use canopy_app::image::{HASH_ALGORITHM, Image, STORE};
 use serde_json::{Map, Value, json};
 
 pub fn image(image: &Image) -> Value {
@@ -31,6 +31,9 @@ pub fn image(image: &Image) -> Value {
         "file": format!("/v2/images/{}/file", image.id),
         "schema": "/v2/schemas/image",
     });
+    if content.is_some() {
+        fields.insert("stores".into(), STORE.into());
+    }
     if let Value::Object(own) = own {
         fields.extend(own);
     }

@@ -6,7 +6,7 @@ use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
 use canopy_app::compute::{decisions, servers};
-use canopy_app::policies;
+use canopy_app::{fsck, policies};
 use canopy_authz::actions::canopy as policy;
 use canopy_types::Result;
 use http::Method;
@@ -42,6 +42,24 @@ pub fn routes() -> Vec<Route> {
         )
         .action(policy::POLICIES_RELOAD)
         .answers(&[200], &[409, 422]),
+        Route::new(
+            Service::Native,
+            Method::GET,
+            "/fsck",
+            "What is kept twice and does not agree",
+            handler!(show_fsck),
+        )
+        .action(policy::FSCK_SHOW)
+        .answers(&[200], &[]),
+        Route::new(
+            Service::Native,
+            Method::POST,
+            "/fsck",
+            "Put right what does not agree and can only mean one thing",
+            handler!(repair_fsck),
+        )
+        .action(policy::FSCK_REPAIR)
+        .answers(&[200], &[]),
     ];
     routes.extend(plugins::routes());
     routes
@@ -53,6 +71,14 @@ async fn show_policies(req: Req) -> Result<Reply> {
 
 async fn reload_policies(req: Req) -> Result<Reply> {
     Reply::json(200, &policies::reload(&req.app, req.ctx()?).await?)
+}
+
+async fn show_fsck(req: Req) -> Result<Reply> {
+    Reply::json(200, &fsck::show(&req.app, req.ctx()?).await?)
+}
+
+async fn repair_fsck(req: Req) -> Result<Reply> {
+    Reply::json(200, &fsck::repair(&req.app, req.ctx()?).await?)
 }
 
 async fn decision(req: Req) -> Result<Reply> {

@@ -1,4 +1,4 @@
-//! Reads of what only a host has (console output), asked through its agent.
+//! What only a host knows (console output, what is wrong on it), asked through its agent.
 //!
 //! The agent holds a long poll; a question waits in a short queue of its host and its asker waits for the
 //! answer, both with a deadline. Nothing is stored: a lost question is an answer of 503.
@@ -32,8 +32,27 @@ struct State {
 }
 
 impl Questions {
-    /// Asks the host's agent and waits for its answer, at most [`DEADLINE`].
+    /// Asks the host's agent about a server and waits for its answer, at most [`DEADLINE`].
     pub async fn ask(&self, host: HostId, server_id: ServerId, ask: Ask) -> Result<String> {
+        self.put(host, Some(server_id), ask, DEADLINE)
+            .await?
+            .map_err(|message| Error::not_found("server.no_console", message))
+    }
+
+    /// Asks the host's agent about the host itself and waits for its answer.
+    pub async fn ask_host(&self, host: HostId, ask: Ask, deadline: Duration) -> Result<String> {
+        self.put(host, None, ask, deadline)
+            .await?
+            .map_err(|message| Error::unavailable("host.answer", message))
+    }
+
+    async fn put(
+        &self,
+        host: HostId,
+        server_id: Option<ServerId>,
+        ask: Ask,
+        deadline: Duration,
+    ) -> Result<Outcome> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -47,9 +66,8 @@ impl Questions {
         }
         let _forget = Forget { questions: self, host, id };
         self.asked.notify_waiters();
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(Ok(text))) => Ok(text),
-            Ok(Ok(Err(message))) => Err(Error::not_found("server.no_console", message)),
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(_)) | Err(_) => Err(silent()),
         }
     }
@@ -132,7 +150,7 @@ mod tests {
             )
         };
         let question = questions.next(host, Duration::from_secs(5)).await.unwrap().unwrap();
-        assert_eq!(question.server_id, server);
+        assert_eq!(question.server_id, Some(server));
         assert_eq!(questions.next(other, Duration::from_millis(1)).await.unwrap(), None);
         // Another host cannot answer for it.
         questions.answer(other, Answer { id: question.id, outcome: Ok("forged".into()) }).unwrap();

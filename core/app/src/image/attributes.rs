@@ -32,6 +32,8 @@ const READ_ONLY: [&str; 14] = [
     "virtual_size",
 ];
 const RESERVED: [&str; 4] = ["deleted", "deleted_at", "location", "locations"];
+/// What properties that the service itself writes begin with.
+const OWN: &str = "os_glance_";
 /// Fields of every image that can be set; they cannot be removed.
 const SETTABLE: [&str; 9] = [
     "container_format",
@@ -55,7 +57,7 @@ pub(super) fn writable(name: &str) -> Result<()> {
     if READ_ONLY.contains(&name) || name == "owner" {
         return Err(Error::forbidden("image.read_only", format!("Attribute '{name}' is read-only.")));
     }
-    if RESERVED.contains(&name) {
+    if RESERVED.contains(&name) || name.starts_with(OWN) {
         return Err(Error::forbidden("image.reserved", format!("Attribute '{name}' is reserved.")));
     }
     Ok(())
@@ -173,6 +175,6 @@ fn one_of(name: &str, value: &Value, allowed: &[&str]) -> Result<Option<String>>
     }
 }
 
-fn plain(text: &str, max: usize) -> bool {
+pub(super) fn plain(text: &str, max: usize) -> bool {
     text.chars().count() <= max && !text.chars().any(char::is_control)
 }

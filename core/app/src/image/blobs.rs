@@ -1,6 +1,7 @@
 //! The bytes of images: files named by their sha256, written once and never changed.
 //!
-//! `sha256/ab/<digest>`; what is still arriving lies in `tmp`, which is emptied at start. A blob is stored
+//! `sha256/ab/<digest>`; what is still arriving lies in `tmp`, which is emptied at start; what waits to be
+//! imported lies in `staging`, under its image's id. A blob is stored
 //! by fsync, rename and fsync of the folder, and only then does a row name it. Content that is already
 //! there is received and written all the same, so neither time nor status tells what others have stored.
 //!
@@ -26,7 +27,7 @@ pub struct Blobs {
 }
 
 pub(super) struct Inner {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Blobs in place whose row is not yet committed, with how many uploads hold each.
     held: Mutex<HashMap<String, usize>>,
     serial: AtomicU64,
@@ -45,7 +46,7 @@ impl Blobs {
     /// Opens the folder, makes it if need be (mode 0700), and removes what a stopped process left half-written.
     pub fn open(root: &Path) -> Result<Self> {
         let work = || -> std::io::Result<()> {
-            for dir in ["sha256", "tmp"] {
+            for dir in ["sha256", "staging", "tmp"] {
                 DirBuilder::new().recursive(true).mode(0o700).create(root.join(dir))?;
             }
             for entry in std::fs::read_dir(root.join("tmp"))? {
@@ -152,16 +153,19 @@ impl Inner {
 
 impl Found {
     fn new(digest: &str, meta: &std::fs::Metadata) -> Self {
-        let modified = meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1_000);
-        Self { digest: digest.to_owned(), size: meta.len(), modified: Timestamp(modified), inode: meta.ino() }
+        Self { digest: digest.to_owned(), size: meta.len(), modified: modified(meta), inode: meta.ino() }
     }
+}
+
+pub(super) fn modified(meta: &std::fs::Metadata) -> Timestamp {
+    Timestamp(meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1_000))
 }
 
 /// A file in `tmp`; gone when dropped, unless it became a blob.
 pub(super) struct Temp {
     pub(super) file: File,
-    path: PathBuf,
-    placed: bool,
+    pub(super) path: PathBuf,
+    pub(super) placed: bool,
 }
 
 impl Drop for Temp {

@@ -1,6 +1,6 @@
 //! What a server needs of its image: checked, and reduced to digests that stay valid whatever becomes of it.
 
-use super::target;
+use super::find;
 use crate::{App, Ctx, access};
 use canopy_agent_api::{Blob, ImageSpec};
 use canopy_authz::actions::image::IMAGES_SHOW;
@@ -83,12 +83,8 @@ pub async fn pin(conn: &mut Conn, contents: &[(ImageId, String)]) -> Result<()> 
 
 /// An active image that the caller may read.
 async fn usable(app: &App, ctx: &Ctx, id: ImageId) -> Result<Image> {
-    let image = app
-        .store
-        .read(move |c| Box::pin(async move { images::get(c, id).await }))
-        .await?
-        .ok_or_else(|| unknown(id))?;
-    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_SHOW, &target(&image), || unknown(id))?;
+    let (image, target) = find(app, ctx, id).await?.ok_or_else(|| unknown(id))?;
+    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_SHOW, &target, || unknown(id))?;
     if image.status != Status::Active {
         return Err(Error::bad_request("image.not_active", format!("Image {id} is not active.")));
     }

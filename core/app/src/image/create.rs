@@ -1,5 +1,6 @@
 //! A new image: a row without bytes.
 
+use super::update::for_everybody;
 use super::{attributes, target};
 use crate::quota::{Ask, charged};
 use crate::{App, Ctx, access};
@@ -18,12 +19,7 @@ pub async fn create(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result
     let target = target(&image);
     // Whose it will be decides; that it will be public is asked apart.
     access::require(app, ctx, actions::image::IMAGES_CREATE, &target.clone().public(false))?;
-    if image.visibility == Visibility::Public {
-        access::require(app, ctx, actions::image::IMAGES_PUBLICIZE, &target)?;
-    }
-    if image.visibility == Visibility::Community {
-        access::require(app, ctx, actions::image::IMAGES_COMMUNITIZE, &target)?;
-    }
+    for_everybody(app, ctx, &image)?;
     let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
     let row = image.clone();
     charged(app, &ask, "image.create", move |c| {

@@ -1,7 +1,7 @@
 //! Deleting an image: the row goes in one transaction, the bytes as soon as nothing else needs them.
 
 use super::update::note;
-use super::{absent, collect, target};
+use super::{absent, collect, target_for};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_DELETE, IMAGES_SHOW};
 use canopy_store::{images, quota};
@@ -19,7 +19,8 @@ pub async fn delete(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<()> {
             let (app, ctx) = inner.clone();
             Box::pin(async move {
                 let image = images::lock(c, id).await?.ok_or_else(|| absent(id))?;
-                access::require_on(&app, &ctx, IMAGES_SHOW, IMAGES_DELETE, &target(&image), || absent(id))?;
+                let target = target_for(c, &ctx, &image).await?;
+                access::require_on(&app, &ctx, IMAGES_SHOW, IMAGES_DELETE, &target, || absent(id))?;
                 if image.protected {
                     return Err(Error::forbidden(
                         "image.protected",
@@ -38,6 +39,9 @@ pub async fn delete(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<()> {
             })
         })
         .await?;
+    if let Err(error) = app.blobs.unstage(id).await {
+        tracing::warn!(image = %id, error = error.chain(), "staged bytes were not removed yet");
+    }
     if let Some(digest) = digest
         && let Err(error) = collect::collect_one(app, digest).await
     {

@@ -1,17 +1,17 @@
 //! Images as a caller may see them.
 
 use super::create::own;
-use super::{absent, target};
+use super::{absent, find, target};
 use crate::{App, Ctx, access};
 use canopy_authz::Target;
 use canopy_authz::actions::image::{IMAGES_LIST, IMAGES_SHOW};
-use canopy_store::images::{self, Direction, Filter, Image, Scope, SortKey, Visibility};
+use canopy_store::images::{self, Direction, Filter, Image, MemberStatus, Scope, SortKey, Visibility};
 use canopy_types::{Error, ImageId, Page, ProjectId, Result};
 
 /// Rows read at once when some conditions are checked here and not by the database.
 const CHUNK: i64 = 500;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ListQuery {
     pub filter: Filter,
     pub order: Vec<(SortKey, Direction)>,
@@ -20,6 +20,24 @@ pub struct ListQuery {
     pub tags: Vec<String>,
     /// Properties that must have these values.
     pub properties: Vec<(String, String)>,
+    /// Of the images that others share with the caller's project: those that it has answered like this.
+    pub answers: Vec<MemberStatus>,
+    /// Others' community images too, which are many, and nobody vouches for.
+    pub community: bool,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            filter: Filter::default(),
+            order: Vec::new(),
+            page: Page::default(),
+            tags: Vec::new(),
+            properties: Vec::new(),
+            answers: vec![MemberStatus::Accepted],
+            community: false,
+        }
+    }
 }
 
 pub struct Listed {
@@ -29,12 +47,8 @@ pub struct Listed {
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: ImageId) -> Result<Image> {
-    let image = app
-        .store
-        .read(move |c| Box::pin(async move { images::get(c, id).await }))
-        .await?
-        .ok_or_else(|| absent(id))?;
-    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_SHOW, &target(&image), || absent(id))?;
+    let (image, target) = find(app, ctx, id).await?.ok_or_else(|| absent(id))?;
+    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_SHOW, &target, || absent(id))?;
     Ok(image)
 }
 
@@ -46,7 +60,7 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
     if wanted == 0 {
         return Ok(Listed { images: Vec::new(), more: false });
     }
-    let scope = scope(app, ctx);
+    let scope = scope(app, ctx, &query.answers);
     let mut order = query.order.clone();
     if !order.iter().any(|(key, _)| *key == SortKey::Id) {
         let direction = order.last().map_or(Direction::Descending, |(_, direction)| *direction);
@@ -57,18 +71,21 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
     let checked_here = !query.tags.is_empty() || !query.properties.is_empty();
     loop {
         let size = if checked_here { CHUNK } else { query.page.size() + 1 };
-        let (scope, filter, order, after) =
+        let (within, filter, order, after) =
             (scope.clone(), query.filter.clone(), order.clone(), cursor.take());
         let rows = app
             .store
             .read(move |c| {
-                Box::pin(async move { images::list(c, &scope, &filter, &order, after.as_ref(), size).await })
+                Box::pin(async move { images::list(c, &within, &filter, &order, after.as_ref(), size).await })
             })
             .await?;
         let last = i64::try_from(rows.len()).is_ok_and(|count| count < size);
         cursor = rows.last().cloned();
         for image in rows {
-            let may = readable.allowed(app, ctx, IMAGES_SHOW, &target(&image));
+            // Found in a project's scope, another's shared image is there because it is a member.
+            let shared = image.visibility == Visibility::Shared
+                && matches!(&scope, Scope::Project(own, _) if *own != image.project_id);
+            let may = readable.allowed(app, ctx, IMAGES_SHOW, &target(&image).shared(shared));
             if may && matches(ctx, query, &image) {
                 found.push(image);
             }
@@ -84,9 +101,8 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
 }
 
 fn matches(ctx: &Ctx, query: &ListQuery, image: &Image) -> bool {
-    // Others' community images are there for those who ask for them.
     let listed = image.visibility != Visibility::Community
-        || query.filter.visibility == Some(Visibility::Community)
+        || query.community
         || ctx.who.project_id() == Some(&image.project_id);
     listed
         && query.tags.iter().all(|tag| image.tags.contains(tag))
@@ -94,11 +110,11 @@ fn matches(ctx: &Ctx, query: &ListQuery, image: &Image) -> bool {
 }
 
 /// Where the database should look at all. Who may read a project nobody has ever heard of may read all.
-fn scope(app: &App, ctx: &Ctx) -> Scope {
+fn scope(app: &App, ctx: &Ctx, answers: &[MemberStatus]) -> Scope {
     let anybody = Target::in_project(&ProjectId::random());
     match ctx.who.project_id() {
         _ if access::allowed(app, ctx, IMAGES_SHOW, &anybody) => Scope::All,
-        Some(project) => Scope::Project(project.clone()),
+        Some(project) => Scope::Project(project.clone(), answers.to_vec()),
         None => Scope::Public,
     }
 }

@@ -8,7 +8,7 @@ use super::inspect::{Expect, Refusal, inspect};
 use bytes::Bytes;
 use canopy_store::images::Content;
 use canopy_types::effect::effect_sync;
-use canopy_types::{Error, Kind, Result};
+use canopy_types::{Error, ImageId, Kind, Result};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use md5::Md5;
@@ -45,6 +45,32 @@ impl Blobs {
         limit: u64,
         expect: Expect,
     ) -> Result<Placed> {
+        self.pump(body, declared, limit, move |inner, queue| write(inner, queue, expect)).await
+    }
+
+    /// Receives `body` like [`Blobs::receive`], to be looked into later: it waits under the image's id.
+    pub async fn stage(
+        &self,
+        body: &mut Body,
+        declared: Option<u64>,
+        limit: u64,
+        image: ImageId,
+    ) -> Result<()> {
+        let work = move |inner: &Arc<Inner>, queue| {
+            let failed = |e| io(e).during("image.stage");
+            let mut temp = effect_sync("image.temp.create", || inner.temp()).map_err(failed)?;
+            effect_sync("image.temp.write", || drain_into(queue, &mut temp, |_| {}))?;
+            effect_sync("image.stage.store", || inner.put_staged(temp, image)).map_err(failed)
+        };
+        self.pump(body, declared, limit, work).await
+    }
+
+    /// Feeds `body` to `work`, which runs where it may block.
+    async fn pump<T, F>(&self, body: &mut Body, declared: Option<u64>, limit: u64, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Arc<Inner>, mpsc::Receiver<Piece>) -> Result<T> + Send + 'static,
+    {
         let too_large = || {
             Error::new(Kind::TooLarge, "image.too_large", format!("An image may hold at most {limit} bytes."))
         };
@@ -54,7 +80,7 @@ impl Blobs {
         let (pieces, queue) = mpsc::channel(QUEUE);
         let inner = self.inner.clone();
         let span = tracing::Span::current();
-        let writer = tokio::task::spawn_blocking(move || span.in_scope(|| write(&inner, queue, expect)));
+        let writer = tokio::task::spawn_blocking(move || span.in_scope(|| work(&inner, queue)));
         let fed = feed(body, &pieces, declared, limit, too_large).await;
         drop(pieces);
         let written = writer.await.map_err(|e| Error::internal("image.writer", e))?;
@@ -128,23 +154,28 @@ struct Hashed {
     sha512: Vec<u8>,
 }
 
-fn copy(mut queue: mpsc::Receiver<Piece>, temp: &mut Temp) -> Result<Hashed> {
+fn copy(queue: mpsc::Receiver<Piece>, temp: &mut Temp) -> Result<Hashed> {
     let (mut md5, mut sha256, mut sha512) = (Md5::new(), Sha256::new(), Sha512::new());
+    let size = drain_into(queue, temp, |bytes| {
+        md5.update(bytes);
+        sha256.update(bytes);
+        sha512.update(bytes);
+    })?;
+    let digests = (md5.finalize().to_vec(), sha256.finalize().to_vec(), sha512.finalize().to_vec());
+    Ok(Hashed { size, md5: digests.0, sha256: digests.1, sha512: digests.2 })
+}
+
+/// Writes all that arrives and shows it to `see`. Answers how many bytes it was.
+fn drain_into(mut queue: mpsc::Receiver<Piece>, temp: &mut Temp, mut see: impl FnMut(&[u8])) -> Result<u64> {
     let mut size = 0_u64;
     loop {
         match queue.blocking_recv() {
             Some(Piece::Bytes(bytes)) => {
                 size += bytes.len() as u64;
-                md5.update(&bytes);
-                sha256.update(&bytes);
-                sha512.update(&bytes);
+                see(&bytes);
                 temp.file.write_all(&bytes).map_err(|e| io(e).during("image.write"))?;
             }
-            Some(Piece::End) => {
-                let digests =
-                    (md5.finalize().to_vec(), sha256.finalize().to_vec(), sha512.finalize().to_vec());
-                return Ok(Hashed { size, md5: digests.0, sha256: digests.1, sha512: digests.2 });
-            }
+            Some(Piece::End) => return Ok(size),
             None => return Err(Error::bad_request("image.upload_broken", "The upload was broken off.")),
         }
     }

@@ -1,6 +1,6 @@
 //! Changes of an image's fields, properties and tags; the body of a PATCH is one transaction.
 
-use super::{absent, attributes, target};
+use super::{absent, attributes, target, target_for};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_COMMUNITIZE, IMAGES_PUBLICIZE, IMAGES_SHOW, IMAGES_UPDATE};
 use canopy_store::Conn;
@@ -64,8 +64,8 @@ where
                 let mut image = locked(c, &app, &ctx, id).await?;
                 let before = image.visibility;
                 change(&mut image)?;
-                if image.visibility == Visibility::Public && before != Visibility::Public {
-                    access::require(&app, &ctx, IMAGES_PUBLICIZE, &target(&image))?;
+                if image.visibility != before {
+                    for_everybody(&app, &ctx, &image)?;
                 }
                 if image.visibility == Visibility::Community && before != Visibility::Community {
                     access::require(&app, &ctx, IMAGES_COMMUNITIZE, &target(&image))?;
@@ -80,10 +80,20 @@ where
         .await
 }
 
+/// Asks, of an image that everybody is to read, whether the caller may make it so.
+pub(super) fn for_everybody(app: &App, ctx: &Ctx, image: &Image) -> Result<()> {
+    match image.visibility {
+        Visibility::Public => access::require(app, ctx, IMAGES_PUBLICIZE, &target(image)),
+        Visibility::Community => access::require(app, ctx, IMAGES_COMMUNITIZE, &target(image)),
+        Visibility::Private | Visibility::Shared => Ok(()),
+    }
+}
+
 /// The image, held for a change that the caller may make.
 async fn locked(c: &mut Conn, app: &App, ctx: &Ctx, id: ImageId) -> Result<Image> {
     let image = images::lock(c, id).await?.ok_or_else(|| absent(id))?;
-    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_UPDATE, &target(&image), || absent(id))?;
+    let target = target_for(c, ctx, &image).await?;
+    access::require_on(app, ctx, IMAGES_SHOW, IMAGES_UPDATE, &target, || absent(id))?;
     Ok(image)
 }
 

@@ -7,7 +7,7 @@ use super::inspect::Expect;
 use super::receive::Body;
 use super::slots::Slot;
 use super::update::note;
-use super::{absent, target};
+use super::{absent, target_for};
 use crate::quota::{Ask, charged};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_SHOW, IMAGES_UPLOAD};
@@ -67,7 +67,8 @@ async fn claim(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<(ProjectId, Exp
             let (app, ctx) = inner.clone();
             Box::pin(async move {
                 let image = images::lock(c, id).await?.ok_or_else(|| absent(id))?;
-                access::require_on(&app, &ctx, IMAGES_SHOW, IMAGES_UPLOAD, &target(&image), || absent(id))?;
+                let target = target_for(c, &ctx, &image).await?;
+                access::require_on(&app, &ctx, IMAGES_SHOW, IMAGES_UPLOAD, &target, || absent(id))?;
                 let expect = ready(&image)?;
                 let slot = app.blobs.slots.take(&image.project_id)?;
                 images::begin_saving(c, id, now).await?;
@@ -84,6 +85,11 @@ fn ready(image: &Image) -> Result<Expect> {
             format!("Image status transition from {} to saving is not allowed", image.status.as_str()),
         ));
     }
+    formats(image)
+}
+
+/// What the bytes of an image must be, from the formats that it names.
+pub(super) fn formats(image: &Image) -> Result<Expect> {
     let missing: Vec<&str> =
         [("disk_format", &image.disk_format), ("container_format", &image.container_format)]
             .into_iter()
@@ -103,7 +109,13 @@ fn ready(image: &Image) -> Result<Expect> {
 }
 
 /// Charged with the bytes there are, not those that the client announced.
-async fn finish(app: &Arc<App>, ctx: &Ctx, project: &ProjectId, id: ImageId, content: Content) -> Result<()> {
+pub(super) async fn finish(
+    app: &Arc<App>,
+    ctx: &Ctx,
+    project: &ProjectId,
+    id: ImageId,
+    content: Content,
+) -> Result<()> {
     let now = app.now();
     let ask = Ask::new(project, &ctx.who.user_id, IMAGE_BYTES, content.size);
     let finished = charged(app, &ask, "image.upload_finish", move |c| {
@@ -146,7 +158,7 @@ async fn abandon(app: &Arc<App>, id: ImageId) {
     }
 }
 
-async fn drain(body: &mut Body) {
+pub(super) async fn drain(body: &mut Body) {
     let read = async {
         let mut total = 0_u64;
         while let Some(Ok(chunk)) = body.next().await {

@@ -80,6 +80,12 @@ impl Client {
         self.send(reqwest::Method::GET, path, Body::None).await
     }
 
+    /// A request without a body that the service may take long over.
+    pub(super) async fn patient(&self, method: reqwest::Method, path: &str, wait: Duration) -> Result<Value> {
+        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(wait);
+        self.ask(request.header("x-auth-token", &self.token)).await
+    }
+
     /// Any request; `Null` for an answer without a body.
     pub(super) async fn send(&self, method: reqwest::Method, path: &str, body: Body) -> Result<Value> {
         let request = self.http.request(method, format!("{}{path}", self.base));
@@ -91,6 +97,10 @@ impl Client {
                 request.header("content-type", "application/octet-stream").timeout(UPLOAD).body(bytes)
             }
         };
+        self.ask(request).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Value> {
         let reply = request.send().await.map_err(|e| failed(&self.base, e))?;
         let status = reply.status();
         let bytes = reply.bytes().await.map_err(|e| failed(&self.base, e))?;

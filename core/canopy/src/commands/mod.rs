@@ -2,8 +2,10 @@
 
 mod agent;
 mod audit;
+mod backup;
 mod client;
 mod explain;
+mod fsck;
 mod keys;
 mod openapi;
 mod plugin;
@@ -50,6 +52,12 @@ enum Command {
     /// Show and exchange the keys that seal tokens
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Copy the cloud of this machine to a folder while it runs
+    Backup(backup::Backup),
+    /// Put a backup back into an empty data folder
+    Restore(backup::Restore),
+    /// Say what is kept twice and does not agree, and put it right
+    Fsck(fsck::Fsck),
     /// Work with the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -84,6 +92,7 @@ enum ConfigCommand {
 
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Fsck(args) => return fsck::fsck(&args).await,
         Command::Audit(command) => return audit::audit(&command),
         Command::Keys(command) => return keys::keys(&command),
         Command::Plugin(command) => return plugin::plugin(&command).await,
@@ -93,6 +102,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ssh(ssh) => ssh::ssh(&ssh).await,
         Command::Explain(explain) => explain::explain(&explain).await,
         Command::Replay(replay) => replay::replay(&replay).await,
+        Command::Backup(args) => backup::backup(&args).await,
+        Command::Restore(args) => backup::restore(&args).await,
         Command::Openapi(openapi) => openapi::write(&openapi),
         Command::Sim(sim) => sim::sim(&sim),
         Command::Config(ConfigCommand::Check(file)) => {

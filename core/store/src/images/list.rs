@@ -1,17 +1,18 @@
 //! Lists of images: filters and order as one statement, pages by keyset.
 
-use super::{COLUMNS, Image, Status, Visibility, image};
+use super::{COLUMNS, Image, MemberStatus, Status, Visibility, image};
 use crate::Conn;
 use crate::store::db;
-use canopy_types::{ProjectId, Result};
+use canopy_types::time::SECOND;
+use canopy_types::{ProjectId, Result, Timestamp};
 use sqlx::AssertSqlSafe;
 
 /// Whose images come into question. The caller's policy has the last word on each row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     All,
-    /// The project's own and what everybody may read.
-    Project(ProjectId),
+    /// The project's own, what everybody may read, and what is shared with it and has one of these answers.
+    Project(ProjectId, Vec<MemberStatus>),
     /// Only what everybody may read.
     Public,
 }
@@ -31,6 +32,26 @@ pub struct Filter {
     /// Bytes, inclusive.
     pub size_min: Option<i64>,
     pub size_max: Option<i64>,
+    /// All of them hold.
+    pub times: Vec<(Moment, Than, Timestamp)>,
+}
+
+/// When something happened to an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Created,
+    Updated,
+}
+
+/// A comparison of whole seconds, which is what clients see of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Than {
+    Before,
+    AtMost,
+    Equal,
+    NotEqual,
+    AtLeast,
+    After,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,9 +150,20 @@ pub async fn list(
     let mut all = Conditions::default();
     match scope {
         Scope::All => {}
-        Scope::Project(project) => {
+        Scope::Project(project, answers) => {
             let mark = all.arg(Arg::Text(project.0.clone()));
-            all.parts.push(format!("(project_id = {mark} OR visibility IN ('public', 'community'))"));
+            let answers: Vec<String> =
+                answers.iter().map(|answer| all.arg(Arg::Text(answer.as_str().to_owned()))).collect();
+            let shared = if answers.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    " OR (visibility = 'shared' AND id IN (SELECT image_id FROM image_members \
+                     WHERE project_id = {mark} AND status IN ({})))",
+                    answers.join(", ")
+                )
+            };
+            all.parts.push(format!("(project_id = {mark} OR visibility IN ('public', 'community'){shared})"));
         }
         Scope::Public => all.parts.push("visibility IN ('public', 'community')".into()),
     }
@@ -146,6 +178,22 @@ pub async fn list(
     all.compare("hidden", "=", filter.hidden.map(|flag| Arg::Int(i64::from(flag))));
     all.compare("size", ">=", filter.size_min.map(Arg::Int));
     all.compare("size", "<=", filter.size_max.map(Arg::Int));
+    for (moment, than, time) in &filter.times {
+        let column = match moment {
+            Moment::Created => "created_at",
+            Moment::Updated => "updated_at",
+        };
+        let operator = match than {
+            Than::Before => "<",
+            Than::AtMost => "<=",
+            Than::Equal => "=",
+            Than::NotEqual => "<>",
+            Than::AtLeast => ">=",
+            Than::After => ">",
+        };
+        let seconds = Arg::Int(time.0.div_euclid(SECOND));
+        all.compare(&format!("{column} / {SECOND}"), operator, Some(seconds));
+    }
     if let Some(cursor) = after {
         beyond(&mut all, order, cursor);
     }

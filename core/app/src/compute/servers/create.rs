@@ -250,6 +250,16 @@ pub(super) fn fits(flavor: &FlavorSnapshot, image: &BootImage) -> Result<()> {
     if flavor.memory_mib < image.min_ram {
         return Err(Error::bad_request("flavor.memory", "Flavor's memory is too small for requested image."));
     }
+    let bytes = flavor.root_gib.saturating_mul(1 << 30);
+    if flavor.root_gib > 0 && bytes < image.virtual_size {
+        return Err(Error::bad_request(
+            "flavor.disk",
+            format!(
+                "Flavor's disk is too small for requested image. Flavor disk is {bytes} bytes, image is {} bytes.",
+                image.virtual_size
+            ),
+        ));
+    }
     if flavor.root_gib > 0 && flavor.root_gib < image.min_disk {
         return Err(Error::bad_request(
             "flavor.disk",
