@@ -57,6 +57,16 @@ impl Controller for OneServer {
         Ok(())
     }
 
+    async fn store_image(
+        &self,
+        _: HostId,
+        _: canopy_types::ServerId,
+        _: canopy_types::ImageId,
+        _: &std::path::Path,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn next_question(&self, _: HostId, wait: Duration) -> Result<Option<Question>, Error> {
         tokio::time::sleep(wait).await;
         Ok(None)
@@ -118,6 +128,9 @@ fn spec(image: &Path) -> ServerSpec {
         launch_index: 0,
         created_at: Timestamp(0),
         request_id: RequestId::random(),
+        kept_n: None,
+        rescue: None,
+        snapshot: None,
     }
 }
 

@@ -38,8 +38,26 @@ const HOST: &[&str] = &[
 ];
 
 /// Every other side effect of the operations on a server that runs, rebuilding it included.
-const OPERATIONS: &[&str] =
-    &["agent.domain.discard_memory", "agent.domain.pause", "agent.domain.suspend", "server.change"];
+const OPERATIONS: &[&str] = &[
+    "agent.disk.copy",
+    "agent.disk.drop_kept",
+    "agent.disk.drop_rescue",
+    "agent.disk.grow",
+    "agent.disk.keep",
+    "agent.disk.put_back",
+    "agent.domain.discard_memory",
+    "agent.domain.pause",
+    "agent.domain.suspend",
+    "agent.image.send",
+    "image.blob.store",
+    "image.snapshot_begin",
+    "image.temp.create",
+    "image.temp.write",
+    "image.upload_finish",
+    "server.change",
+    "server.resize",
+    "server.snapshot",
+];
 
 /// Every commit of the same.
 const CONTROLLER: &[&str] = &["server.create", "server.delete", "server.observe"];
@@ -54,6 +72,8 @@ const SOMETIMES: &[&str] = &["network.bridge.update", "network.namespace.update"
 pub struct Room {
     pub process: Process,
     flavor: String,
+    /// With a larger disk.
+    larger: String,
     image: String,
     network: String,
 }
@@ -69,6 +89,7 @@ impl Room {
         assert_eq!(admin.post("/network/v2.0/subnets", &subnet).await.status, 201);
         let room = Self {
             flavor: flavor(&admin, "tiny", 1, 64, 1).await,
+            larger: flavor(&admin, "larger", 1, 80, 2).await,
             image: image(&admin, "tiny").await,
             network,
             process,
@@ -118,7 +139,17 @@ fn all_settled(servers: &[Value]) -> bool {
     servers.iter().all(|server| {
         let status = server["status"].as_str().unwrap_or_default();
         server["OS-EXT-STS:task_state"].is_null()
-            && matches!(status, "ACTIVE" | "ERROR" | "SHUTOFF" | "PAUSED" | "SUSPENDED")
+            && matches!(
+                status,
+                "ACTIVE"
+                    | "ERROR"
+                    | "SHUTOFF"
+                    | "PAUSED"
+                    | "SUSPENDED"
+                    | "VERIFY_RESIZE"
+                    | "RESCUE"
+                    | "SHELVED"
+            )
     })
 }
 
@@ -173,8 +204,17 @@ async fn a_kill_of_the_agent_alone_leaves_one_guest_or_none_too() {
 }
 
 /// What is asked of the server, and the status that it ends in.
-fn operations(image: &str) -> Vec<(Value, &'static str)> {
+fn operations(image: &str, larger: &str) -> Vec<(Value, &'static str)> {
     vec![
+        (json!({"createImage": {"name": "copy"}}), "ACTIVE"),
+        (json!({"rescue": null}), "RESCUE"),
+        (json!({"unrescue": null}), "ACTIVE"),
+        (json!({"resize": {"flavorRef": larger}}), "VERIFY_RESIZE"),
+        (json!({"revertResize": null}), "ACTIVE"),
+        (json!({"resize": {"flavorRef": larger}}), "VERIFY_RESIZE"),
+        (json!({"confirmResize": null}), "ACTIVE"),
+        (json!({"shelve": null}), "SHELVED"),
+        (json!({"unshelve": null}), "ACTIVE"),
         (json!({"pause": null}), "PAUSED"),
         (json!({"unpause": null}), "ACTIVE"),
         (json!({"suspend": null}), "SUSPENDED"),
@@ -192,10 +232,10 @@ async fn operate(room: &mut Room) {
     compute.try_send(compute.request("POST", "/compute/v2.1/servers").json(&room.body())).await;
     let built = settle(&mut room.process, &client, all_settled).await;
     let Some(id) = built.first().and_then(|server| server["id"].as_str()).map(str::to_owned) else { return };
-    for (body, status) in operations(&room.image) {
+    for (body, status) in operations(&room.image, &room.larger) {
         let path = format!("/compute/v2.1/servers/{id}/action");
         let Some(asked) = compute.try_send(compute.request("POST", &path).json(&body)).await else { return };
-        assert_eq!(asked.status, 202, "{body} {asked:?}");
+        assert!(asked.status < 300, "{body} {asked:?}");
         let settled = settle(&mut room.process, &client, all_settled).await;
         assert!(settled.is_empty() || settled[0]["status"] == status, "{body}: {settled:#?}");
     }
@@ -250,8 +290,13 @@ async fn remove_all(room: &mut Room, point: &str) {
     assert!(found.len() <= 1, "{point}: {found:#?}");
     for server in &found {
         let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().unwrap());
-        let reboot = json!({"reboot": {"type": "HARD"}});
-        assert_eq!(client.post(&format!("{path}/action"), &reboot).await.status, 202, "{point}: {server}");
+        let back = match server["status"].as_str().unwrap() {
+            "VERIFY_RESIZE" => json!({"revertResize": null}),
+            "RESCUE" => json!({"unrescue": null}),
+            "SHELVED" => json!({"unshelve": null}),
+            _ => json!({"reboot": {"type": "HARD"}}),
+        };
+        assert_eq!(client.post(&format!("{path}/action"), &back).await.status, 202, "{point}: {server}");
         let back = settle(&mut room.process, &client, all_settled).await;
         assert_eq!(back[0]["status"], "ACTIVE", "{point}: {back:#?}");
         assert_eq!(client.delete(&path).await.status, 204, "{point}");

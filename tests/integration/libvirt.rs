@@ -325,6 +325,38 @@ async fn a_guest_is_paused_and_suspended_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_running_guests_disk_is_copied_and_the_guest_goes_on() {
+    let _daemon = shared().await;
+    let hypervisor = connect().await;
+    let guest = Guest::new(HALTS);
+    let id = guest.id();
+    let (copy, flat) = (guest.dir.path().join("copy.qcow2"), guest.dir.path().join("flat.raw"));
+    hypervisor.define(&guest.spec).await.unwrap();
+    assert_eq!(hypervisor.copy_disk(id, &copy).await.unwrap_err().code, "libvirt.not_running");
+    hypervisor.start(id).await.unwrap();
+    guest.said(1).await;
+    // One that was cut off leaves a job behind, which the next ends.
+    let begun = hypervisor.copy_disk(id, &copy);
+    let _ = tokio::time::timeout(Duration::from_millis(100), begun).await;
+    for state in [DomainState::Running, DomainState::Paused] {
+        let _ = std::fs::remove_file(&copy);
+        if state == DomainState::Paused {
+            hypervisor.pause(id).await.unwrap();
+        }
+        hypervisor.copy_disk(id, &copy).await.unwrap();
+        assert_eq!(guest.state(&hypervisor).await, Some(state));
+        assert!(virsh(&["blockjob", &id.to_string(), "vda"]).unwrap_or_default().trim().is_empty());
+        let converted = Command::new("qemu-img")
+            .args(["convert", "-f", "qcow2", "-O", "raw"])
+            .arg(&copy)
+            .arg(&flat)
+            .status();
+        assert!(converted.expect("qemu-img").success());
+        assert_eq!(std::fs::read(&flat).unwrap(), std::fs::read(&guest.spec.disks[0].path).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_ours_is_left_alone() {
     let _daemon = shared().await;
     let hypervisor = connect().await;

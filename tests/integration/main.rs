@@ -42,6 +42,7 @@ mod plugins;
 mod policies_api;
 mod quota;
 mod routes;
+mod server_longer;
 mod server_operations;
 mod servers_api;
 mod store;

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Version of these types. The controller serves N and N−1; the agent states its own.
 pub const VERSION: u32 = 1;
 /// `POST {PATH}/register`, `GET {PATH}/hosts/{id}/desired?since=&wait=`, `PUT {PATH}/hosts/{id}/observed`,
-/// `GET {PATH}/images/{digest}`; `Authorization: Bearer <agent token>`.
+/// `GET {PATH}/images/{digest}`, `PUT {PATH}/hosts/{id}/servers/{id}/images/{id}`; `Authorization: Bearer <agent token>`.
 pub const PATH: &str = "/agent/v1";
 
 /// Sent once at each start of an agent. The controller answers with the host's id, kept under its name.
@@ -86,6 +86,15 @@ pub struct ServerSpec {
     pub created_at: Timestamp,
     /// The request that wanted the present state: goes into every span of the work.
     pub request_id: RequestId,
+    /// The intent of a resize that is not yet confirmed or reverted: what was kept then carries its number.
+    #[serde(default)]
+    pub kept_n: Option<i64>,
+    /// Boots from this image, with the server's own disk as the second.
+    #[serde(default)]
+    pub rescue: Option<ImageSpec>,
+    /// The open intent makes this image of the disk.
+    #[serde(default)]
+    pub snapshot: Option<ImageId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -218,6 +227,15 @@ pub trait Controller: Send + Sync + 'static {
 
     /// Writes the image's bytes to `into` (a new file) and checks the digest.
     async fn fetch_image(&self, blob: &Blob, into: &Path) -> Result<(), Error>;
+
+    /// Sends the file as the content of an image that the server's open intent asks for. Safe to repeat.
+    async fn store_image(
+        &self,
+        host: HostId,
+        server: ServerId,
+        image: ImageId,
+        from: &Path,
+    ) -> Result<(), Error>;
 
     /// Console output lives on the host; the controller asks the agent for it through this queue of
     /// questions. `None` when there is none within `wait`.

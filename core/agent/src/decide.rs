@@ -38,6 +38,29 @@ pub struct Local {
     pub images: bool,
     pub disk: bool,
     pub config_drive: bool,
+    /// The disk has fewer bytes than the flavor says.
+    pub small: bool,
+    /// The disk as it was before the resize that is under way.
+    pub kept: bool,
+    /// A disk of any resize.
+    pub keeps_any: bool,
+    /// The disk that it is rescued with, where it is to be rescued.
+    pub rescue: bool,
+}
+
+impl Local {
+    /// Nothing is missing, and nothing is left over.
+    pub const DONE: Self = Self {
+        folder: true,
+        network: true,
+        images: true,
+        disk: true,
+        config_drive: true,
+        small: false,
+        kept: false,
+        keeps_any: false,
+        rescue: true,
+    };
 }
 
 /// How far asking the guest to power off has come.
@@ -58,6 +81,17 @@ pub enum Step {
     PrepareNetwork,
     FetchImages,
     MakeDisk,
+    /// The disk as it is gets a second name, under which it stays when the disk is grown.
+    KeepDisk,
+    GrowDisk,
+    /// What was kept takes the disk's place again.
+    PutBack,
+    /// The disk is copied and sent to the image store.
+    Snapshot,
+    DropKept,
+    MakeRescueDisk,
+    /// The guest is off and is to boot from something else: what it was rescued with goes.
+    DropRescue,
     WriteConfigDrive,
     Define,
     Start,
@@ -89,6 +123,13 @@ impl Step {
             Self::PrepareNetwork => "prepare_network",
             Self::FetchImages => "fetch_images",
             Self::MakeDisk => "make_disk",
+            Self::KeepDisk => "keep_disk",
+            Self::GrowDisk => "grow_disk",
+            Self::Snapshot => "snapshot",
+            Self::PutBack => "put_back",
+            Self::DropKept => "drop_kept",
+            Self::MakeRescueDisk => "make_rescue_disk",
+            Self::DropRescue => "drop_rescue",
             Self::WriteConfigDrive => "write_config_drive",
             Self::Define => "define",
             Self::Start => "start",
@@ -110,9 +151,13 @@ impl Step {
     pub fn phase(self) -> Option<Phase> {
         match self {
             Self::Adopt | Self::PrepareNetwork => Some(Phase::Networking),
-            Self::Wipe | Self::FetchImages | Self::MakeDisk | Self::WriteConfigDrive => {
-                Some(Phase::BlockDeviceMapping)
-            }
+            Self::Wipe
+            | Self::FetchImages
+            | Self::MakeDisk
+            | Self::KeepDisk
+            | Self::GrowDisk
+            | Self::MakeRescueDisk
+            | Self::WriteConfigDrive => Some(Phase::BlockDeviceMapping),
             Self::Define | Self::Start => Some(Phase::Spawning),
             _ => None,
         }
@@ -127,7 +172,7 @@ impl Step {
     /// A step whose repeated failure ends the intent and leaves the guest as it is: it still runs, and
     /// nothing of it was lost.
     pub fn may_be_dropped(self) -> bool {
-        matches!(self, Self::Pause | Self::Suspend)
+        matches!(self, Self::Pause | Self::Suspend | Self::Snapshot)
     }
 }
 
@@ -146,16 +191,24 @@ fn satisfied(view: &View<'_>, spec: &ServerSpec, record: &Record) -> bool {
     let domain = view.domain;
     match spec.power.how {
         How::Accept => true,
-        How::Plain => is_on(domain) == spec.power.on,
+        How::Plain | How::Shelve | How::Unshelve | How::SoftDelete | How::Restore => {
+            is_on(domain) == spec.power.on
+        }
+        How::ConfirmResize => !view.local.keeps_any,
+        How::Snapshot => false,
         // A guest that went off meanwhile did so by its own will: it is not started to be paused.
         How::Pause | How::Suspend if !is_on(domain) => true,
         How::Pause => domain == Some(DomainState::Paused),
         How::Suspend => false,
         How::Unpause => domain != Some(DomainState::Paused),
         How::Resume => domain == Some(DomainState::Running),
-        How::SoftReboot | How::HardReboot | How::Rebuild => {
-            record.cycled_n >= spec.power.n && spec.power.on && is_on(domain)
-        }
+        How::SoftReboot
+        | How::HardReboot
+        | How::Rebuild
+        | How::Resize
+        | How::RevertResize
+        | How::Rescue
+        | How::Unrescue => record.cycled_n >= spec.power.n && spec.power.on && is_on(domain),
     }
 }
 
@@ -182,17 +235,14 @@ pub fn decide(view: &View<'_>) -> Step {
         match (spec.power.how, view.domain) {
             (How::Pause, _) => return Step::Pause,
             (How::Suspend, _) => return Step::Suspend,
+            (How::ConfirmResize, _) => return Step::DropKept,
+            (How::Snapshot, _) => return Step::Snapshot,
             (how, domain) if how.cycles() && record.cycled_n < spec.power.n => {
                 return match domain {
                     Some(DomainState::Suspended) => Step::DiscardMemory,
-                    Some(DomainState::Running | DomainState::Paused) if how == How::SoftReboot => {
-                        power_off(view)
-                    }
+                    Some(DomainState::Running | DomainState::Paused) if how.is_gentle() => power_off(view),
                     Some(DomainState::Running | DomainState::Paused) => Step::Destroy,
-                    Some(DomainState::Stopped | DomainState::Crashed) | None if how == How::Rebuild => {
-                        Step::Wipe
-                    }
-                    Some(DomainState::Stopped | DomainState::Crashed) | None => Step::Cycled,
+                    Some(DomainState::Stopped | DomainState::Crashed) | None => while_off(how, view.local),
                 };
             }
             // Everything but the start.
@@ -213,6 +263,18 @@ pub fn decide(view: &View<'_>) -> Step {
     if view.rebooted { Step::Satisfy } else { Step::Nothing }
 }
 
+/// What is done between off and on again.
+fn while_off(how: How, local: Local) -> Step {
+    match how {
+        How::Rebuild => Step::Wipe,
+        How::Resize if local.disk && local.small && !local.kept => Step::KeepDisk,
+        How::RevertResize if local.kept => Step::PutBack,
+        // Also one that is left of an earlier rescue.
+        How::Rescue | How::Unrescue => Step::DropRescue,
+        _ => Step::Cycled,
+    }
+}
+
 fn power_off(view: &View<'_>) -> Step {
     match (view.domain, view.shutdown) {
         // A paused guest cannot hear the power button.
@@ -228,6 +290,8 @@ fn bring_up(view: &View<'_>, spec: &ServerSpec, record: &Record) -> Step {
         () if !local.network => Step::PrepareNetwork,
         () if !local.images => Step::FetchImages,
         () if !local.disk => Step::MakeDisk,
+        () if local.small => Step::GrowDisk,
+        () if !local.rescue => Step::MakeRescueDisk,
         () if spec.config_drive && !local.config_drive => Step::WriteConfigDrive,
         () if view.domain.is_none() || record.definition.as_deref() != view.definition => Step::Define,
         () => Step::Start,
@@ -261,9 +325,9 @@ mod tests {
     use canopy_types::server::PowerIntent;
     use {DomainState as D, Shutdown as Sh, Step as S};
 
-    const DONE: Local = Local { folder: true, network: true, images: true, disk: true, config_drive: true };
+    const DONE: Local = Local::DONE;
     const NONE: Local =
-        Local { folder: false, network: false, images: false, disk: false, config_drive: false };
+        Local { folder: false, network: false, images: false, disk: false, config_drive: false, ..DONE };
 
     struct Row {
         what: &'static str,
@@ -304,6 +368,10 @@ mod tests {
         let (run, stop) = (Some(D::Running), Some(D::Stopped));
         let (paused, saved) = (Some(D::Paused), Some(D::Suspended));
         let (network, images) = (Local { network: true, ..NONE }, Local { disk: false, ..DONE });
+        let small = Local { small: true, ..DONE };
+        let kept = Local { kept: true, keeps_any: true, ..small };
+        let grown = Local { small: false, ..kept };
+        let bare = Local { rescue: false, ..DONE };
         let rows = [
             at(NONE, row("a build begins with the network", (true, 1, 0), None, S::PrepareNetwork)),
             at(network, row("then the images", (true, 1, 0), None, S::FetchImages)),
@@ -366,6 +434,30 @@ mod tests {
                 how(How::Rebuild, row("rebuild, off: a disk", (false, 2, 1), stop, S::MakeDisk)),
             )),
             cycled(how(How::Rebuild, row("rebuild, off: done", (false, 2, 1), stop, S::Satisfy))),
+            how(How::Resize, row("resize: asks", (true, 2, 1), run, S::Shutdown)),
+            at(small, how(How::Resize, row("resize: keeps the disk", (true, 2, 1), stop, S::KeepDisk))),
+            at(kept, how(How::Resize, row("resize: kept", (true, 2, 1), stop, S::Cycled))),
+            how(How::Resize, row("resize: as large already", (true, 2, 1), stop, S::Cycled)),
+            cycled(at(kept, how(How::Resize, row("resize: grows", (true, 2, 1), stop, S::GrowDisk)))),
+            cycled(how(How::Resize, row("resize: on again", (true, 2, 1), stop, S::Start))),
+            cycled(how(How::Resize, row("resize, off: done", (false, 2, 1), stop, S::Satisfy))),
+            at(grown, how(How::RevertResize, row("revert: cuts", (true, 2, 1), run, S::Destroy))),
+            at(grown, how(How::RevertResize, row("revert: puts back", (true, 2, 1), stop, S::PutBack))),
+            how(How::RevertResize, row("revert: nothing was kept", (true, 2, 1), stop, S::Cycled)),
+            at(grown, how(How::ConfirmResize, row("confirm", (true, 2, 1), run, S::DropKept))),
+            at(grown, how(How::ConfirmResize, row("confirm, off", (true, 2, 1), stop, S::DropKept))),
+            how(How::ConfirmResize, row("confirmed, off by itself", (true, 2, 1), stop, S::Satisfy)),
+            how(How::Rescue, row("rescue: asks", (true, 2, 1), run, S::Shutdown)),
+            how(How::Rescue, row("rescue: no older one", (true, 2, 1), stop, S::DropRescue)),
+            cycled(at(bare, how(How::Rescue, row("rescue: a disk", (true, 2, 1), stop, S::MakeRescueDisk)))),
+            how(How::Unrescue, row("unrescue: cuts", (true, 2, 1), run, S::Destroy)),
+            how(How::Unrescue, row("unrescue: its disk goes", (true, 2, 1), stop, S::DropRescue)),
+            how(How::Shelve, row("shelve", (false, 2, 1), run, S::Shutdown)),
+            how(How::Unshelve, row("unshelve", (true, 2, 1), stop, S::Start)),
+            how(How::SoftDelete, row("soft delete", (false, 2, 1), stop, S::Satisfy)),
+            how(How::Restore, row("restore", (true, 2, 1), stop, S::Start)),
+            how(How::Snapshot, row("snapshot of a guest that runs", (true, 2, 1), run, S::Snapshot)),
+            how(How::Snapshot, row("snapshot of one that does not", (false, 2, 1), stop, S::Snapshot)),
             how(How::Accept, row("accepted as it is, on", (false, 2, 1), run, S::Satisfy)),
             how(How::Accept, row("accepted as it is, off", (true, 2, 1), stop, S::Satisfy)),
             how(How::Accept, row("accepted before it was built", (true, 2, 0), None, S::Satisfy)),

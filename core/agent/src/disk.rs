@@ -7,18 +7,37 @@
 use crate::images::Images;
 use crate::record::ServerDir;
 use crate::{exec, files, qcow2};
-use canopy_agent_api::ServerSpec;
+use canopy_agent_api::{ImageSpec, ServerSpec};
 use canopy_types::effect::effect;
 use canopy_types::{Error, Kind};
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
 
+/// Bytes that the flavor asks for; 0 leaves it to the image.
+pub fn wanted(spec: &ServerSpec) -> u64 {
+    u64::try_from(spec.flavor.root_gib).unwrap_or(0).saturating_mul(GIB)
+}
+
+/// Whether the disk is there and has fewer bytes than are wanted. Blocking.
+pub fn smaller(disk: &Path, wanted: u64) -> Result<bool, Error> {
+    Ok(wanted > 0 && qcow2::size_of_own(disk)?.is_some_and(|size| size < wanted))
+}
+
 /// Makes the root disk in its final place; there it is complete.
 pub async fn make(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result<(), Error> {
-    let wanted = u64::try_from(spec.flavor.root_gib).unwrap_or(0).saturating_mul(GIB);
+    create(spec.image.as_ref(), wanted(spec), dir.disk(), images).await
+}
+
+/// Makes the disk that a guest is rescued with, as large as its image.
+pub async fn make_rescue(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result<(), Error> {
+    create(spec.rescue.as_ref(), 0, dir.rescue_disk(), images).await
+}
+
+async fn create(image: Option<&ImageSpec>, wanted: u64, disk: PathBuf, images: &Images) -> Result<(), Error> {
     let mut arguments: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(Into::into).to_vec();
-    let size = match &spec.image {
+    let size = match image {
         None => wanted,
         Some(image) => {
             let base = images.ensure(&image.blob).await?;
@@ -38,20 +57,111 @@ pub async fn make(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result
         ));
     }
     images.make_room(size).await?;
-    let (disk, temporary) = (dir.disk(), dir.disk().with_extension("new"));
+    let temporary = disk.with_extension("new");
     arguments.extend([temporary.clone().into_os_string(), size.to_string().into()]);
     effect("agent.disk.create", async {
         exec::run("qemu-img", &arguments, "agent.disk_create", "make the server's disk").await?;
-        files::blocking(move || {
-            std::fs::File::open(&temporary)
-                .and_then(|file| file.sync_all())
-                .and_then(|()| std::fs::rename(&temporary, &disk))
-                .and_then(|()| disk.parent().map_or(Ok(()), files::sync_dir))
-                .map_err(|e| files::error("write", &disk, e))
-        })
-        .await
+        put(temporary, disk).await
     })
     .await
+}
+
+/// Puts a finished file in its final place, durably.
+async fn put(temporary: PathBuf, disk: PathBuf) -> Result<(), Error> {
+    files::blocking(move || {
+        std::fs::File::open(&temporary)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&temporary, &disk))
+            .and_then(|()| disk.parent().map_or(Ok(()), files::sync_dir))
+            .map_err(|e| files::error("write", &disk, e))
+    })
+    .await
+}
+
+/// Gives the disk's present content a second name, under which it stays when the disk is grown.
+pub async fn keep(dir: &ServerDir, n: i64) -> Result<(), Error> {
+    let (disk, kept) = (dir.disk(), dir.kept_disk(n));
+    let linked = files::blocking(move || {
+        match std::fs::hard_link(&disk, &kept) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+            _ => kept.parent().map_or(Ok(()), files::sync_dir),
+        }
+        .map_err(|e| files::error("write", &kept, e))
+    });
+    effect("agent.disk.keep", linked).await
+}
+
+/// Makes the disk as large as the flavor says: a copy is grown and takes its place, so that whatever interrupts
+/// this leaves a whole disk, and a kept one stays as it is.
+pub async fn grow(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result<(), Error> {
+    let (disk, temporary) = (dir.disk(), dir.disk().with_extension("new"));
+    let (from, size) = (disk.clone(), wanted(spec));
+    let held = files::blocking(move || {
+        let metadata = std::fs::metadata(&from).map_err(|e| files::error("read", &from, e))?;
+        Ok(metadata.len())
+    })
+    .await?;
+    images.make_room(held.max(size)).await?;
+    effect("agent.disk.grow", async {
+        let copy: [OsString; 5] = [
+            "--sparse=always".into(),
+            "--reflink=auto".into(),
+            "--".into(),
+            disk.clone().into_os_string(),
+            temporary.clone().into_os_string(),
+        ];
+        exec::run_long("cp", &copy, "agent.disk_copy", "copy the server's disk").await?;
+        let resize: [OsString; 6] = [
+            "resize".into(),
+            "-q".into(),
+            "-f".into(),
+            "qcow2".into(),
+            temporary.clone().into_os_string(),
+            size.to_string().into(),
+        ];
+        exec::run("qemu-img", &resize, "agent.disk_grow", "make the server's disk larger").await?;
+        put(temporary, disk).await
+    })
+    .await
+}
+
+/// The kept disk takes its place again.
+pub async fn put_back(dir: &ServerDir, n: i64) -> Result<(), Error> {
+    let (disk, kept) = (dir.disk(), dir.kept_disk(n));
+    let back = files::blocking(move || {
+        // Two names of one file are left as they are by a rename.
+        std::fs::rename(&kept, &disk).map_err(|e| files::error("rename", &kept, e))?;
+        files::remove(&kept)?;
+        disk.parent().map_or(Ok(()), files::sync_dir).map_err(|e| files::error("write", &disk, e))
+    });
+    effect("agent.disk.put_back", back).await
+}
+
+/// Makes sure that a copy without a backing file has room.
+pub async fn room_for_copy(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result<(), Error> {
+    let disk = dir.disk();
+    let own = files::blocking(move || {
+        let metadata = std::fs::metadata(&disk).map_err(|e| files::error("read", &disk, e))?;
+        Ok(metadata.len())
+    })
+    .await?;
+    let below = spec.image.as_ref().map_or(0, |image| u64::try_from(image.blob.size).unwrap_or(0));
+    images.make_room(own.saturating_add(below)).await
+}
+
+/// Copies a disk that nobody writes to, with what it stands on.
+pub async fn flatten(disk: &Path, copy: &Path) -> Result<(), Error> {
+    let mut arguments: Vec<OsString> =
+        ["convert", "-q", "-f", "qcow2", "-O", "qcow2"].map(Into::into).to_vec();
+    arguments.extend([disk.as_os_str().to_owned(), copy.as_os_str().to_owned()]);
+    let convert = exec::run_long("qemu-img", &arguments, "agent.disk_copy", "copy the server's disk");
+    effect("agent.disk.copy", convert).await
+}
+
+/// A rescued guest's other disk goes.
+pub async fn drop_rescue(dir: &ServerDir) -> Result<(), Error> {
+    let disk = dir.rescue_disk();
+    effect("agent.disk.drop_rescue", files::blocking(move || files::remove(&disk))).await
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ const COMMAND_LINE: &str = "root=/dev/vda console=tty0 console=ttyS0,115200";
 pub fn blobs(spec: &ServerSpec) -> Vec<&Blob> {
     spec.image
         .iter()
+        .chain(&spec.rescue)
         .flat_map(|image| [Some(&image.blob), image.kernel.as_ref(), image.ramdisk.as_ref()])
         .flatten()
         .collect()
@@ -45,7 +46,8 @@ pub fn build(
             })
         })
         .collect::<Result<_, Error>>()?;
-    let boot = match spec.image.as_ref().and_then(|image| Some((image, image.kernel.as_ref()?))) {
+    let boots_from = spec.rescue.as_ref().or(spec.image.as_ref());
+    let boot = match boots_from.and_then(|image| Some((image, image.kernel.as_ref()?))) {
         None => Boot::Disk,
         Some((image, kernel)) => Boot::Kernel {
             kernel: images.path(kernel)?,
@@ -61,7 +63,13 @@ pub fn build(
         vcpus: spec.flavor.vcpus,
         memory_mib: spec.flavor.memory_mib,
         boot,
-        disks: vec![Disk { path: dir.disk(), format: "qcow2".into() }],
+        disks: spec
+            .rescue
+            .iter()
+            .map(|_| dir.rescue_disk())
+            .chain([dir.disk()])
+            .map(|path| Disk { path, format: "qcow2".into() })
+            .collect(),
         config_drive: spec.config_drive.then(|| dir.config_drive()),
         nics,
         console_log: dir.console_log(),

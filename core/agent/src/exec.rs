@@ -19,6 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Kept of what it wrote to stderr.
 const OUTPUT: u64 = 8 << 10;
 
+/// For whole disks: 4 hours, of which as many may be the processor's.
+const LONG: u64 = 4 * 3_600;
+
 /// Runs `program` to its end. `code` and `doing` name the failure for the log and the user.
 pub async fn run<S: AsRef<OsStr>>(
     program: &'static str,
@@ -26,13 +29,32 @@ pub async fn run<S: AsRef<OsStr>>(
     code: &'static str,
     doing: &'static str,
 ) -> Result<(), Error> {
+    run_for(program, arguments, (code, doing), (CPU_SECONDS, DEADLINE)).await
+}
+
+/// The same for what reads or writes a whole disk.
+pub async fn run_long<S: AsRef<OsStr>>(
+    program: &'static str,
+    arguments: &[S],
+    code: &'static str,
+    doing: &'static str,
+) -> Result<(), Error> {
+    run_for(program, arguments, (code, doing), (LONG, Duration::from_secs(LONG))).await
+}
+
+async fn run_for<S: AsRef<OsStr>>(
+    program: &'static str,
+    arguments: &[S],
+    (code, doing): (&'static str, &'static str),
+    (cpu_seconds, deadline): (u64, Duration),
+) -> Result<(), Error> {
     let failed = |why: String| {
         Error::new(Kind::Internal, code, format!("The host could not {doing}."))
             .with_source(std::io::Error::other(format!("{program}: {why}")))
     };
     let mut child = Command::new("prlimit")
         .arg(format!("--as={MEMORY}"))
-        .arg(format!("--cpu={CPU_SECONDS}"))
+        .arg(format!("--cpu={cpu_seconds}"))
         .arg("--core=0")
         .arg(program)
         .args(arguments)
@@ -53,9 +75,9 @@ pub async fn run<S: AsRef<OsStr>>(
         }
         (child.wait().await, text)
     };
-    let (status, text) = tokio::time::timeout(DEADLINE, finished)
+    let (status, text) = tokio::time::timeout(deadline, finished)
         .await
-        .map_err(|_| failed(format!("not finished after {} s", DEADLINE.as_secs())))?;
+        .map_err(|_| failed(format!("not finished after {} s", deadline.as_secs())))?;
     let status = status.map_err(|e| failed(e.to_string()))?;
     if status.success() {
         return Ok(());

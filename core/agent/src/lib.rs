@@ -67,6 +67,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+/// Disks copied at once for images: each is a stream through the host's disk.
+const COPIES: usize = 2;
 /// Before a part that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -93,6 +95,8 @@ impl Agent {
             board: observed::Board::default(),
             mends: mends::Mends::default(),
             builds: Semaphore::new(config.builds.max(1)),
+            copies: Semaphore::new(COPIES),
+            host: Arc::new(watch::Sender::new(None)),
             boot_id,
             stop: stopped,
             config,
@@ -120,7 +124,7 @@ impl Agent {
             publish(shared, &known, Known { desired, fresh: false });
         }
 
-        let host = Arc::new(watch::Sender::new(None));
+        let host = Arc::clone(&shared.host);
         let mut services = JoinSet::new();
         let s = Arc::clone(shared);
         service(&mut services, "domains", move || {

@@ -67,6 +67,19 @@ pub fn backing(path: &Path) -> Result<Option<String>, Error> {
     Ok(Some(String::from_utf8_lossy(&name).into_owned()))
 }
 
+/// The virtual size in bytes of a disk that the agent has made itself, backing file and all. `None` when there is
+/// no such file. Blocking.
+pub fn size_of_own(path: &Path) -> Result<Option<u64>, Error> {
+    let mut header = [0; 32];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(crate::files::error("read", path, e)),
+    }
+    let size = header[24..32].try_into().map(u64::from_be_bytes).map_err(|_| short())?;
+    if header[..4] == *b"QFI\xfb" { Ok(Some(size)) } else { Err(bad("it is not in qcow2 format")) }
+}
+
 fn parse(header: &[u8]) -> Result<u64, Error> {
     let u32_at = |at: usize| {
         header.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or_else(short)

@@ -67,6 +67,23 @@ impl Record {
 }
 
 const RECORD: &str = "record.json";
+const KEPT: &str = "root.kept-";
+
+fn kept(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(files::error("read", dir, e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| files::error("read", dir, e))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(KEPT)) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
 
 /// Where everything of one server lives. The id is a uuid, so that no name from outside becomes a path.
 #[derive(Clone, Debug)]
@@ -83,6 +100,40 @@ impl ServerDir {
 
     pub fn disk(&self) -> PathBuf {
         self.0.join("root.qcow2")
+    }
+
+    /// The root disk as it was before the resize of this intent.
+    pub fn kept_disk(&self, n: i64) -> PathBuf {
+        self.0.join(format!("{KEPT}{n}.qcow2"))
+    }
+
+    /// A copy of the disk on its way to the image store.
+    pub fn snapshot(&self) -> PathBuf {
+        self.0.join("snapshot.qcow2")
+    }
+
+    pub fn rescue_disk(&self) -> PathBuf {
+        self.0.join("rescue.qcow2")
+    }
+
+    /// Removes every disk that a resize has kept.
+    pub async fn drop_kept(&self) -> Result<(), Error> {
+        let dir = self.0.clone();
+        effect(
+            "agent.disk.drop_kept",
+            files::blocking(move || {
+                for path in kept(&dir)? {
+                    files::remove(&path)?;
+                }
+                files::sync_dir(&dir).map_err(|e| files::error("write", &dir, e))
+            }),
+        )
+        .await
+    }
+
+    /// Whether any disk of a resize is kept. Blocking.
+    pub fn keeps_any(&self) -> Result<bool, Error> {
+        Ok(!kept(&self.0)?.is_empty())
     }
 
     pub fn config_drive(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use canopy_agent_api::{
     Ack, Answer, Blob, Controller, Desired, Observed, PATH, Question, Registered, Registration,
 };
-use canopy_types::{Error, HostId, Kind};
+use canopy_types::{Error, HostId, ImageId, Kind, ServerId};
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -15,11 +15,14 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
 
 /// Beyond what the controller was asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// For a plugin's bytes.
 const PLUGIN: Duration = Duration::from_secs(120);
+/// The image of a disk may take so long to be sent.
+const SENDING: Duration = Duration::from_secs(4 * 3_600);
 /// Without a byte of an image.
 const STALLED: Duration = Duration::from_secs(60);
 /// Of an answer with JSON: as large as the kept desired state may be.
@@ -185,6 +188,26 @@ impl Controller for HttpController {
             ));
         }
         Ok(())
+    }
+
+    async fn store_image(
+        &self,
+        host: HostId,
+        server: ServerId,
+        image: ImageId,
+        from: &Path,
+    ) -> Result<(), Error> {
+        let unreadable = |e| crate::files::error("read", from, e);
+        let file = tokio::fs::File::open(from).await.map_err(unreadable)?;
+        let length = file.metadata().await.map_err(unreadable)?.len();
+        let path = format!("/hosts/{host}/servers/{server}/images/{image}");
+        let request = self
+            .request(Method::PUT, &path)
+            .header("content-type", "application/octet-stream")
+            .header("content-length", length)
+            .body(reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10)))
+            .timeout(SENDING);
+        self.send(request).await.map(drop)
     }
 
     async fn next_question(&self, host: HostId, wait: Duration) -> Result<Option<Question>, Error> {

@@ -8,6 +8,7 @@ use crate::observed::Board;
 use crate::wiring::Wiring;
 use canopy_agent_api::Controller;
 use canopy_hypervisor::Hypervisor;
+use canopy_types::HostId;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
@@ -22,6 +23,10 @@ pub struct Shared {
     pub mends: Mends,
     /// Guests being built or started.
     pub builds: Semaphore,
+    /// Disks being copied for images.
+    pub copies: Semaphore,
+    /// Under which id the controller knows this host, once it does.
+    pub host: Arc<watch::Sender<Option<HostId>>>,
     /// Identity of this boot of the host.
     pub boot_id: String,
     /// Becomes true when the agent ends: tasks finish the step they are in.

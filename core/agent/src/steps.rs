@@ -6,8 +6,8 @@ use crate::record::Record;
 use crate::worker::{Target, Worker};
 use crate::{config_drive, disk, domain, files};
 use canopy_hypervisor::DomainState;
-use canopy_types::Error;
 use canopy_types::effect::effect;
+use canopy_types::{Error, ImageId};
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
@@ -37,6 +37,28 @@ pub async fn act(
         (Step::Wipe, Some(target)) => {
             worker.dir.clear().await?;
             cycled(worker, target).await
+        }
+        (Step::KeepDisk, Some(target)) => match target.spec.kept_n {
+            Some(n) => disk::keep(&worker.dir, n).await,
+            None => Ok(()),
+        },
+        (Step::PutBack, Some(target)) => match target.spec.kept_n {
+            Some(n) => disk::put_back(&worker.dir, n).await,
+            None => Ok(()),
+        },
+        (Step::Snapshot, Some(target)) => snapshot(worker, target, state).await,
+        (Step::DropKept, _) => worker.dir.drop_kept().await,
+        (Step::GrowDisk, Some(target)) => {
+            let _permit = permit(worker).await?;
+            disk::grow(&target.spec, &worker.dir, &worker.shared.images).await
+        }
+        (Step::DropRescue, Some(target)) => {
+            disk::drop_rescue(&worker.dir).await?;
+            cycled(worker, target).await
+        }
+        (Step::MakeRescueDisk, Some(target)) => {
+            let _permit = permit(worker).await?;
+            disk::make_rescue(&target.spec, &worker.dir, &worker.shared.images).await
         }
         (Step::Adopt, _) => {
             let record = Record::new(worker.id, &worker.shared.boot_id);
@@ -110,6 +132,11 @@ async fn start(worker: &mut Worker, target: &Target) -> Result<(), Error> {
 async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(), Error> {
     let known = record(worker);
     worker.shutdown_asked = None;
+    if target.spec.power.how.leaves_power() {
+        // What is remembered of its power stays: after a reboot of the host it may still have to be brought up.
+        let record = Record { power_n: known.power_n.max(target.spec.power.n), failed: None, ..known };
+        return worker.save(record).await;
+    }
     let record = Record {
         power_n: known.power_n.max(target.spec.power.n),
         was_running: on,
@@ -118,6 +145,38 @@ async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(),
         ..known
     };
     worker.save(record).await
+}
+
+/// A copy without a backing file, made beside the running guest or of the resting disk, then sent. The guest
+/// goes on meanwhile; the copy is of the moment at which it was complete.
+async fn snapshot(worker: &mut Worker, target: &Target, state: Option<DomainState>) -> Result<(), Error> {
+    if let Some(image) = target.spec.snapshot {
+        let made = copy_and_send(worker, target, image, is_on(state)).await;
+        // Whatever became of it, the next one begins anew.
+        let copy = worker.dir.snapshot();
+        files::blocking(move || files::remove(&copy)).await?;
+        made?;
+    }
+    satisfied(worker, target, is_on(state)).await
+}
+
+async fn copy_and_send(worker: &Worker, target: &Target, image: ImageId, on: bool) -> Result<(), Error> {
+    let host = *worker.shared.host.borrow();
+    let host = host.ok_or_else(|| {
+        Error::unavailable("agent.unregistered", "The host has not reached its controller yet.")
+    })?;
+    let _permit = worker.shared.copies.acquire().await.map_err(|e| Error::internal("agent.copies", e))?;
+    let copy = worker.dir.snapshot();
+    disk::room_for_copy(&target.spec, &worker.dir, &worker.shared.images).await?;
+    let stale = copy.clone();
+    files::blocking(move || files::remove(&stale)).await?;
+    if on {
+        effect("agent.disk.copy", worker.shared.hypervisor.copy_disk(worker.id, &copy)).await?;
+    } else {
+        disk::flatten(&worker.dir.disk(), &copy).await?;
+    }
+    let sent = worker.shared.controller.store_image(host, worker.id, image, &copy);
+    effect("agent.image.send", sent).await
 }
 
 async fn cycled(worker: &mut Worker, target: &Target) -> Result<(), Error> {

@@ -45,6 +45,9 @@ pub fn spec() -> ServerSpec {
         launch_index: 0,
         created_at: Timestamp(0),
         request_id: RequestId::random(),
+        kept_n: None,
+        rescue: None,
+        snapshot: None,
     }
 }
 
@@ -108,6 +111,7 @@ struct State {
     observed: HashMap<ServerId, ServerObserved>,
     /// Every phase ever reported of a server, without repetitions.
     phases: HashMap<ServerId, Vec<Phase>>,
+    stored: HashMap<ImageId, Vec<u8>>,
     question: Option<Question>,
     answers: Vec<Answer>,
     down: bool,
@@ -189,6 +193,10 @@ impl FakeController {
         self.lock().reports.clone()
     }
 
+    pub fn stored(&self, image: ImageId) -> Option<Vec<u8>> {
+        self.lock().stored.get(&image).cloned()
+    }
+
     pub fn ask(&self, question: Question) {
         self.lock().question = Some(question);
     }
@@ -255,6 +263,13 @@ impl Controller for FakeController {
         tokio::task::yield_now().await;
         let bytes = bytes.ok_or_else(|| Error::not_found("test.no_image", "No such image."))?;
         std::fs::write(into, bytes).unwrap();
+        Ok(())
+    }
+
+    async fn store_image(&self, _: HostId, _: ServerId, image: ImageId, from: &Path) -> Result<(), Error> {
+        self.check()?;
+        let bytes = std::fs::read(from).unwrap();
+        self.lock().stored.insert(image, bytes);
         Ok(())
     }
 

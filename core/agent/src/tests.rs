@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+mod longer;
+
 /// One host over several runs of its agent.
 pub(crate) struct Host {
     pub state: tempfile::TempDir,
@@ -155,6 +157,9 @@ impl Hypervisor for Deaf {
     }
     async fn discard_memory(&self, id: ServerId) -> Result<(), Error> {
         self.0.discard_memory(id).await
+    }
+    async fn copy_disk(&self, id: ServerId, to: &std::path::Path) -> Result<(), Error> {
+        self.0.copy_disk(id, to).await
     }
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {
         self.0.destroy(id).await

@@ -8,7 +8,7 @@ use crate::decide::{Local, Shutdown, Step, View, decide, is_on, settled};
 use crate::record::{Failure, Record, ServerDir};
 use crate::shared::Shared;
 use crate::steps;
-use crate::{domain, files};
+use crate::{disk, domain, files};
 use canopy_agent_api::{NetworkSpec, ServerObserved, ServerSpec};
 use canopy_hypervisor::DomainState;
 use canopy_types::server::Phase;
@@ -241,8 +241,11 @@ impl Worker {
             _ => false,
         };
         if settled {
-            return Ok(Local { folder: true, network, images: true, disk: true, config_drive: true });
+            return Ok(Local { network, ..Local::DONE });
         }
+        let wanted = target.map_or(0, |t| disk::wanted(&t.spec));
+        let kept_n = target.and_then(|t| t.spec.kept_n);
+        let rescues = target.is_some_and(|t| t.spec.rescue.is_some());
         files::blocking(move || {
             let exists =
                 |path: &std::path::Path| path.try_exists().map_err(|e| files::error("read", path, e));
@@ -251,6 +254,13 @@ impl Worker {
                 network,
                 images: blobs.iter().all(|blob| shared.images.has(blob)),
                 disk: exists(&dir.disk())?,
+                small: disk::smaller(&dir.disk(), wanted)?,
+                kept: match kept_n {
+                    Some(n) => exists(&dir.kept_disk(n))?,
+                    None => false,
+                },
+                keeps_any: dir.keeps_any()?,
+                rescue: !rescues || exists(&dir.rescue_disk())?,
                 config_drive: exists(&dir.config_drive())?,
             })
         })
@@ -353,7 +363,11 @@ impl Worker {
 fn permanent(step: Step, kind: Kind) -> bool {
     match kind {
         // The image is gone; a domain that is gone is defined again.
-        Kind::NotFound | Kind::Gone => matches!(step, Step::FetchImages | Step::MakeDisk),
+        Kind::NotFound | Kind::Gone => {
+            matches!(step, Step::FetchImages | Step::MakeDisk | Step::MakeRescueDisk | Step::Snapshot)
+        }
+        // It may not be stored.
+        Kind::OverQuota => step == Step::Snapshot,
         _ => matches!(
             kind,
             Kind::StorageFull

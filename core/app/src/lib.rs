@@ -39,6 +39,10 @@ pub struct Settings {
     pub image_max_bytes: u64,
     /// Life of a token, seconds.
     pub token_seconds: i64,
+    /// How long a resize waits for its user before it is confirmed, seconds; 0 is for ever.
+    pub resize_confirm_seconds: i64,
+    /// How long a deleted server can be restored, seconds; 0: it goes at once.
+    pub reclaim_seconds: i64,
     /// Default limit per countable resource, by name (`instances`, `cores`, `ram`, …); −1 is no limit.
     pub quota_defaults: std::collections::BTreeMap<String, i64>,
     /// What passwords must be, and what follows failed logins.
@@ -58,6 +62,8 @@ impl Settings {
             zone: "nova".into(),
             image_max_bytes: 64 << 30,
             token_seconds: 3_600,
+            resize_confirm_seconds: 0,
+            reclaim_seconds: 0,
             compliance: identity::Compliance::default(),
             trusted_proxies: Vec::new(),
             quota_defaults: defaults.collect(),

@@ -41,6 +41,9 @@ async fn round(app: &Arc<App>) {
     if let Err(error) = image_leftovers(app).await {
         tracing::warn!(reconciler = "imports", error = error.chain(), "failed, next round tries again");
     }
+    if let Err(error) = crate::compute::servers::overdue(app).await {
+        tracing::warn!(reconciler = "overdue", error = error.chain(), "failed, next round tries again");
+    }
     if let Err(error) = crate::image::collect_garbage(app, BLOB_GRACE_SECONDS).await {
         tracing::warn!(reconciler = "blobs", error = error.chain(), "failed, next round tries again");
     }

@@ -142,6 +142,15 @@ pub mod compute {
         SERVERS_UNLOCK = "compute:servers:unlock" on "Server";
         SERVERS_LOCK_OVERRIDE = "compute:servers:lock_override" on "Server";
         SERVERS_REBUILD = "compute:servers:rebuild" on "Server";
+        SERVERS_RESIZE = "compute:servers:resize" on "Server";
+        SERVERS_CONFIRM_RESIZE = "compute:servers:confirm_resize" on "Server";
+        SERVERS_REVERT_RESIZE = "compute:servers:revert_resize" on "Server";
+        SERVERS_RESCUE = "compute:servers:rescue" on "Server";
+        SERVERS_UNRESCUE = "compute:servers:unrescue" on "Server";
+        SERVERS_SHELVE = "compute:servers:shelve" on "Server";
+        SERVERS_UNSHELVE = "compute:servers:unshelve" on "Server";
+        SERVERS_RESTORE = "compute:servers:restore" on "Server";
+        SERVERS_CREATE_IMAGE = "compute:servers:create_image" on "Server";
         SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
         FLAVORS_LIST = "compute:flavors:list" on "Flavor";
         FLAVORS_SHOW = "compute:flavors:show" on "Flavor";

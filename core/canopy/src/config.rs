@@ -22,6 +22,10 @@ pub struct Config {
     /// Zone of hosts that register here.
     pub zone: String,
     pub token_seconds: i64,
+    /// After so long a resize that its user has neither confirmed nor reverted is confirmed; 0 waits for ever.
+    pub resize_confirm_seconds: i64,
+    /// For so long a deleted server is only switched off and can be restored; 0 deletes at once.
+    pub reclaim_seconds: i64,
     pub image_max_gib: u64,
     /// What the journal of placement decisions may take of `data_dir`.
     pub journal_mib: u64,
@@ -47,6 +51,8 @@ impl Default for Config {
             region: "RegionOne".into(),
             zone: "nova".into(),
             token_seconds: 3_600,
+            resize_confirm_seconds: 0,
+            reclaim_seconds: 0,
             image_max_gib: 64,
             journal_mib: 256,
             log: Log::default(),
@@ -269,6 +275,16 @@ impl Config {
             return bad(
                 "listen: an address beyond loopback needs TLS, which is not offered yet; listen on 127.0.0.1 behind a TLS proxy and set public_url",
             );
+        }
+        const YEAR: i64 = 86_400 * 366;
+        let waits = [
+            ("resize_confirm_seconds", self.resize_confirm_seconds),
+            ("reclaim_seconds", self.reclaim_seconds),
+        ];
+        for (name, seconds) in waits {
+            if !(0..=YEAR).contains(&seconds) {
+                return bad(&format!("{name}: 0 to {YEAR}"));
+            }
         }
         if !(60..=86_400 * 30).contains(&self.token_seconds) {
             return bad("token_seconds: 60 to 2592000");

@@ -123,6 +123,8 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
     settings.controller =
         format!("{} at http://{}", wiring::machine().unwrap_or_else(|| "?".into()), config.listen);
     settings.token_seconds = config.token_seconds;
+    settings.resize_confirm_seconds = config.resize_confirm_seconds;
+    settings.reclaim_seconds = config.reclaim_seconds;
     settings.compliance = config.security_compliance.rules()?;
     settings.trusted_proxies.clone_from(&config.trusted_proxies);
     settings.image_max_bytes = config.image_max_gib << 30;

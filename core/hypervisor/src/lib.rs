@@ -8,7 +8,7 @@ pub mod fake;
 use async_trait::async_trait;
 use canopy_types::{Error, ServerId};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::broadcast;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,10 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Forgets the memory that [`Self::suspend`] kept. No error when there is none.
     async fn discard_memory(&self, id: ServerId) -> Result<(), Error>;
+
+    /// Copies the first disk of a guest that runs or is paused, with all that it stands on, into a new qcow2 file.
+    /// The guest goes on; the copy is of the moment at which the call returns. A conflict when it is off.
+    async fn copy_disk(&self, id: ServerId, to: &Path) -> Result<(), Error>;
 
     /// Cuts the power. No error when it does not run or does not exist.
     async fn destroy(&self, id: ServerId) -> Result<(), Error>;

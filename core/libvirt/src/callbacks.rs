@@ -1,7 +1,7 @@
 //! libvirt's event loop and the two callbacks we need: a domain's lifecycle and a lost connection.
 //!
 //! The safe wrapper has the loop but not the registration, so this module calls the C functions itself;
-//! it is the only one in Canopy that may contain `unsafe`. Callbacks run on the loop's one thread, which
+//! one of the few that may contain `unsafe`. Callbacks run on the loop's one thread, which
 //! serves every connection of the process: they must not block, panic or call libvirt, so all they do is
 //! hand the fact to a [`Sink`].
 #![expect(unsafe_code, reason = "event registration exists only as C functions taking C callbacks")]

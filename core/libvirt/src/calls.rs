@@ -4,6 +4,7 @@
 //! "no such domain" is therefore an answer and not an accident.
 
 use crate::compare;
+use crate::copy::{self, Job};
 use crate::domain::{Facts, METADATA_URI, domain_xml};
 use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
 use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus};
@@ -147,6 +148,33 @@ pub fn discard_memory(conn: &Connect, id: ServerId) -> Result<()> {
         domain.managed_save_remove(0)?;
     }
     Ok(())
+}
+
+/// Begins to copy the first disk into a new file.
+pub fn copy_begin(conn: &Connect, id: ServerId, to: &Path) -> Result<()> {
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    if !domain.is_active()? {
+        return Err(not_running().into());
+    }
+    // What an agent that was cut off has left: nobody waits for it.
+    copy::end(&domain)?;
+    copy::begin(&domain, to)
+}
+
+pub fn copy_job(conn: &Connect, id: ServerId) -> Result<Job> {
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    match copy::job(&domain) {
+        Err(CallError::Libvirt(error)) if not_in_that_state(&error) => Ok(Job::Absent),
+        outcome => outcome,
+    }
+}
+
+pub fn copy_end(conn: &Connect, id: ServerId) -> Result<()> {
+    let Some(domain) = find(conn, id)? else { return Ok(()) };
+    match copy::end(&domain) {
+        Err(CallError::Libvirt(error)) if not_in_that_state(&error) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 pub fn destroy(conn: &Connect, id: ServerId) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::accel::{self, Accel, Acceleration};
 use crate::calls;
+use crate::copy::Job;
 use crate::errors::{Asked, CallError, cannot_connect, failed, no_answer, unavailable};
 use crate::pool::Ticket;
 use crate::session::{Link, Live, Opener};
@@ -17,6 +18,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 use virt::connect::Connect;
 
+/// The longest that the copy of a disk may take.
+const COPY_DEADLINE: Duration = Duration::from_secs(4 * 3_600);
+/// Between two looks at it.
+const COPY_POLL: Duration = Duration::from_millis(200);
 /// Events kept for a slow receiver.
 const EVENTS: usize = 1024;
 /// How long the first connection may take.
@@ -354,6 +359,13 @@ async fn forward(inner: Weak<Inner>, mut notes: mpsc::Receiver<ServerId>) {
     }
 }
 
+fn broken(why: &str) -> Error {
+    Error::unavailable(
+        "libvirt.copy_broken",
+        format!("The hypervisor could not copy the guest's disk: {why}."),
+    )
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -430,6 +442,29 @@ impl Hypervisor for Libvirt {
         let inner = &self.inner;
         let asked = Asked { name: "discard_memory", phrase: "forget the guest's kept memory" };
         inner.call(asked, inner.ticket(Some(id)), move |conn| calls::discard_memory(conn, id)).await
+    }
+
+    async fn copy_disk(&self, id: ServerId, to: &Path) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "copy_disk", phrase: "copy the guest's disk" };
+        let into = to.to_owned();
+        let begin = move |conn: &Connect| calls::copy_begin(conn, id, &into);
+        inner.call(asked, inner.ticket(Some(id)), begin).await?;
+        let deadline = tokio::time::Instant::now() + COPY_DEADLINE;
+        let outcome = loop {
+            tokio::time::sleep(COPY_POLL).await;
+            let job = inner.call(asked, inner.ticket(Some(id)), move |conn| calls::copy_job(conn, id)).await;
+            match job {
+                Ok(Job::Ready) => break Ok(()),
+                Ok(Job::Going) if tokio::time::Instant::now() < deadline => {}
+                Ok(Job::Going) => break Err(broken("it took too long")),
+                Ok(Job::Absent) => break Err(broken("the guest went off, or the host's disk is full")),
+                Err(error) => break Err(error),
+            }
+        };
+        // The end makes it a copy of this moment; after a failure it only stops.
+        let ended = inner.call(asked, inner.ticket(Some(id)), move |conn| calls::copy_end(conn, id)).await;
+        outcome.and(ended)
     }
 
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {

@@ -193,6 +193,20 @@ pub async fn release(conn: &mut Conn, id: ConsumerId, now: Timestamp) -> Result<
     Ok(from)
 }
 
+/// Hands everything that `from` holds to another consumer, whose row is made if it has none. Safe to run twice.
+pub async fn hand_over(conn: &mut Conn, from: ConsumerId, to: &Consumer) -> Result<()> {
+    if !insert(conn, to).await? {
+        lock(conn, to.id).await?;
+    }
+    sqlx::query("UPDATE allocations SET consumer_id = $2 WHERE consumer_id = $1")
+        .bind(from.to_string())
+        .bind(to.id.to_string())
+        .execute(&mut *conn)
+        .await
+        .map_err(db)?;
+    forget(conn, from).await
+}
+
 /// What a project holds: by kind of consumer (`None`: nobody said) and class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {

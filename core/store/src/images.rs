@@ -303,7 +303,7 @@ pub async fn digest_in_use(conn: &mut Conn, digest: &str) -> Result<bool> {
     }
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM images WHERE digest = $1) \
-         + (SELECT COUNT(*) FROM servers WHERE deleted_at IS NULL AND image LIKE $2) AS uses",
+         + (SELECT COUNT(*) FROM servers WHERE deleted_at IS NULL AND (image LIKE $2 OR operation LIKE $2)) AS uses",
     )
     .bind(digest)
     .bind(format!("%{digest}%"))

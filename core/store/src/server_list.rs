@@ -89,6 +89,8 @@ impl Sort {
     }
 }
 
+const SOFT_DELETED: &str = "SOFT_DELETED";
+
 enum Value {
     Text(String),
     Int(i64),
@@ -175,6 +177,10 @@ fn conditions(filter: &Filter) -> Result<Query> {
         query.conditions.push_str(" AND deleted_at IS NOT NULL");
     } else if filter.changes_since.is_none() {
         query.conditions.push_str(" AND deleted_at IS NULL");
+        // As in nova: only who asks for them is shown what can still be restored.
+        if !filter.statuses.iter().any(|status| status == SOFT_DELETED) {
+            query.conditions.push_str(" AND status <> 'SOFT_DELETED'");
+        }
     }
     let host = "host_id = (SELECT id FROM hosts WHERE name = $?)";
     for (condition, value) in [

@@ -9,9 +9,10 @@ pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
 use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use canopy_types::server::{Derived, How, Phase, PowerIntent, derive, wish};
+use canopy_types::server::{Derived, Hold, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
-    DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, RequestId, Result, ServerId, Timestamp, UserId,
+    ConsumerId, DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, RequestId, Result, ServerId,
+    Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -49,6 +50,43 @@ pub struct Lock {
     pub reason: Option<String>,
 }
 
+/// What an operation that takes more than one step has to remember until its end, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    pub v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<Rescue>,
+    /// The image that its disk is becoming.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<ImageId>,
+}
+
+/// A resize that is neither confirmed nor reverted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resize {
+    /// What it was and may become again; what it holds of quota and host is the larger of the two.
+    pub old: FlavorSnapshot,
+    pub new: FlavorSnapshot,
+    /// Whether the guest had its power.
+    pub on: bool,
+    /// The power intent that resizes; names the disk that the host keeps.
+    pub n: i64,
+    /// Holds of the host what the old flavor took.
+    pub migration: ConsumerId,
+    /// The power intent that ends it, and whether that confirms.
+    pub ending: Option<(i64, bool)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// The agent's image description, opaque here.
+    pub image: serde_json::Value,
+    /// Whether the guest had its power.
+    pub on: bool,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerRow {
     pub id: ServerId,
@@ -83,6 +121,10 @@ pub struct ServerRow {
     /// An operator says that it is in error.
     pub broken: bool,
     pub lock: Option<Lock>,
+    pub hold: Hold,
+    /// When it has come into that state.
+    pub hold_since: Option<Timestamp>,
+    pub operation: Operation,
     pub tags: BTreeSet<String>,
     pub phase: Phase,
     pub observed_n: i64,
@@ -100,7 +142,8 @@ impl ServerRow {
     /// What a client sees.
     pub fn derived(&self) -> Derived {
         let deleting = self.deleting || self.deleted_at.is_some();
-        derive(wish(deleting, self.refused || self.broken, self.power, self.observed_n), self.phase_now())
+        let failed = self.refused || self.broken;
+        derive(wish(deleting, failed, self.power, self.observed_n, self.hold), self.phase_now())
     }
 
     /// A failure is over once something newer is wanted: until the host has said more, it is a guest that is off.
@@ -197,7 +240,8 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
          deleting = $8, refused = $9, phase = $10, observed_n = $11, observed_generation = $12, fault = $13, \
          status = $14, updated_at = $15, launched_at = $16, deleted_at = $17, host_id = $18, power_how = $19, \
          broken = $20, locked_by = $21, locked_reason = $22, tags = $23, access_ip_v4 = $24, access_ip_v6 = $25, \
-         image_id = $26, image = $27, key_name = $28, keys = $29, user_data = $30 WHERE id = $1",
+         image_id = $26, image = $27, key_name = $28, keys = $29, user_data = $30, flavor = $31, hold = $32, \
+         hold_since = $33, operation = $34 WHERE id = $1",
     )
     .bind(server.id.to_string())
     .bind(&server.name)
@@ -229,6 +273,10 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     .bind(server.key_name.as_deref())
     .bind(to_json(&server.keys)?)
     .bind(server.user_data.as_deref())
+    .bind(to_json(&server.flavor)?)
+    .bind(server.hold.as_str())
+    .bind(server.hold_since.map(|t| t.0))
+    .bind((server.operation != Operation::default()).then(|| to_json(&server.operation)).transpose()?)
     .execute(conn)
     .await
     .map_err(db)?;
@@ -254,6 +302,21 @@ pub async fn update_observed(conn: &mut Conn, server: &ServerRow) -> Result<()> 
     .await
     .map_err(db)?;
     Ok(())
+}
+
+/// Live servers that have been in this state since `before` or longer, with nothing in flight; the longest first.
+pub async fn held_before(conn: &mut Conn, hold: Hold, before: Timestamp, most: i64) -> Result<Vec<ServerId>> {
+    let rows = sqlx::query(
+        "SELECT id FROM servers WHERE hold <> 'none' AND hold = $1 AND hold_since <= $2 AND deleted_at IS NULL \
+         AND deleting = 0 AND observed_n >= power_n ORDER BY hold_since LIMIT $3",
+    )
+    .bind(hold.as_str())
+    .bind(before.0)
+    .bind(most)
+    .fetch_all(conn)
+    .await
+    .map_err(db)?;
+    rows.iter().map(|row| row.parsed("id")).collect()
 }
 
 /// Servers that a host should have, deleting ones included, in creation order.
@@ -295,7 +358,7 @@ pub async fn purge(conn: &mut Conn, before: Timestamp) -> Result<u64> {
 }
 
 pub(crate) fn server(row: &AnyRow) -> Result<ServerRow> {
-    let (phase, how) = (row.text("phase")?, row.text("power_how")?);
+    let (phase, how, hold) = (row.text("phase")?, row.text("power_how")?, row.text("hold")?);
     let corrupt = |column: &str, value: &str| {
         Error::internal("store.corrupt", format!("column {column} holds {value:?}"))
     };
@@ -335,6 +398,9 @@ pub(crate) fn server(row: &AnyRow) -> Result<ServerRow> {
         refused: row.flag("refused")?,
         broken: row.flag("broken")?,
         lock: lock.transpose()?,
+        hold: Hold::parse(&hold).ok_or_else(|| corrupt("hold", &hold))?,
+        hold_since: row.time_opt("hold_since")?,
+        operation: row.json_opt("operation")?.unwrap_or_default(),
         tags: row.json("tags")?,
         phase: Phase::parse(&phase).ok_or_else(|| corrupt("phase", &phase))?,
         observed_n: row.int("observed_n")?,

@@ -54,12 +54,30 @@ pub enum How {
     HardReboot,
     /// A new disk from the image, and on again if it is to be on.
     Rebuild,
+    /// Off, another flavor's amounts and a disk that is no smaller, and on again if it was. The disk as it was is
+    /// kept.
+    Resize,
+    /// What a resize kept goes.
+    ConfirmResize,
+    /// What a resize kept comes back.
+    RevertResize,
+    /// Booted from another image, its own disk beside that.
+    Rescue,
+    Unrescue,
+    /// Off, and to be left so until it is unshelved.
+    Shelve,
+    Unshelve,
+    /// Off, and to be deleted unless it is restored in time.
+    SoftDelete,
+    Restore,
+    /// Its disk becomes an image.
+    Snapshot,
     /// Whatever it is now is what is wanted: ends an operation that got nowhere.
     Accept,
 }
 
 impl How {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 19] = [
         Self::Plain,
         Self::Pause,
         Self::Unpause,
@@ -68,6 +86,16 @@ impl How {
         Self::SoftReboot,
         Self::HardReboot,
         Self::Rebuild,
+        Self::Resize,
+        Self::ConfirmResize,
+        Self::RevertResize,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::Shelve,
+        Self::Unshelve,
+        Self::SoftDelete,
+        Self::Restore,
+        Self::Snapshot,
         Self::Accept,
     ];
 
@@ -81,6 +109,16 @@ impl How {
             Self::SoftReboot => "soft_reboot",
             Self::HardReboot => "hard_reboot",
             Self::Rebuild => "rebuild",
+            Self::Resize => "resize",
+            Self::ConfirmResize => "confirm_resize",
+            Self::RevertResize => "revert_resize",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::Shelve => "shelve",
+            Self::Unshelve => "unshelve",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
+            Self::Snapshot => "snapshot",
             Self::Accept => "accept",
         }
     }
@@ -91,7 +129,57 @@ impl How {
 
     /// The guest goes off first, whatever it does after.
     pub fn cycles(self) -> bool {
-        matches!(self, Self::SoftReboot | Self::HardReboot | Self::Rebuild)
+        matches!(
+            self,
+            Self::SoftReboot
+                | Self::HardReboot
+                | Self::Rebuild
+                | Self::Resize
+                | Self::RevertResize
+                | Self::Rescue
+                | Self::Unrescue
+        )
+    }
+
+    /// Before its power is cut the guest is asked to power off.
+    pub fn is_gentle(self) -> bool {
+        matches!(self, Self::SoftReboot | Self::Resize | Self::Rescue)
+    }
+
+    /// Leaves the guest's power as it is, whatever that is.
+    pub fn leaves_power(self) -> bool {
+        matches!(self, Self::ConfirmResize | Self::Snapshot)
+    }
+}
+
+/// What a server stays in with nothing in flight, besides what its host says of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    #[default]
+    None,
+    /// A resize is done, to be confirmed or reverted.
+    Resized,
+    Rescued,
+    Shelved,
+    SoftDeleted,
+}
+
+impl Hold {
+    pub const ALL: [Self; 5] = [Self::None, Self::Resized, Self::Rescued, Self::Shelved, Self::SoftDeleted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Resized => "resized",
+            Self::Rescued => "rescued",
+            Self::Shelved => "shelved",
+            Self::SoftDeleted => "soft_deleted",
+        }
+    }
+
+    pub fn parse(s: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hold| hold.as_str() == s)
     }
 }
 
@@ -171,6 +259,21 @@ pub enum Wish {
     SoftReboot,
     HardReboot,
     Rebuild,
+    Resize,
+    ConfirmResize,
+    RevertResize,
+    Rescue,
+    Unrescue,
+    Shelve,
+    Unshelve,
+    SoftDelete,
+    Restore,
+    Snapshot,
+    /// Kept, and held in a state of its own.
+    Resized,
+    Rescued,
+    Shelved,
+    SoftDeleted,
     /// To be deleted.
     Delete,
     /// Refused by placement, or an operator says so: whatever the host has, this is an error.
@@ -178,7 +281,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 27] = [
         Self::Build,
         Self::Keep,
         Self::Start,
@@ -190,6 +293,20 @@ impl Wish {
         Self::SoftReboot,
         Self::HardReboot,
         Self::Rebuild,
+        Self::Resize,
+        Self::ConfirmResize,
+        Self::RevertResize,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::Shelve,
+        Self::Unshelve,
+        Self::SoftDelete,
+        Self::Restore,
+        Self::Snapshot,
+        Self::Resized,
+        Self::Rescued,
+        Self::Shelved,
+        Self::SoftDeleted,
         Self::Delete,
         Self::Error,
     ];
@@ -280,7 +397,7 @@ const fn wish_row(
 }
 
 /// Every wish, once.
-pub const WISHES: [WishRow; 13] = [
+pub const WISHES: [WishRow; 27] = [
     wish_row(W::Build, None, Shown::Building, None),
     wish_row(W::Keep, None, Shown::Observed, None),
     wish_row(W::Start, Some("powering-on"), Shown::Was("stopped"), None),
@@ -292,18 +409,39 @@ pub const WISHES: [WishRow; 13] = [
     wish_row(W::SoftReboot, Some("rebooting"), Shown::Was("active"), Some("REBOOT")),
     wish_row(W::HardReboot, Some("rebooting_hard"), Shown::Was("active"), Some("HARD_REBOOT")),
     wish_row(W::Rebuild, Some("rebuilding"), Shown::Was("active"), Some("REBUILD")),
+    wish_row(W::Resize, Some("resize_migrating"), Shown::Was("active"), Some("RESIZE")),
+    wish_row(W::ConfirmResize, Some("resize_confirming"), Shown::Was("resized"), None),
+    wish_row(W::RevertResize, Some("resize_reverting"), Shown::Was("resized"), Some("REVERT_RESIZE")),
+    wish_row(W::Rescue, Some("rescuing"), Shown::Was("active"), None),
+    wish_row(W::Unrescue, Some("unrescuing"), Shown::Was("rescued"), None),
+    wish_row(W::Shelve, Some("shelving"), Shown::Observed, None),
+    wish_row(W::Unshelve, Some("unshelving"), Shown::Was("shelved"), None),
+    wish_row(W::SoftDelete, Some("soft-deleting"), Shown::Observed, None),
+    wish_row(W::Restore, Some("restoring"), Shown::Was("soft-delete"), None),
+    wish_row(W::Snapshot, Some("image_uploading"), Shown::Observed, None),
+    wish_row(W::Resized, None, Shown::Was("resized"), None),
+    wish_row(W::Rescued, None, Shown::Was("rescued"), None),
+    wish_row(W::Shelved, None, Shown::Was("shelved"), None),
+    wish_row(W::SoftDeleted, None, Shown::Was("soft-delete"), None),
     wish_row(W::Delete, Some("deleting"), Shown::Observed, None),
     wish_row(W::Error, None, Shown::Error, None),
 ];
 
 /// What the API wants, reduced to the table's column.
-pub fn wish(deleted: bool, refused: bool, power: PowerIntent, satisfied: i64) -> Wish {
+pub fn wish(deleted: bool, refused: bool, power: PowerIntent, satisfied: i64, hold: Hold) -> Wish {
+    let kept = match hold {
+        Hold::None => W::Keep,
+        Hold::Resized => W::Resized,
+        Hold::Rescued => W::Rescued,
+        Hold::Shelved => W::Shelved,
+        Hold::SoftDeleted => W::SoftDeleted,
+    };
     match () {
         () if deleted => W::Delete,
         () if refused => W::Error,
-        () if satisfied >= power.n => W::Keep,
+        () if satisfied >= power.n => kept,
         // Also a first boot that an operator gave up on.
-        () if power.how == How::Accept => W::Keep,
+        () if power.how == How::Accept => kept,
         () if satisfied == 0 => W::Build,
         () => match power.how {
             How::Plain if power.on => W::Start,
@@ -315,6 +453,16 @@ pub fn wish(deleted: bool, refused: bool, power: PowerIntent, satisfied: i64) ->
             How::SoftReboot => W::SoftReboot,
             How::HardReboot => W::HardReboot,
             How::Rebuild => W::Rebuild,
+            How::Resize => W::Resize,
+            How::ConfirmResize => W::ConfirmResize,
+            How::RevertResize => W::RevertResize,
+            How::Rescue => W::Rescue,
+            How::Unrescue => W::Unrescue,
+            How::Shelve => W::Shelve,
+            How::Unshelve => W::Unshelve,
+            How::SoftDelete => W::SoftDelete,
+            How::Restore => W::Restore,
+            How::Snapshot => W::Snapshot,
         },
     }
 }
@@ -327,6 +475,10 @@ fn status(vm_state: &str) -> &'static str {
         "paused" => "PAUSED",
         "suspended" => "SUSPENDED",
         "stopped" => "SHUTOFF",
+        "resized" => "VERIFY_RESIZE",
+        "rescued" => "RESCUE",
+        "shelved" => "SHELVED",
+        "soft-delete" => "SOFT_DELETED",
         "deleted" => "DELETED",
         "error" => "ERROR",
         _ => "UNKNOWN",
@@ -407,6 +559,15 @@ mod tests {
             (W::SoftReboot, P::Running, "active", Some("rebooting"), 1, "REBOOT"),
             (W::HardReboot, P::Spawning, "active", Some("rebooting_hard"), 0, "HARD_REBOOT"),
             (W::Rebuild, P::Stopped, "active", Some("rebuilding"), 4, "REBUILD"),
+            (W::Resize, P::Stopped, "active", Some("resize_migrating"), 4, "RESIZE"),
+            (W::Resized, P::Running, "resized", None, 1, "VERIFY_RESIZE"),
+            (W::Resized, P::Failed, "error", None, 0, "ERROR"),
+            (W::RevertResize, P::Stopped, "resized", Some("resize_reverting"), 4, "REVERT_RESIZE"),
+            (W::Rescued, P::Running, "rescued", None, 1, "RESCUE"),
+            (W::Shelve, P::Running, "active", Some("shelving"), 1, "ACTIVE"),
+            (W::Shelved, P::Stopped, "shelved", None, 4, "SHELVED"),
+            (W::SoftDeleted, P::Stopped, "soft-delete", None, 4, "SOFT_DELETED"),
+            (W::Snapshot, P::Paused, "paused", Some("image_uploading"), 3, "PAUSED"),
             (W::Delete, P::Pending, "building", Some("deleting"), 0, "BUILD"),
             (W::Delete, P::Running, "active", Some("deleting"), 1, "ACTIVE"),
             (W::Delete, P::Failed, "error", Some("deleting"), 0, "ERROR"),
@@ -422,7 +583,7 @@ mod tests {
     #[test]
     fn a_guest_that_powers_itself_off_is_shutoff_and_stays_so() {
         let on = PowerIntent::plain(true, 1);
-        assert_eq!(derive(wish(false, false, on, 1), Phase::Stopped).status, "SHUTOFF");
+        assert_eq!(derive(wish(false, false, on, 1, Hold::None), Phase::Stopped).status, "SHUTOFF");
     }
 
     #[test]

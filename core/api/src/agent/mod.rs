@@ -7,6 +7,7 @@ use crate::version::{Microversion, v};
 use canopy_agent_api::{Answer, Controller, Observed, Registration};
 use canopy_app::compute::controller::LocalController;
 use canopy_types::{Error, HostId, Result};
+use futures::StreamExt;
 use http::Method;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -28,6 +29,14 @@ pub fn routes() -> Vec<Route> {
             .json(OBJECT)
             .answers(&[204], &[]),
         route(Method::GET, "/images/{digest}", "An image's bytes", handler!(image)).answers(&[200], &[404]),
+        route(
+            Method::PUT,
+            "/hosts/{host_id}/servers/{server_id}/images/{image_id}",
+            "Store the image of a server's disk",
+            handler!(store_image),
+        )
+        .stream()
+        .answers(&[204], &[404, 410]),
         route(Method::GET, "/network-plugin", "Which plugin plans networks", handler!(network_plugin)),
         route(Method::GET, "/plugins/{digest}", "A plugin's manifest and component", handler!(plugin))
             .answers(&[200], &[404]),
@@ -76,6 +85,21 @@ async fn question(req: Req) -> Result<Reply> {
 async fn answer(mut req: Req) -> Result<Reply> {
     let answer: Answer = body(&mut req)?;
     controller(&req).answer(host(&req)?, answer).await?;
+    Ok(Reply::empty(204))
+}
+
+async fn store_image(mut req: Req) -> Result<Reply> {
+    let absent = |_: &str| Error::not_found("agent.image", "No such server or image.");
+    let (host, server, image) = (host(&req)?, req.id("server_id", absent)?, req.id("image_id", absent)?);
+    let declared = req.headers.get(http::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|text| text.to_str().ok()?.parse().ok());
+    let body = req.stream.take().unwrap_or_default().into_data_stream();
+    let body = body.map(|chunk| {
+        chunk.map_err(|e| {
+            Error::bad_request("image.upload_broken", "The upload was broken off.").with_source(e)
+        })
+    });
+    controller(&req).receive_image(host, server, image, declared, body.boxed()).await?;
     Ok(Reply::empty(204))
 }
 

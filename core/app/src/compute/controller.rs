@@ -9,10 +9,12 @@ use canopy_agent_api::{
 };
 use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
-use canopy_types::{Error, HostId, Result};
+use canopy_types::{Error, HostId, ImageId, Result, ServerId};
+use futures::StreamExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::io::ReaderStream;
 
 /// Longest wait that an agent may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -113,6 +115,15 @@ impl Controller for LocalController {
             })
     }
 
+    async fn store_image(&self, host: HostId, server: ServerId, image: ImageId, from: &Path) -> Result<()> {
+        let unreadable =
+            |e| Error::unavailable("image.copy", "The disk's copy could not be read.").with_source(e);
+        let file = tokio::fs::File::open(from).await.map_err(unreadable)?;
+        let length = file.metadata().await.map_err(unreadable)?.len();
+        let bytes = ReaderStream::with_capacity(file, 256 << 10).map(move |chunk| chunk.map_err(unreadable));
+        self.receive_image(host, server, image, Some(length), bytes.boxed()).await
+    }
+
     async fn next_question(&self, host: HostId, wait: Duration) -> Result<Option<Question>> {
         self.0.questions.next(host, wait.min(MAX_WAIT)).await
     }
@@ -123,6 +134,19 @@ impl Controller for LocalController {
 }
 
 impl LocalController {
+    /// Stores the bytes of an image that this host is to make of this server.
+    pub async fn receive_image(
+        &self,
+        host: HostId,
+        server: ServerId,
+        image: ImageId,
+        length: Option<u64>,
+        bytes: crate::image::Body,
+    ) -> Result<()> {
+        let user = servers::awaited(&self.0, host, server, image).await?;
+        crate::image::from_host(&self.0, user, image, length, bytes).await
+    }
+
     async fn read_desired(&self, host: HostId, revision: i64) -> Result<Desired> {
         self.0
             .store
@@ -176,5 +200,11 @@ fn spec(row: &ServerRow, ports: Vec<canopy_agent_api::PortSpec>) -> Result<Serve
         launch_index: row.launch_index,
         created_at: row.created_at,
         request_id: row.request_id.clone(),
+        kept_n: row.operation.resize.as_ref().map(|resize| resize.n),
+        snapshot: row.operation.snapshot,
+        rescue: match &row.operation.rescue {
+            Some(rescue) => Some(serde_json::from_value(rescue.image.clone()).map_err(corrupt)?),
+            None => None,
+        },
     })
 }

@@ -5,6 +5,7 @@ use super::{attributes, target};
 use crate::quota::{Ask, charged};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions};
+use canopy_store::Conn;
 use canopy_store::events::{self, NewEvent};
 use canopy_store::images::{self, Image, Status, Visibility};
 use canopy_types::quota::IMAGES;
@@ -15,35 +16,41 @@ use std::collections::BTreeMap;
 /// Creates an image from the fields and properties of a request. `owner` may name another project to those
 /// whom the policy allows it.
 pub async fn create(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result<Image> {
+    let image = plan(app, ctx, fields)?;
+    let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
+    let row = image.clone();
+    charged(app, &ask, "image.create", move |c| {
+        let row = row.clone();
+        Box::pin(async move { put(c, &row).await })
+    })
+    .await?;
+    Ok(image)
+}
+
+/// The row that is to be, if the caller may.
+pub(crate) fn plan(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result<Image> {
     let image = draft(app, ctx, fields)?;
     let target = target(&image);
     // Whose it will be decides; that it will be public is asked apart.
     access::require(app, ctx, actions::image::IMAGES_CREATE, &target.clone().public(false))?;
     for_everybody(app, ctx, &image)?;
-    let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
-    let row = image.clone();
-    charged(app, &ask, "image.create", move |c| {
-        let row = row.clone();
-        Box::pin(async move {
-            if images::get(c, row.id).await?.is_some() {
-                return Err(Error::conflict(
-                    "image.duplicate",
-                    format!("Image ID {} already exists!", row.id),
-                ));
-            }
-            images::insert(c, &row).await?;
-            let event = NewEvent {
-                at: row.created_at,
-                kind: "image.create",
-                project_id: &row.project_id,
-                subject: row.id.to_string(),
-                host_id: None,
-            };
-            events::append(c, &event).await.map(|_| ())
-        })
-    })
-    .await?;
     Ok(image)
+}
+
+/// Writes the row, in a transaction that has charged for it.
+pub(crate) async fn put(conn: &mut Conn, row: &Image) -> Result<()> {
+    if images::get(conn, row.id).await?.is_some() {
+        return Err(Error::conflict("image.duplicate", format!("Image ID {} already exists!", row.id)));
+    }
+    images::insert(conn, row).await?;
+    let event = NewEvent {
+        at: row.created_at,
+        kind: "image.create",
+        project_id: &row.project_id,
+        subject: row.id.to_string(),
+        host_id: None,
+    };
+    events::append(conn, &event).await.map(|_| ())
 }
 
 fn draft(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result<Image> {

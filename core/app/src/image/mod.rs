@@ -20,6 +20,7 @@ mod members;
 pub mod metadefs;
 mod receive;
 mod slots;
+mod snapshot;
 mod staged;
 mod update;
 mod upload;
@@ -30,6 +31,7 @@ pub use blobs::{Blobs, Found, Placed};
 pub use boot::{BootImage, pin, resolve_for_boot};
 pub use collect::{Collected, GRACE_SECONDS, collect_garbage, collect_one, recover, unstage_old, unused};
 pub use create::create;
+pub(crate) use create::{plan, put};
 pub use delete::delete;
 pub use download::{Download, download};
 pub use import::{
@@ -39,6 +41,7 @@ pub use import::{
 pub use list::{ListQuery, Listed, list, show};
 pub use members::{MAX_MEMBERS, add_member, member, members, remove_member, set_member_status};
 pub use receive::Body;
+pub(crate) use snapshot::{FORMAT as SNAPSHOT_FORMAT, discard, from_host};
 pub use update::{Change, Op, add_tag, remove_tag, update};
 pub use upload::upload;
 

@@ -13,7 +13,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_SHOW, IMAGES_UPLOAD};
 use canopy_store::images::{self, Content, Image, Status};
 use canopy_types::quota::IMAGE_BYTES;
-use canopy_types::{Error, ImageId, Kind, ProjectId, Result};
+use canopy_types::{Error, ImageId, Kind, ProjectId, Result, UserId};
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ async fn store(app: &Arc<App>, ctx: &Ctx, id: ImageId, declared: Option<u64>, bo
     let received = app.blobs.receive(body, declared, app.settings.image_max_bytes, expect).await;
     let finished = match received {
         // The blob is held until its row is committed.
-        Ok(placed) => finish(app, ctx, &project, id, placed.content.clone()).await,
+        Ok(placed) => finish(app, &ctx.who.user_id, &project, id, placed.content.clone()).await,
         Err(error) => Err(error),
     };
     if finished.is_err() {
@@ -111,13 +111,13 @@ pub(super) fn formats(image: &Image) -> Result<Expect> {
 /// Charged with the bytes there are, not those that the client announced.
 pub(super) async fn finish(
     app: &Arc<App>,
-    ctx: &Ctx,
+    user: &UserId,
     project: &ProjectId,
     id: ImageId,
     content: Content,
 ) -> Result<()> {
     let now = app.now();
-    let ask = Ask::new(project, &ctx.who.user_id, IMAGE_BYTES, content.size);
+    let ask = Ask::new(project, user, IMAGE_BYTES, content.size);
     let finished = charged(app, &ask, "image.upload_finish", move |c| {
         let content = content.clone();
         Box::pin(async move {
@@ -139,7 +139,7 @@ pub(super) async fn finish(
 }
 
 /// saving → queued. Tried for a while, as the database may be what failed; after that the next start does it.
-async fn abandon(app: &Arc<App>, id: ImageId) {
+pub(super) async fn abandon(app: &Arc<App>, id: ImageId) {
     for attempt in 1..=ABANDON_ATTEMPTS {
         let now = app.now();
         let outcome = app

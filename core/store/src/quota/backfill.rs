@@ -3,7 +3,7 @@
 
 use super::{Spend, hold};
 use crate::rows::Columns;
-use crate::servers::FlavorSnapshot;
+use crate::servers::{FlavorSnapshot, Operation};
 use crate::store::db;
 use crate::{Conn, sequences};
 use canopy_types::resources::Amounts;
@@ -29,6 +29,17 @@ pub fn charges(flavor: &FlavorSnapshot) -> Amounts {
         }
     }
     charges
+}
+
+/// What a server holds of its project's quota: between the two flavors of a resize, the larger of each.
+pub fn held(flavor: &FlavorSnapshot, operation: &Operation) -> Amounts {
+    let Some(resize) = &operation.resize else { return charges(flavor) };
+    let mut held = charges(&resize.old);
+    for (resource, amount) in charges(&resize.new) {
+        let other = held.entry(resource).or_default();
+        *other = amount.max(*other);
+    }
+    held
 }
 
 pub async fn run(conn: &mut Conn) -> Result<()> {

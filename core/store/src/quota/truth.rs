@@ -1,9 +1,8 @@
 //! Whether usage is what there is: everything that is counted is summed up from its own rows and held
 //! against the counters. For tests after any commit, and for an operator's check and repair of a database.
 
-use super::backfill::charges;
+use super::backfill::held as held_of;
 use crate::rows::Columns;
-use crate::servers::FlavorSnapshot;
 use crate::store::db;
 use crate::supply::at_one_instant;
 use crate::{Conn, ports};
@@ -114,14 +113,15 @@ async fn there(conn: &mut Conn, only: Option<&ProjectId>) -> Result<Counts> {
 async fn held(conn: &mut Conn, only: &str, counts: &mut Counts) -> Result<()> {
     // Servers of one flavor are told together, so that a large cloud stays a small answer.
     let servers = sqlx::query(
-        "SELECT project_id, user_id, availability_zone, flavor, COUNT(*) AS n FROM servers \
+        "SELECT project_id, user_id, availability_zone, flavor, operation, COUNT(*) AS n FROM servers \
          WHERE deleted_at IS NULL AND ($1 = '' OR project_id = $1) \
-         GROUP BY project_id, user_id, availability_zone, flavor",
+         GROUP BY project_id, user_id, availability_zone, flavor, operation",
     );
     for row in servers.bind(only).fetch_all(&mut *conn).await.map_err(db)? {
         let (project, n) = (row.text("project_id")?, row.int("n")?);
         let part = (row.text("user_id")?, row.text("availability_zone")?);
-        for (resource, amount) in charges(&row.json::<FlavorSnapshot>("flavor")?) {
+        let operation = row.json_opt("operation")?.unwrap_or_default();
+        for (resource, amount) in held_of(&row.json("flavor")?, &operation) {
             let of = |part| Counter { project: project.clone(), resource: resource.clone(), part };
             *counts.entry(of(None)).or_default() += amount * n;
             if quota::by_user(&resource) {

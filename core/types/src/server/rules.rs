@@ -52,6 +52,15 @@ pub const RESUME: Rule = rule("resume", &["suspended"]);
 pub const SOFT_REBOOT: Rule = rule("reboot", &["active"]);
 pub const HARD_REBOOT: Rule = rule("reboot", &["active", "stopped", "paused", "suspended", "error"]);
 pub const REBUILD: Rule = rule("rebuild", &["active", "stopped", "error"]);
+pub const RESIZE: Rule = rule("resize", &["active", "stopped"]);
+pub const CONFIRM_RESIZE: Rule = rule("confirmResize", &["resized"]);
+pub const REVERT_RESIZE: Rule = rule("revertResize", &["resized"]);
+pub const RESCUE: Rule = rule("rescue", &["active", "stopped", "error"]);
+pub const UNRESCUE: Rule = rule("unrescue", &["rescued"]);
+pub const SHELVE: Rule = rule("shelve", SETTLED);
+pub const UNSHELVE: Rule = rule("unshelve", &["shelved"]);
+pub const RESTORE: Rule = rule("restore", &["soft-delete"]);
+pub const CREATE_IMAGE: Rule = rule("createImage", SETTLED);
 pub const DELETE: Rule = always("delete", true, true);
 pub const FORCE_DELETE: Rule = always("forceDelete", true, true);
 pub const LOCK: Rule = always("lock", false, true);
@@ -63,7 +72,7 @@ pub const DELETE_METADATA: Rule = kept_beside("delete metadata", true, true);
 pub const UPDATE_TAGS: Rule = kept_beside("update tags", false, false);
 
 /// Every rule there is.
-pub const ALL: [&Rule; 18] = [
+pub const ALL: [&Rule; 27] = [
     &START,
     &STOP,
     &PAUSE,
@@ -73,6 +82,15 @@ pub const ALL: [&Rule; 18] = [
     &SOFT_REBOOT,
     &HARD_REBOOT,
     &REBUILD,
+    &RESIZE,
+    &CONFIRM_RESIZE,
+    &REVERT_RESIZE,
+    &RESCUE,
+    &UNRESCUE,
+    &SHELVE,
+    &UNSHELVE,
+    &RESTORE,
+    &CREATE_IMAGE,
     &DELETE,
     &FORCE_DELETE,
     &LOCK,
@@ -145,8 +163,9 @@ mod tests {
             if state.task_state.is_some() || state.vm_state == "deleted" {
                 continue;
             }
-            let back =
-                [&START, &UNPAUSE, &RESUME, &HARD_REBOOT].iter().any(|rule| check(rule, &state).is_ok());
+            let ways =
+                [&START, &UNPAUSE, &RESUME, &HARD_REBOOT, &REVERT_RESIZE, &UNRESCUE, &UNSHELVE, &RESTORE];
+            let back = ways.iter().any(|rule| check(rule, &state).is_ok());
             assert!(back, "nothing brings {state:?} back");
         }
     }

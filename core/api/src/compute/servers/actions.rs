@@ -11,24 +11,41 @@ use canopy_types::{Error, Result};
 use http::Method;
 use serde_json::json;
 
-pub fn routes() -> Vec<Route> {
-    let action = |key: &'static str,
-                  summary: &'static str,
-                  policy: Action,
-                  schemas: &'static [(Microversion, Schema)],
-                  success: &'static [u16],
-                  handler: Handler| {
-        Route::new(Service::Compute, Method::POST, "/v2.1/servers/{server_id}/action", summary, handler)
-            .key(key)
-            .action(policy)
-            .json(schemas)
-            .answers(success, &[404, 409])
+/// A route of `POST /servers/{id}/action`, told from the others by the body's key.
+pub fn action(
+    key: &'static str,
+    summary: &'static str,
+    policy: Action,
+    schemas: &'static [(Microversion, Schema)],
+    success: &'static [u16],
+    handler: Handler,
+) -> Route {
+    Route::new(Service::Compute, Method::POST, "/v2.1/servers/{server_id}/action", summary, handler)
+        .key(key)
+        .action(policy)
+        .json(schemas)
+        .answers(success, &[404, 409])
+}
+
+/// One without arguments.
+macro_rules! bare {
+    ($key:literal, $summary:literal, $policy:ident, $success:literal, $handler:ident) => {
+        $crate::compute::servers::actions::action(
+            $key,
+            $summary,
+            policy::$policy,
+            $crate::compute::servers::schema::bare!($key),
+            &[$success],
+            handler!($handler),
+        )
     };
-    macro_rules! bare {
-        ($key:literal, $summary:literal, $policy:ident, $handler:ident) => {
-            action($key, $summary, policy::$policy, schema::bare!($key), &[202], handler!($handler))
-        };
-    }
+    ($key:literal, $summary:literal, $policy:ident, $handler:ident) => {
+        $crate::compute::servers::actions::bare!($key, $summary, $policy, 202, $handler)
+    };
+}
+pub(super) use bare;
+
+pub fn routes() -> Vec<Route> {
     vec![
         action(
             "os-getConsoleOutput",
@@ -74,7 +91,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn operate(req: Req, operation: &'static power::Operation) -> Result<Reply> {
+pub async fn operate(req: Req, operation: &'static power::Operation) -> Result<Reply> {
     power::operate(&req.app, req.ctx()?, req.id("server_id", servers::absent)?, operation).await?;
     Ok(Reply::empty(202))
 }

@@ -5,6 +5,7 @@ mod create;
 mod filter;
 mod history;
 mod list;
+mod longer;
 mod notes;
 mod schema;
 mod shape;
@@ -52,6 +53,7 @@ pub fn routes() -> Vec<Route> {
         .answers(&[200], &[404]),
     ];
     routes.extend(actions::routes());
+    routes.extend(longer::routes());
     routes.extend(notes::routes());
     routes.extend(history::routes());
     routes

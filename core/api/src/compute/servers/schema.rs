@@ -36,6 +36,32 @@ pub const REBUILD: &[(Microversion, Schema)] = &[(v(2, 1), || rebuild(false)), (
 /// 2.73 adds the reason.
 pub const LOCK: &[(Microversion, Schema)] =
     &[(v(2, 1), || no_arguments("lock")), (v(2, 73), lock_with_reason)];
+pub const RESIZE: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let flavor = json!({"anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": 1_024}, {"type": "integer", "minimum": 0},
+    ]});
+    let properties = json!({"flavorRef": flavor, "OS-DCF:diskConfig": {"enum": ["AUTO", "MANUAL"]}});
+    object(json!({"resize": object(properties, &["flavorRef"])}), &["resize"])
+})];
+pub const CREATE_IMAGE: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let mut metadata = metadata();
+    metadata["maxProperties"] = json!(MAX_METADATA);
+    let wanted = object(json!({"name": name(), "metadata": metadata}), &["name"]);
+    object(json!({ "createImage": wanted }), &["createImage"])
+})];
+pub const RESCUE: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let image = json!({"type": "string", "minLength": 1, "maxLength": 1_024});
+    let named = object(json!({"adminPass": text(255), "rescue_image_ref": image}), &[]);
+    object(json!({"rescue": {"anyOf": [{"type": "null"}, named]}}), &["rescue"])
+})];
+/// 2.77 adds the zone.
+pub const UNSHELVE: &[(Microversion, Schema)] = &[
+    (v(2, 1), || no_arguments("unshelve")),
+    (v(2, 77), || {
+        let zone = object(json!({"availability_zone": name()}), &["availability_zone"]);
+        object(json!({"unshelve": {"anyOf": [{"type": "null"}, zone]}}), &["unshelve"])
+    }),
+];
 pub const RESET_STATE: &[(Microversion, Schema)] = &[(v(2, 1), || {
     let state = object(json!({"state": {"enum": ["active", "error"]}}), &["state"]);
     object(json!({ "os-resetState": state }), &["os-resetState"])

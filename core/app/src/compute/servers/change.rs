@@ -14,7 +14,7 @@ use canopy_store::events::{self, NewEvent};
 use canopy_store::server_actions;
 use canopy_store::servers::ServerRow;
 use canopy_types::server::rules::{self, Rule};
-use canopy_types::{Error, ImageId, Result, ServerId, Timestamp};
+use canopy_types::{Error, ImageId, RequestId, Result, ServerId, Timestamp, UserId};
 
 /// Applies `edit` to the server's row, if `policy` and `rule` allow it. Returns the row as it was and as it is.
 pub(super) async fn change<F>(
@@ -54,7 +54,7 @@ where
                 check(&before, rule, may)?;
                 let mut server = before.clone();
                 edit(&mut server)?;
-                save(c, &ctx, rule, &before, &mut server, now).await?;
+                save(c, by(&ctx), rule, &before, &mut server, now).await?;
                 Ok((before, server))
             })
         })
@@ -101,10 +101,17 @@ fn cannot(server: &ServerRow, verb: &str, why: &str) -> Error {
     Error::conflict("server.state", format!("Cannot '{verb}' instance {} while {why}", server.id))
 }
 
+/// Which request changes it, and whose that is.
+pub(super) type By<'a> = (&'a RequestId, &'a UserId);
+
+pub(super) fn by(ctx: &Ctx) -> By<'_> {
+    (&ctx.request_id, &ctx.who.user_id)
+}
+
 /// Writes the edited row with everything that follows from the edit.
 pub(super) async fn save(
     conn: &mut Conn,
-    ctx: &Ctx,
+    by: By<'_>,
     rule: &Rule,
     before: &ServerRow,
     server: &mut ServerRow,
@@ -116,10 +123,9 @@ pub(super) async fn save(
     }
     server.updated_at = now;
     if rule.recorded {
-        server.request_id = ctx.request_id.clone();
+        server.request_id = by.0.clone();
         let n = waits.then_some(server.power.n);
-        let who = (&ctx.request_id, &ctx.who.user_id);
-        server_actions::record(conn, server, rule.name, who, n, now).await?;
+        server_actions::record(conn, server, rule.name, by, n, now).await?;
     }
     canopy_store::servers::update(conn, server).await?;
     if let Some(host) = server.host_id

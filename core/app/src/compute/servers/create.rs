@@ -8,6 +8,7 @@
 
 use super::exact::{self, Chosen, Exact};
 use super::once::{self, Once};
+use super::scene::Scene;
 use super::wants::{self, Hints, Wants};
 use crate::access;
 use crate::compute::server_groups;
@@ -18,14 +19,13 @@ use crate::{App, Ctx};
 use canopy_agent_api::{ImageSpec, KeySpec};
 use canopy_authz::{Target, Wanted, actions::compute as actions};
 use canopy_placement::{Decision, Request};
-use canopy_store::decisions::DecisionRow;
 use canopy_store::events::{self, NewEvent};
 use canopy_store::quota::Spend;
 use canopy_store::server_groups::{self as groups, Joined, ServerGroup};
-use canopy_store::servers::{Fault, FlavorSnapshot, ServerRow};
+use canopy_store::servers::{Fault, FlavorSnapshot, Operation, ServerRow};
 use canopy_store::{Conn, hosts, sequences, server_actions, servers};
 use canopy_types::quota as resources;
-use canopy_types::server::{Phase, PowerIntent};
+use canopy_types::server::{Hold, Phase, PowerIntent};
 use canopy_types::{Error, FlavorId, HostId, ImageId, ProjectId, Result, ServerId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -105,14 +105,6 @@ struct Placed {
     claim: exact::Claim,
     /// What the decision's document says beside the decision.
     note: Option<serde_json::Value>,
-}
-
-/// Where what was decided on is kept: which journal, where in it, and at which controller.
-#[derive(Clone)]
-struct Scene {
-    journal: String,
-    position: i64,
-    controller: String,
 }
 
 pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
@@ -211,7 +203,8 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
     }
     let image = bootable.as_ref().map(|bootable| &bootable.spec);
     let disk = disk_gib(&flavor, bootable.as_ref());
-    let Wants { request, group, exact } = wants::request(app, ctx, &create, &flavor, image, disk).await?;
+    let asked = (create.availability_zone.as_deref(), &create.hints);
+    let Wants { request, group, exact } = wants::request(app, ctx, asked, &flavor, image, disk).await?;
     Ok(Plan {
         zone,
         project,
@@ -297,11 +290,7 @@ async fn commit(app: &App, plan: &Arc<Plan>, count: u32) -> Result<Created> {
             Placed { id, index, decision, claim, note }
         };
         let placed: Vec<Placed> = (0..).zip(ids.iter().copied().zip(chosen)).map(place).collect();
-        let scene = Scene {
-            journal: made.journal.clone(),
-            position: made.number,
-            controller: app.settings.controller.clone(),
-        };
+        let scene = Scene::of(app, &made);
         let plan_in = plan.clone();
         let outcome = turn
             .charge("server.create", move |c| {
@@ -429,22 +418,7 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene
         };
         canopy_store::quota::uncharge(conn, &spend).await?;
     }
-    let mut document =
-        serde_json::to_value(&placed.decision).map_err(|e| Error::internal("placement.serialise", e))?;
-    document["controller"] = scene.controller.as_str().into();
-    if let Some(note) = &placed.note {
-        document["candidates"] = note.clone();
-    }
-    let decision = DecisionRow {
-        id: placed.decision.id,
-        project_id: plan.project.clone(),
-        server_id: server.id,
-        at: plan.now,
-        document: document.to_string(),
-        journal: scene.journal.clone(),
-        position: scene.position,
-    };
-    canopy_store::decisions::insert(conn, &decision).await?;
+    scene.keep(conn, &server, &placed.decision, placed.note.as_ref(), plan.now).await?;
     let waits = server.host_id.map(|_| server.power.n);
     let who = (&plan.ctx.request_id, &server.user_id);
     server_actions::record(conn, &server, "create", who, waits, plan.now).await?;
@@ -500,6 +474,9 @@ fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
         refused,
         broken: false,
         lock: None,
+        hold: Hold::None,
+        hold_since: None,
+        operation: Operation::default(),
         tags: BTreeSet::new(),
         phase: Phase::Pending,
         observed_n: 0,

@@ -34,6 +34,7 @@ pub type Claim = BTreeMap<ProviderId, Amounts>;
 pub struct Exact(canopy_candidates::Request);
 
 /// One server's place: the decision, what to claim for it, and what its document says of that.
+#[derive(Clone)]
 pub struct Chosen {
     pub decision: Decision,
     pub claim: Claim,

@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod delete;
+mod endings;
 mod exact;
 mod history;
 mod list;
@@ -11,6 +12,11 @@ mod observe;
 mod once;
 pub mod power;
 mod rebuild;
+mod reclaim;
+mod rescue;
+mod resize;
+mod scene;
+mod snapshot;
 mod specs;
 mod wants;
 
@@ -28,6 +34,10 @@ pub use notes::{
 pub use observe::observe;
 pub use once::{KEPT_SECONDS, Once};
 pub use rebuild::{Rebuild, rebuild};
+pub use reclaim::overdue;
+pub use rescue::{rescue, unrescue};
+pub use resize::{confirm_resize, resize, revert_resize};
+pub use snapshot::{awaited, create_image};
 pub use wants::Hints;
 
 use canopy_authz::Target;
@@ -43,7 +53,7 @@ pub fn target(server: &ServerRow) -> Target {
 }
 
 /// What a server holds of the project's quota from its creation to the end of its deletion.
-pub(crate) use canopy_store::quota::backfill::charges;
+pub(crate) use canopy_store::quota::backfill::{charges, held};
 
 /// What a server takes of a host.
 pub(crate) fn amounts(vcpus: i64, memory_mib: i64, disk_gib: i64) -> Amounts {

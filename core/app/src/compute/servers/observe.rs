@@ -30,7 +30,8 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         continue;
                     }
                     let built = outcome(&server, report);
-                    let server = apply(server, observed.generation, report, now);
+                    let mut server = apply(server, observed.generation, report, now);
+                    let (phase, ended_n) = (server.phase, ended(&known, &server));
                     if let Some(failed) = built
                         && canopy_store::hosts::build_ended(c, host, failed).await?
                     {
@@ -42,12 +43,17 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         news = true;
                         continue;
                     }
+                    let advanced = super::endings::advance(c, &mut server, now).await?;
                     canopy_store::servers::update_observed(c, &server).await?;
-                    if let Some(n) = ended(&known, &server) {
+                    if advanced {
+                        canopy_store::servers::update(c, &server).await?;
+                        news = true;
+                    }
+                    if let Some(n) = ended_n {
                         let message = report.error.as_deref();
                         canopy_store::server_actions::finish(c, server.id, n, message, now).await?;
                     }
-                    let plugged = matches!(server.phase, Phase::Running | Phase::Paused);
+                    let plugged = matches!(phase, Phase::Running | Phase::Paused);
                     let status = if plugged { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }

@@ -7,8 +7,8 @@ use crate::{App, Ctx};
 use canopy_agent_api::Ask;
 use canopy_authz::{Action, actions::compute as actions};
 use canopy_store::servers::Lock;
-use canopy_types::server::How;
 use canopy_types::server::rules::{self, Rule};
+use canopy_types::server::{Hold, How};
 use canopy_types::{Error, Result, ServerId};
 
 /// An operation that is nothing but an intent.
@@ -17,11 +17,21 @@ pub struct Operation {
     pub policy: Action,
     on: bool,
     how: How,
+    /// The state of its own that it ends in.
+    hold: Hold,
 }
 
 const fn operation(rule: &'static Rule, policy: Action, on: bool, how: How) -> Operation {
-    Operation { rule, policy, on, how }
+    Operation { rule, policy, on, how, hold: Hold::None }
 }
+
+/// Off, and held so: the host keeps everything that the guest is made of.
+pub const SHELVE: Operation = Operation {
+    hold: Hold::Shelved,
+    ..operation(&rules::SHELVE, actions::SERVERS_SHELVE, false, How::Shelve)
+};
+pub const UNSHELVE: Operation = operation(&rules::UNSHELVE, actions::SERVERS_UNSHELVE, true, How::Unshelve);
+pub const RESTORE: Operation = operation(&rules::RESTORE, actions::SERVERS_RESTORE, true, How::Restore);
 
 pub const START: Operation = operation(&rules::START, actions::SERVERS_START, true, How::Plain);
 pub const STOP: Operation = operation(&rules::STOP, actions::SERVERS_STOP, false, How::Plain);
@@ -35,9 +45,14 @@ pub const HARD_REBOOT: Operation =
     operation(&rules::HARD_REBOOT, actions::SERVERS_REBOOT, true, How::HardReboot);
 
 pub async fn operate(app: &App, ctx: &Ctx, id: ServerId, operation: &'static Operation) -> Result<()> {
-    let Operation { rule, policy, on, how } = operation;
+    let Operation { rule, policy, on, how, hold } = operation;
     change(app, ctx, id, (rule, *policy), |server| {
         server.broken = false;
+        // What brings an error back leaves a resize to be confirmed, or a rescue to be ended.
+        let own = matches!(server.hold, Hold::None | Hold::Shelved | Hold::SoftDeleted);
+        if own {
+            (server.hold, server.hold_since) = (*hold, None);
+        }
         server.power = server.power.next(*on, *how);
         Ok(())
     })

@@ -8,7 +8,7 @@ use crate::image::{self, BootImage};
 use crate::{App, Ctx};
 use canopy_authz::actions::compute as actions;
 use canopy_store::servers::ServerRow;
-use canopy_types::server::{How, rules};
+use canopy_types::server::{Hold, How, rules};
 use canopy_types::{Error, ImageId, Result, ServerId};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -39,6 +39,11 @@ pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Re
         let on = server.derived().vm_state != "stopped";
         server.power = server.power.next(on, How::Rebuild);
         server.broken = false;
+        // Its own disk is new: there is nothing left to rescue.
+        if server.hold == Hold::Rescued {
+            server.hold = Hold::None;
+            server.operation.rescue = None;
+        }
         server.image_id = Some(wanted.image);
         server.image = Some(image);
         if let Some(name) = wanted.name {

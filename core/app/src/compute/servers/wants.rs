@@ -1,6 +1,5 @@
 //! What a server asks of placement: its flavor's amounts and traits, its zone, and the hints of its create.
 
-use super::create::Create;
 use super::exact::{self, Exact};
 use super::specs::Specs;
 use crate::compute::server_groups;
@@ -33,14 +32,14 @@ pub(super) struct Wants {
 pub(super) async fn request(
     app: &App,
     ctx: &Ctx,
-    create: &Create,
+    (zone, hints): (Option<&str>, &Hints),
     flavor: &FlavorSnapshot,
     image: Option<&ImageSpec>,
     disk_gib: i64,
 ) -> Result<Wants> {
     let mut request = Request {
         amounts: super::amounts(flavor.vcpus, flavor.memory_mib, disk_gib),
-        zone: create.availability_zone.clone(),
+        zone: zone.map(str::to_owned),
         ..Request::default()
     };
     let specs = Specs::of(&flavor.extra_specs, image.map(|image| &image.properties))?;
@@ -49,7 +48,6 @@ pub(super) async fn request(
     request.required_traits = NameSet::from_iter(specs.marks.required);
     request.forbidden_traits = NameSet::from_iter(specs.marks.forbidden);
     let project = crate::access::project(ctx)?;
-    let hints = &create.hints;
     if !hints.same_host.is_empty() {
         request.only_hosts = hosts_of(app, project, &hints.same_host).await?;
         if request.only_hosts.is_empty() {

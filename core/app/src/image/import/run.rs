@@ -159,7 +159,7 @@ async fn carry_out(app: &Arc<App>, ctx: &Ctx, task: &Task, source: Source, expec
         Source::Web(web, uri) => web.open(&uri).await?,
     };
     let placed = app.blobs.receive(&mut body, size, app.settings.image_max_bytes, expect).await?;
-    finish(app, ctx, &task.project_id, task.image_id, placed.content.clone()).await
+    finish(app, &ctx.who.user_id, &task.project_id, task.image_id, placed.content.clone()).await
 }
 
 async fn end(app: &Arc<App>, id: ImageId, task: TaskId, outcome: Result<()>) {
