@@ -120,6 +120,7 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
     let flavor = fixtures::flavor(admin, &format!("f-{name}"), 1, 64, 1).await;
     let image = fixtures::image(&client, name).await;
     put(&["images/{id}"], &image);
+    images(admin, &client, name, &project, &image, &mut put).await;
     let keypair = json!({"keypair": {"name": format!("key-{name}")}});
     put(&["os-keypairs/{name}"], &made(&client, "/compute/v2.1/os-keypairs", keypair, "/keypair/name").await);
     let group = json!({"server_group": {"name": name, "policies": ["affinity"]}});
@@ -153,6 +154,44 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
     let rules = client.get("/network/v2.0/security-group-rules").await;
     put(&["security-group-rules/{id}"], rules.text_at("/security_group_rules/0/id"));
     World { client, things }
+}
+
+/// What belongs to images: a member, a task, and a namespace of definitions with one of each kind.
+async fn images(
+    admin: &Client,
+    client: &Client,
+    name: &str,
+    project: &str,
+    image: &str,
+    put: &mut impl FnMut(&[&str], &str),
+) {
+    let member = json!({ "member": project });
+    let member = made(client, &format!("/image/v2/images/{image}/members"), member, "/member_id").await;
+    put(&["members/{member_id}"], &member);
+    let queued = json!({"name": "staged", "disk_format": "raw", "container_format": "bare"});
+    let queued = made(client, "/image/v2/images", queued, "/id").await;
+    let staged = client.request("PUT", &format!("/image/v2/images/{queued}/stage"));
+    let staged = client.send(staged.header("content-type", "application/octet-stream").body("bytes")).await;
+    assert_eq!(staged.status, 204, "{staged:?}");
+    let import = json!({"method": {"name": "glance-direct"}});
+    let import = client.post(&format!("/image/v2/images/{queued}/import"), &import).await;
+    assert_eq!(import.status, 202, "{import:?}");
+    let tasks = client.get(&format!("/image/v2/images/{queued}/tasks")).await;
+    put(&["tasks/{task_id}"], tasks.text_at("/tasks/0/id"));
+    let [object, property, tag, kind] =
+        ["object", "property", "tag", "kind"].map(|it| format!("{it}-{name}"));
+    let namespace = json!({"namespace": format!("namespace-{name}"), "visibility": "private", "owner": project,
+        "objects": [{"name": object, "properties": {}}], "tags": [{"name": tag}],
+        "properties": {&property: {"title": "p", "type": "string"}},
+        "resource_type_associations": [{"name": kind}]});
+    put(
+        &["namespaces/{namespace}"],
+        &made(admin, "/image/v2/metadefs/namespaces", namespace, "/namespace").await,
+    );
+    put(&["objects/{name}"], &object);
+    put(&["properties/{name}"], &property);
+    put(&["tags/{name}"], &tag);
+    put(&["resource_types/{name}"], &kind);
 }
 
 /// An id of the same form that is nobody's.

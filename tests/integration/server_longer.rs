@@ -35,7 +35,7 @@ async fn counted(cloud: &Cloud, project: &str) -> (BTreeMap<String, i64>, BTreeM
         })
         .await
         .unwrap();
-    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(wrong, []);
     let hosts = hosts.into_iter().map(|row| (row.class, row.used)).collect();
     (hosts, usage.into_iter().filter(|(_, used)| *used > 0).collect())
 }
