@@ -3,6 +3,7 @@
 
 use canopy_api::{Auth, Body, Route, Service, routes};
 use canopy_tests::fixtures::{boot, flavor, image, until_status};
+use canopy_tests::random::Rng;
 use canopy_tests::{Client, Cloud, engines};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,26 +12,6 @@ use std::collections::BTreeMap;
 const BODIES: usize = 25;
 /// Depth of schemas that is followed.
 const DEPTH: u32 = 8;
-
-/// xorshift64*: enough to choose with, and the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n.max(1)).unwrap()).unwrap()
-    }
-
-    fn one<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
-        (!all.is_empty()).then(|| &all[self.below(all.len())])
-    }
-}
 
 fn texts(value: &Value) -> Vec<&str> {
     match value {
@@ -56,9 +37,8 @@ fn good(schema: &Value, rng: &mut Rng, depth: u32) -> Value {
     match rng.one(&texts(&schema["type"])).copied() {
         Some("object") => object(schema, rng, depth),
         Some("array") => {
-            let most = schema["maxItems"].as_u64().unwrap_or(2).min(2);
-            let least = schema["minItems"].as_u64().unwrap_or(0);
-            let many = least.max(rng.next() % (most + 1));
+            let limit = |name: &str, or: u64| usize::try_from(schema[name].as_u64().unwrap_or(or)).unwrap();
+            let many = limit("minItems", 0).max(rng.below(limit("maxItems", 2).min(2) + 1));
             if depth == 0 {
                 json!([])
             } else {
@@ -91,11 +71,6 @@ fn object(schema: &Value, rng: &mut Rng, depth: u32) -> Value {
         }
     }
     Value::Object(made)
-}
-
-fn random() -> u64 {
-    let (high, low) = canopy_types::NetworkId::random().0.as_u64_pair();
-    high ^ low
 }
 
 /// Every place in a value, as JSON pointers; the whole is the empty one.
@@ -211,11 +186,10 @@ async fn things(admin: &Client) -> BTreeMap<&'static str, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_made_from_a_schema_and_spoiled_in_one_place_is_answered_500() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = number("CANOPY_TEST_SEED").unwrap_or_else(random) | 1;
+    let seed = Rng::seed();
     let bodies = number("CANOPY_TEST_BODIES").map_or(BODIES, |n| usize::try_from(n).unwrap());
-    println!("CANOPY_TEST_SEED={seed}");
     for engine in engines() {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::new(seed);
         let cloud = Cloud::start_on(engine).await;
         let admin = cloud.admin().await.at(&canopy_api::version::COMPUTE.max.to_string());
         let newest = format!("placement {}", canopy_api::version::PLACEMENT.max);

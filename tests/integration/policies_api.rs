@@ -291,6 +291,67 @@ async fn a_list_of_servers_leaves_out_what_the_policies_hide_and_its_pages_stay_
     assert_eq!(names(&every).len(), 6);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_networks_and_what_is_on_them_leave_out_what_the_policies_hide() {
+    let folder = Folder::new();
+    let cloud = folder.cloud().await;
+    let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
+    let base = "/network/v2.0";
+    let create = async |kind: &str, body: Value| {
+        let made = tenant.post(&format!("{base}/{kind}s").replace('_', "-"), &json!({ kind: body })).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.text_at(&format!("/{kind}/id")).to_owned()
+    };
+    let mut hidden = Vec::new();
+    for n in 0..4 {
+        let network = create("network", json!({"name": format!("n{n}")})).await;
+        let cidr = format!("10.0.{n}.0/24");
+        let subnet = create(
+            "subnet",
+            json!({"network_id": network, "ip_version": 4, "cidr": cidr, "name": format!("n{n}"), "enable_dhcp": false}),
+        )
+        .await;
+        let port = create("port", json!({"network_id": network, "name": format!("n{n}")})).await;
+        let group = create("security_group", json!({"name": format!("n{n}")})).await;
+        if n % 2 == 1 {
+            hidden.extend([network, subnet, port, group]);
+        }
+    }
+    let ids = hidden.iter().map(|id| format!("resource.id == \"{id}\"")).collect::<Vec<_>>().join(" || ");
+    let actions = ["networks", "subnets", "ports", "security_groups"]
+        .map(|kind| format!("Action::\"network:{kind}:show\""))
+        .join(", ");
+    folder.write(
+        "more.cedar",
+        &format!(
+            "@id(\"hidden\")\nforbid (principal, action in [{actions}], resource)\n\
+             when {{ ({ids}) && !principal.roles.contains(\"admin\") }};\n"
+        ),
+    );
+    let loaded = reload(&admin).await;
+    assert_eq!(loaded.status, 200, "{loaded:?}");
+    for kind in ["networks", "subnets", "ports", "security-groups"] {
+        let names = async |client: &Client, query: &str| -> Vec<String> {
+            let answer = client.get(&format!("{base}/{kind}?sort_key=name&{query}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let all = answer.json[kind.replace('-', "_")].as_array().unwrap().clone();
+            let names = all.iter().map(|one| one["name"].as_str().unwrap().to_owned());
+            names.filter(|name| name.starts_with('n')).collect()
+        };
+        assert_eq!(names(&tenant, "").await, ["n0", "n2"], "{kind}");
+        assert_eq!(names(&admin, "").await, ["n0", "n1", "n2", "n3"], "{kind}");
+        if kind != "security-groups" {
+            let first = tenant.get(&format!("{base}/{kind}?sort_key=name&limit=2")).await;
+            let key = kind.replace('-', "_");
+            assert_eq!(first.json[&key].as_array().unwrap().len(), 2, "a page is full: {first:?}");
+            let last = first.text_at(&format!("/{key}/1/id")).to_owned();
+            let back = names(&tenant, &format!("limit=1&page_reverse=true&marker={last}")).await;
+            assert_eq!(back, ["n0"], "{kind}");
+        }
+    }
+    assert_eq!(tenant.get(&format!("{base}/networks/{}", hidden[0])).await.status, 404);
+}
+
 fn audit_dir(cloud: &Cloud) -> PathBuf {
     cloud.config.data_dir.join("audit")
 }

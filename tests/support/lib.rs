@@ -7,6 +7,7 @@ pub mod client;
 pub mod fixtures;
 pub mod mounted;
 pub mod process;
+pub mod random;
 
 pub use client::{Answer, Client};
 

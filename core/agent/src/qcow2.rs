@@ -107,13 +107,29 @@ fn short() -> Error {
     bad("it is cut off")
 }
 
-/// A header for tests of other modules.
+/// An empty image of this many bytes that qemu opens too: header, reference counts and the first table, a cluster of
+/// 64 KiB each. For tests of other modules.
 #[cfg(test)]
 pub fn header(size: u64) -> Vec<u8> {
-    let mut bytes = vec![0; 104];
-    bytes[..4].copy_from_slice(b"QFI\xfb");
-    bytes[4..8].copy_from_slice(&3u32.to_be_bytes());
-    bytes[24..32].copy_from_slice(&size.to_be_bytes());
+    const CLUSTER: usize = 1 << 16;
+    let mut bytes = vec![0; 4 * CLUSTER];
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    let cluster = |n: usize| ((n * CLUSTER) as u64).to_be_bytes();
+    put(0, b"QFI\xfb");
+    put(4, &3_u32.to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &size.to_be_bytes());
+    // Each entry of the first table is for 512 MiB.
+    put(36, &u32::try_from(size.div_ceil(1 << 29)).unwrap_or(u32::MAX).to_be_bytes());
+    put(40, &cluster(3));
+    put(48, &cluster(1));
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    put(CLUSTER, &cluster(2));
+    for n in 0..4 {
+        put(2 * CLUSTER + 2 * n, &1_u16.to_be_bytes());
+    }
     bytes
 }
 

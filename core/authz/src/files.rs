@@ -2,6 +2,7 @@
 
 use crate::bundle::SCHEMA;
 use canopy_types::{Error, Kind, Result};
+use std::io::Read;
 use std::path::Path;
 
 /// Largest policy or schema file, bytes.
@@ -29,11 +30,7 @@ pub fn read_dir(dir: &Path) -> Result<Files> {
         if !belongs(name) {
             continue;
         }
-        let size = std::fs::metadata(&path).map_err(|e| fault(&path, e))?.len();
-        if size > MAX_FILE {
-            return Err(invalid(format!("{}: is larger than {MAX_FILE} bytes", path.display())));
-        }
-        files.push((name.to_owned(), std::fs::read_to_string(&path).map_err(|e| fault(&path, e))?));
+        files.push((name.to_owned(), text(&path)?));
         if files.len() > MAX_FILES {
             return Err(invalid(format!("{}: holds more than {MAX_FILES} policy files", dir.display())));
         }
@@ -41,6 +38,22 @@ pub fn read_dir(dir: &Path) -> Result<Files> {
     files.sort();
     bounded(&files)?;
     Ok(files)
+}
+
+/// The text of a file, of which no more is read than may be in it: a link may lead to what has no end.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let fault = |e: std::io::Error| invalid(format!("{}: cannot be read: {e}", path.display()));
+    // Asked before it is opened, which waits for a writer where it is a pipe.
+    if !std::fs::metadata(path).map_err(fault)?.is_file() {
+        return Err(invalid(format!("{}: is not a file", path.display())));
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(fault)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(fault)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(invalid(format!("{}: is larger than {MAX_FILE} bytes", path.display())));
+    }
+    Ok(text)
 }
 
 /// Refuses a bundle beyond the bounds, wherever its files come from.

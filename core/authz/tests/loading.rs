@@ -171,3 +171,18 @@ fn what_is_beyond_a_bound_is_refused() {
     let many: Vec<(String, String)> = (0..257).map(|n| (format!("{n}.cedar"), String::new())).collect();
     assert!(Bundle::build(&many).err().unwrap().message.contains("256"));
 }
+
+#[test]
+fn what_has_no_end_or_is_no_file_is_refused_and_a_link_to_a_file_is_followed() {
+    for (endless, why) in
+        [("/dev/zero", "is not a file"), ("/proc/self/mem", "cannot be read"), ("/", "is not a file")]
+    {
+        let dir = folder(&[]);
+        std::os::unix::fs::symlink(endless, dir.path().join("a.cedar")).unwrap();
+        let error = Authorizer::load(dir.path()).err().expect("the bundle is refused");
+        assert!(error.message.contains(why), "{endless}: {}", error.message);
+    }
+    let (dir, elsewhere) = (folder(&[]), folder(&[("a.cedar", GOOD)]));
+    std::os::unix::fs::symlink(elsewhere.path().join("a.cedar"), dir.path().join("a.cedar")).unwrap();
+    assert!(Authorizer::load(dir.path()).is_ok());
+}

@@ -6,6 +6,7 @@ use crate::store::db;
 use crate::{Conn, sequences};
 use canopy_types::{Error, NetworkId, ProjectId, Result, SubnetId, Timestamp};
 use sqlx::any::AnyRow;
+use std::collections::{BTreeSet, HashMap};
 
 /// Segments name devices (`cnb<segment>`) and, one day, VXLANs: both end here.
 pub const MAX_SEGMENT: i64 = (1 << 24) - 1;
@@ -135,6 +136,20 @@ pub async fn get(conn: &mut Conn, id: NetworkId) -> Result<Option<Network>> {
 
 pub async fn list(conn: &mut Conn, listing: &Listing) -> Result<Vec<Network>> {
     listing::list(conn, &TABLE, listing).await?.iter().map(network).collect()
+}
+
+/// The networks of a page of what is on networks: at most [`MAX_PAGE`](crate::MAX_PAGE) ids.
+pub async fn of_ids(
+    conn: &mut Conn,
+    ids: impl IntoIterator<Item = NetworkId>,
+) -> Result<HashMap<NetworkId, Network>> {
+    let ids: BTreeSet<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    let Some(attribute) = ATTRIBUTES.iter().find(|a| a.name == "id").filter(|_| !ids.is_empty()) else {
+        return Ok(HashMap::new());
+    };
+    let values = ids.into_iter().map(listing::Value::Text).collect();
+    let found = list(conn, &Listing::all(listing::Scope::All).filter(attribute, values)).await?;
+    Ok(found.into_iter().map(|network| (network.id, network)).collect())
 }
 
 /// Networks with a port on `host`.

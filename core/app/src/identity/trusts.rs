@@ -77,7 +77,7 @@ async fn permitted(app: &App, ctx: &Ctx, action: Action, id: &str, look: bool) -
     let found = app.store.read(|c| Box::pin(stored::all(c))).await?.into_iter().find(|trust| trust.id == id);
     // Who has no part in it learns nothing of it: as if there were none.
     let (whole, part) = (target(ctx, id, found.as_ref(), look), target(ctx, id, found.as_ref(), true));
-    if access::seen(app, ctx, actions::TRUSTS_SHOW, &[&part]) {
+    if access::seen(app, ctx, actions::TRUSTS_SHOW, &[part]) {
         access::require(app, ctx, action, &whole)?;
     } else {
         return Err(absent(id));

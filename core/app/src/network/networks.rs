@@ -45,7 +45,7 @@ pub fn target(network: &Network) -> Target {
 pub(super) async fn visible(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Network> {
     let network = app.store.read(move |c| Box::pin(async move { rows::get(c, id).await })).await?;
     network
-        .filter(|network| access::seen(app, ctx, actions::NETWORKS_SHOW, &[&target(network)]))
+        .filter(|network| access::seen(app, ctx, actions::NETWORKS_SHOW, &[target(network)]))
         .ok_or_else(|| errors::network_not_found(id))
 }
 
@@ -56,7 +56,14 @@ pub fn shows_provider(app: &App, ctx: &Ctx) -> bool {
 
 pub async fn list(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Network>> {
     listing.scope = scope(app, ctx, actions::NETWORKS_LIST)?;
-    app.store.read(move |c| Box::pin(async move { rows::list(c, &listing).await })).await
+    let mut may = access::Rows::default();
+    access::readable(
+        &listing,
+        |network: &Network| network.id.to_string(),
+        |part: Listing| app.store.read(move |c| Box::pin(async move { rows::list(c, &part).await })),
+        |network| may.allowed(app, ctx, actions::NETWORKS_SHOW, &target(network)),
+    )
+    .await
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: NetworkId) -> Result<Network> {

@@ -49,7 +49,12 @@ fn target(port: &Port) -> Target {
     Target::in_project(&port.project_id).id(port.id)
 }
 
-/// The port, if the caller may see it: its owner and its network's.
+/// A port is its owner's and its network's owner's to see.
+fn sides(port: &Port, network: &Network) -> [Target; 2] {
+    [target(port), networks::target(network).public(false)]
+}
+
+/// The port, if the caller may see it.
 pub(super) async fn visible(app: &App, ctx: &Ctx, id: PortId) -> Result<(Port, Network)> {
     let found = app
         .store
@@ -62,10 +67,7 @@ pub(super) async fn visible(app: &App, ctx: &Ctx, id: PortId) -> Result<(Port, N
         })
         .await?;
     found
-        .filter(|(port, network)| {
-            let of_network = networks::target(network).public(false);
-            access::seen(app, ctx, actions::PORTS_SHOW, &[&target(port), &of_network])
-        })
+        .filter(|(port, network)| access::seen(app, ctx, actions::PORTS_SHOW, &sides(port, network)))
         .ok_or_else(|| errors::port_not_found(id))
 }
 
@@ -87,7 +89,27 @@ pub async fn list(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Port
         // What is not shown is not to be guessed either.
         return Err(errors::disallowed("get_port:binding:host_id"));
     }
-    app.store.read(move |c| Box::pin(async move { rows::list(c, &listing).await })).await
+    let read = |part: Listing| {
+        app.store.read(move |c| {
+            Box::pin(async move {
+                let ports = rows::list(c, &part).await?;
+                let networks = network_rows::of_ids(c, ports.iter().map(|port| port.network_id)).await?;
+                let beside =
+                    |port: Port| networks.get(&port.network_id).cloned().map(|network| (port, network));
+                Ok(ports.into_iter().filter_map(beside).collect())
+            })
+        })
+    };
+    let mut may = access::Rows::default();
+    let listed = access::readable(
+        &listing,
+        |(port, _): &(Port, Network)| port.id.to_string(),
+        read,
+        |(port, network)| {
+            sides(port, network).iter().any(|side| may.allowed(app, ctx, actions::PORTS_SHOW, side))
+        },
+    );
+    Ok(listed.await?.into_iter().map(|(port, _)| port).collect())
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: PortId) -> Result<Port> {

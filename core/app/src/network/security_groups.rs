@@ -80,25 +80,39 @@ async fn ensure_own(app: &App, scope: &Scope, ctx: &Ctx) -> Result<()> {
         .await
 }
 
+fn target(group: &SecurityGroup) -> Target {
+    Target::in_project(&group.project_id).id(group.id)
+}
+
+fn rule_target(rule: &Rule) -> Target {
+    Target::in_project(&rule.project_id).id(rule.id)
+}
+
 pub async fn list(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Full>> {
     listing.scope = scope(app, ctx, actions::SECURITY_GROUPS_LIST)?;
     ensure_own(app, &listing.scope, ctx).await?;
-    app.store
-        .read(move |c| {
+    let read = |part: Listing| {
+        app.store.read(move |c| {
             Box::pin(async move {
-                let groups = rows::list(c, &listing).await?;
+                let groups = rows::list(c, &part).await?;
                 let ids: Vec<SecurityGroupId> = groups.iter().map(|group| group.id).collect();
                 let mut rules = rows::rules_of(c, &ids).await?;
-                Ok(groups
-                    .into_iter()
-                    .map(|group| {
-                        let own = rules.extract_if(.., |rule| rule.group_id == group.id).collect();
-                        (group, own)
-                    })
-                    .collect())
+                let with_rules = |group: SecurityGroup| {
+                    let own = rules.extract_if(.., |rule| rule.group_id == group.id).collect();
+                    (group, own)
+                };
+                Ok(groups.into_iter().map(with_rules).collect())
             })
         })
-        .await
+    };
+    let mut may = access::Rows::default();
+    access::readable(
+        &listing,
+        |(group, _): &Full| group.id.to_string(),
+        read,
+        |(group, _)| may.allowed(app, ctx, actions::SECURITY_GROUPS_SHOW, &target(group)),
+    )
+    .await
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<Full> {
@@ -113,10 +127,7 @@ pub async fn show(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<Full> {
         })
         .await?;
     found
-        .filter(|(group, _)| {
-            let target = Target::in_project(&group.project_id).id(id);
-            access::seen(app, ctx, actions::SECURITY_GROUPS_SHOW, &[&target])
-        })
+        .filter(|(group, _)| access::seen(app, ctx, actions::SECURITY_GROUPS_SHOW, &[target(group)]))
         .ok_or_else(|| errors::group_not_found(id))
 }
 
@@ -137,14 +148,18 @@ pub(super) async fn check(app: &App, ctx: &Ctx, groups: &[SecurityGroupId]) -> R
 pub async fn list_rules(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Rule>> {
     listing.scope = scope(app, ctx, actions::SECURITY_GROUP_RULES_LIST)?;
     ensure_own(app, &listing.scope, ctx).await?;
-    app.store.read(move |c| Box::pin(async move { rows::list_rules(c, &listing).await })).await
+    let mut may = access::Rows::default();
+    access::readable(
+        &listing,
+        |rule: &Rule| rule.id.to_string(),
+        |part: Listing| app.store.read(move |c| Box::pin(async move { rows::list_rules(c, &part).await })),
+        |rule| may.allowed(app, ctx, actions::SECURITY_GROUP_RULES_SHOW, &rule_target(rule)),
+    )
+    .await
 }
 
 pub async fn show_rule(app: &App, ctx: &Ctx, id: SecurityGroupRuleId) -> Result<Rule> {
     let rule = app.store.read(move |c| Box::pin(async move { rows::get_rule(c, id).await })).await?;
-    rule.filter(|rule| {
-        let target = Target::in_project(&rule.project_id).id(id);
-        access::seen(app, ctx, actions::SECURITY_GROUP_RULES_SHOW, &[&target])
-    })
-    .ok_or_else(|| errors::rule_not_found(id))
+    rule.filter(|rule| access::seen(app, ctx, actions::SECURITY_GROUP_RULES_SHOW, &[rule_target(rule)]))
+        .ok_or_else(|| errors::rule_not_found(id))
 }

@@ -53,7 +53,12 @@ fn target(subnet: &Subnet, network: &Network) -> Target {
     Target::in_project(&subnet.project_id).id(subnet.id).public(network.shared)
 }
 
-/// The subnet, if the caller may see it: its owner, its network's owner, and everybody on a shared network.
+/// A subnet is to see for its owner, its network's owner, and everybody on a shared network.
+fn sides(subnet: &Subnet, network: &Network) -> [Target; 2] {
+    [target(subnet, network), networks::target(network)]
+}
+
+/// The subnet, if the caller may see it.
 async fn visible(app: &App, ctx: &Ctx, id: SubnetId) -> Result<(Subnet, Network)> {
     let found = app
         .store
@@ -66,10 +71,7 @@ async fn visible(app: &App, ctx: &Ctx, id: SubnetId) -> Result<(Subnet, Network)
         })
         .await?;
     found
-        .filter(|(subnet, network)| {
-            let sides = [&target(subnet, network), &networks::target(network)];
-            access::seen(app, ctx, actions::SUBNETS_SHOW, &sides)
-        })
+        .filter(|(subnet, network)| access::seen(app, ctx, actions::SUBNETS_SHOW, &sides(subnet, network)))
         .ok_or_else(|| errors::subnet_not_found(id))
 }
 
@@ -89,7 +91,29 @@ fn may_change(
 
 pub async fn list(app: &App, ctx: &Ctx, mut listing: Listing) -> Result<Vec<Subnet>> {
     listing.scope = scope(app, ctx, actions::SUBNETS_LIST)?;
-    app.store.read(move |c| Box::pin(async move { rows::list(c, &listing).await })).await
+    let read = |part: Listing| {
+        app.store.read(move |c| {
+            Box::pin(async move {
+                let subnets = rows::list(c, &part).await?;
+                let networks =
+                    network_rows::of_ids(c, subnets.iter().map(|subnet| subnet.network_id)).await?;
+                let beside = |subnet: Subnet| {
+                    networks.get(&subnet.network_id).cloned().map(|network| (subnet, network))
+                };
+                Ok(subnets.into_iter().filter_map(beside).collect())
+            })
+        })
+    };
+    let mut may = access::Rows::default();
+    let listed = access::readable(
+        &listing,
+        |(subnet, _): &(Subnet, Network)| subnet.id.to_string(),
+        read,
+        |(subnet, network)| {
+            sides(subnet, network).iter().any(|side| may.allowed(app, ctx, actions::SUBNETS_SHOW, side))
+        },
+    );
+    Ok(listed.await?.into_iter().map(|(subnet, _)| subnet).collect())
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: SubnetId) -> Result<Subnet> {

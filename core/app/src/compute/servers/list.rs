@@ -8,11 +8,6 @@ use canopy_store::servers::{Filter, ServerRow};
 use canopy_types::{Error, HostId, Page, Result, ServerId};
 use std::collections::HashMap;
 
-/// Rows read at once to fill a page from which the policies hid some.
-const CHUNK: u32 = 500;
-/// A list whose place is deleted while it is read is read anew, so often.
-const TRIES: u32 = 5;
-
 /// A server as a reader gets it.
 pub struct Listed {
     pub server: ServerRow,
@@ -80,47 +75,19 @@ pub async fn list(
         // As in nova: who may not see hosts cannot ask by host either.
         filter.host = None;
     }
-    let servers = readable(app, ctx, filter, page).await?;
-    complete(app, ctx, servers).await
-}
-
-/// One page of the rows that the caller may read. The policy decides once for all that are alike in what it
-/// looks at, so that rows cost no decision each. What it hides does not count towards the page.
-async fn readable(app: &App, ctx: &Ctx, filter: Filter, page: Page) -> Result<Vec<ServerRow>> {
-    let wanted = usize::try_from(page.size()).unwrap_or(0);
+    let read = |page: Page| {
+        let filter = filter.clone();
+        app.store.read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &page).await }))
+    };
     let mut may = access::Rows::default();
-    let mut found: Vec<ServerRow> = Vec::new();
-    let mut next = page.clone();
-    let mut tries = 0;
-    loop {
-        let (filter, asked) = (filter.clone(), next.clone());
-        let rows = app
-            .store
-            .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &asked).await }))
-            .await;
-        let rows = match rows {
-            // The row to go on from is gone meanwhile: from the start.
-            Err(error) if error.code == "page.marker" && next.marker != page.marker && tries < TRIES => {
-                tries += 1;
-                found.clear();
-                next = page.clone();
-                continue;
-            }
-            rows => rows?,
-        };
-        let all = i64::try_from(rows.len()).is_ok_and(|count| count < next.size());
-        let last = rows.last().map(|server| server.id.to_string());
-        found.extend(
-            rows.into_iter()
-                .filter(|server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server))),
-        );
-        if all || found.len() >= wanted {
-            break;
-        }
-        next = Page { limit: Some(CHUNK), marker: last };
-    }
-    found.truncate(wanted);
-    Ok(found)
+    let servers = access::readable(
+        &page,
+        |server: &ServerRow| server.id.to_string(),
+        read,
+        |server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server)),
+    )
+    .await?;
+    complete(app, ctx, servers).await
 }
 
 /// Addresses by network of one server.

@@ -1,10 +1,14 @@
 //! The one way use cases ask for permission.
 
+mod rows;
+
+pub use rows::{Rows, readable};
+
 use crate::{App, Ctx, audit};
 use canopy_authz::actions::canopy::POLICIES_EXPLAIN;
 use canopy_authz::{Action, Circumstances, Decision, Principal, Snapshot, Target};
 use canopy_types::{Error, ProjectId, Result};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Refuses with 403 unless `action` on `target` is allowed. For collections and creation.
@@ -55,23 +59,12 @@ pub fn allowed(app: &App, ctx: &Ctx, action: Action, target: &Target) -> bool {
 
 /// Whether the caller may see something that there is, by any of its sides. A no is a denial like another,
 /// though the answer is that of an absent id.
-pub fn seen(app: &App, ctx: &Ctx, action: Action, sides: &[&Target]) -> bool {
+pub fn seen(app: &App, ctx: &Ctx, action: Action, sides: &[Target]) -> bool {
     let seen = sides.iter().any(|target| allowed(app, ctx, action, target));
     if let (false, Some(target)) = (seen, sides.first()) {
         audit::decided(app, ctx, action, target, &decide(ctx, action, target));
     }
     seen
-}
-
-/// Decides about the rows of one list: once for all that are alike in what policies look at.
-#[derive(Default)]
-pub struct Rows(HashMap<Target, bool>);
-
-impl Rows {
-    pub fn allowed(&mut self, app: &App, ctx: &Ctx, action: Action, target: &Target) -> bool {
-        let alike = ctx.policies.visible(action, target);
-        *self.0.entry(alike).or_insert_with(|| allowed(app, ctx, action, target))
-    }
 }
 
 /// All decisions of a request come from the bundle that it began with.
