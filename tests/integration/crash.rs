@@ -237,6 +237,7 @@ async fn operate(room: &mut Room) {
     compute.try_send(compute.request("POST", "/compute/v2.1/servers").json(&room.body())).await;
     let built = settle(&mut room.process, &client, all_settled).await;
     let Some(id) = built.first().and_then(|server| server["id"].as_str()).map(str::to_owned) else { return };
+    assert_eq!(built[0]["status"], "ACTIVE", "{built:#?}");
     for (body, status) in operations(&room.image, &room.larger) {
         let path = format!("/compute/v2.1/servers/{id}/action");
         let Some(asked) = compute.try_send(compute.request("POST", &path).json(&body)).await else { return };
@@ -289,6 +290,7 @@ async fn kill_within_operations(chosen: impl FnOnce(Vec<String>) -> Vec<String>)
         names.flat_map(|name| ["before", "after"].map(|side| format!("{side}:{name}"))).collect();
     for point in chosen(points) {
         let begun = Instant::now();
+        println!("{point}");
         room.process.start(&[("CANOPY_CRASH_AT", &point)]);
         if wait_up(&mut room.process).await {
             operate(&mut room).await;

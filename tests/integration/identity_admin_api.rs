@@ -146,6 +146,30 @@ async fn roles_of_ones_own_live_and_the_built_in_ones_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_disabled_after_all_below_it_and_enabled_before_them() {
+    for engine in engines() {
+        let cloud = Cloud::start_on(engine).await;
+        let admin = cloud.admin().await;
+        let create = async |name: &str, parent: Option<&str>| {
+            let body = json!({"project": {"name": name, "parent_id": parent, "domain_id": "default"}});
+            admin.post("/identity/v3/projects", &body).await
+        };
+        let enable = async |id: &str, enabled: bool| {
+            let body = json!({"project": {"enabled": enabled}});
+            admin.patch(&format!("/identity/v3/projects/{id}"), &body).await.status
+        };
+        let parent = create("parent", None).await.text_at("/project/id").to_owned();
+        let child = create("child", Some(&parent)).await.text_at("/project/id").to_owned();
+        assert_eq!(enable(&parent, false).await, 403, "its child is enabled");
+        assert_eq!((enable(&child, false).await, enable(&parent, false).await), (200, 200));
+        assert_eq!(enable(&child, true).await, 403, "its parent is disabled");
+        assert_eq!(create("grandchild", Some(&child)).await.status, 403);
+        assert_eq!((enable(&parent, true).await, enable(&child, true).await), (200, 200));
+        assert_eq!(create("grandchild", Some(&child)).await.status, 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn projects_are_tagged_and_found_by_their_tags() {
     for engine in engines() {
         let cloud = Cloud::start_on(engine).await;

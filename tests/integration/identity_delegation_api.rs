@@ -71,6 +71,12 @@ async fn an_application_credential_logs_in_with_its_roles_until_it_is_gone() {
         assert_eq!(names(&shown.json["application_credential"]["roles"]), ["reader"], "{shown:?}");
         assert!(!shown.text().contains(&secret) && !shown.text().contains("secret"));
         assert_eq!(names(&t.client.get(&t.credentials).await.json["application_credentials"]), ["ci"]);
+        // The stock client sends an empty list where no role is named.
+        let (all, its_secret) = credential(&t, json!({"name": "all", "roles": []})).await;
+        let logged_in = by_credential(&cloud, &all, &its_secret).await;
+        assert_eq!(logged_in.status, 201, "{logged_in:?}");
+        assert!(names(&logged_in.json["token"]["roles"]).contains(&"member"), "{logged_in:?}");
+        assert_eq!(t.client.delete(&format!("{}/{all}", t.credentials)).await.status, 204);
         let twice = json!({"application_credential": {"name": "ci"}});
         assert_eq!(t.client.post(&t.credentials, &twice).await.status, 409);
 

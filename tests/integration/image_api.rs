@@ -116,6 +116,9 @@ async fn an_image_lives_from_queued_to_gone_and_gives_its_space_back() {
         assert_eq!(tenant.delete(&format!("/image/v2/images/{id}")).await.status, 204);
         let gone = tenant.get(&format!("/image/v2/images/{id}")).await;
         assert_eq!(gone.status, 404);
+        // Whoever still names it must not get another's bytes.
+        let taken = tenant.post("/image/v2/images", &json!({"id": id, "name": "another"})).await;
+        assert_eq!(taken.status, 409, "{taken:?}");
         assert!(gone.text().contains(&format!("No image found with ID {id}")), "{}", gone.text());
         assert_eq!(gone.header("content-type"), Some("application/json"));
         assert_eq!(files(&blobs(&cloud)), 0);
@@ -572,6 +575,7 @@ async fn a_server_boots_only_from_what_its_user_may_read_and_can_boot() {
             how: Default::default(),
             delegation: Default::default(),
             policies: cloud.app().authorizer.snapshot(),
+            asked: String::new(),
             mutating: true,
             trail: Default::default(),
         };

@@ -23,7 +23,10 @@ fn behind(peer: IpAddr, hops: &[&str], trusted: &[IpAddr]) -> IpAddr {
             break;
         }
         // What cannot be read is not believed: the proxy that sent it is where the trace ends.
-        let Ok(next) = hop.trim().parse::<IpAddr>() else { break };
+        let hop = hop.trim();
+        // Some proxies add the port.
+        let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
+        let Ok(next) = hop.parse::<IpAddr>().or_else(|_| with_port()) else { break };
         address = next.to_canonical();
     }
     address
@@ -45,6 +48,8 @@ mod tests {
         assert_eq!(behind(proxy, &["1.2.3.4", "192.0.2.1", "10.0.0.1"], &[proxy, inner]), ip("192.0.2.1"));
         assert_eq!(behind(proxy, &["192.0.2.1", "unknown"], &[proxy]), proxy);
         assert_eq!(behind(proxy, &["::ffff:192.0.2.1"], &[proxy]), ip("192.0.2.1"));
+        assert_eq!(behind(proxy, &["192.0.2.1:5555"], &[proxy]), ip("192.0.2.1"));
+        assert_eq!(behind(proxy, &["[2001:db8::1]:5555"], &[proxy]), ip("2001:db8::1"));
         assert_eq!(behind(proxy, &[], &[proxy]), proxy);
     }
 }

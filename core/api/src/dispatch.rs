@@ -38,6 +38,8 @@ const LEGACY: &str = "/compute/v2/";
 const IN_FLIGHT: usize = 512;
 /// Longest header about policies, bytes.
 const MAX_EXPLAINED: usize = 4_096;
+/// Bytes of a path that a log line holds.
+const MAX_LOGGED: usize = 512;
 /// A body that took longer than this to arrive may have outlived its token.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -159,7 +161,7 @@ async fn serve(
         request_id = %request_id,
         global_request_id = global_id(request.headers()).unwrap_or_default(),
         method = %method,
-        path = path,
+        path = &path[..path.floor_char_boundary(MAX_LOGGED)],
     );
     let mut version = version::range(service).map(|range| range.min).filter(|_| !path.starts_with(LEGACY));
     let source = client::address(&request, &shared.app.settings.trusted_proxies);
@@ -353,7 +355,9 @@ async fn authenticate(
             let policies = shared.app.authorizer.snapshot();
             let mutating = !method.is_safe();
             let trail = Trail::of(&policies, &who, &how);
-            Ok(Some(Ctx { request_id: request_id.clone(), who, how, delegation, policies, mutating, trail }))
+            let asked = canopy_app::audit::asked(method.as_str(), path);
+            let request_id = request_id.clone();
+            Ok(Some(Ctx { request_id, who, how, delegation, policies, asked, mutating, trail }))
         }
         Auth::Agent => {
             let token = headers
@@ -480,7 +484,12 @@ fn refuse(
         }
     }
     if matches!(error.kind, Kind::Unavailable | Kind::TooManyRequests) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let seconds = if error.code == canopy_app::identity::TOO_MANY_FAILURES {
+            canopy_app::identity::SOURCE_PAUSE
+        } else {
+            1
+        };
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

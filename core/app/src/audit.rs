@@ -11,6 +11,10 @@ use std::net::IpAddr;
 /// Lines a second that requests without a valid token may cause, and at once.
 const NOBODY: (u32, u32) = (10, 100);
 
+/// Characters of an id and of a path that a line keeps.
+const MAX_ID: usize = 255;
+const MAX_PATH: usize = 512;
+
 /// The log and the limit on what nobody in particular may write into it.
 pub struct Audit {
     log: Log,
@@ -67,7 +71,11 @@ pub fn version(policies: &Snapshot) -> String {
 fn event(at: Timestamp, ctx: &Ctx, action: Action, target: &Target, decision: &Decision) -> Event {
     let caller = Caller::of(&ctx.who, &ctx.how);
     // Metadata is the tenant's own text and may be anything, also a password.
-    let on = On { metadata: Default::default(), ..On::of(target) };
+    let mut on = On { metadata: Default::default(), ..On::of(target) };
+    // What a client made up may be as long as a request: a line of it must not push out what others did.
+    for text in [&mut on.id, &mut on.project_id, &mut on.domain_id, &mut on.user_id] {
+        *text = short(text, MAX_ID);
+    }
     Event {
         at,
         request_id: ctx.request_id.0.clone(),
@@ -82,7 +90,16 @@ fn event(at: Timestamp, ctx: &Ctx, action: Action, target: &Target, decision: &D
         resource: action.resource.to_owned(),
         target_id: on.id.clone(),
         target_project_id: on.project_id.clone(),
-        question: json!({"action": action.name, "principal": caller, "target": on}),
+        question: json!({"action": action.name, "principal": caller, "target": on, "request": ctx.asked}),
         left_out: 0,
     }
+}
+
+/// A request's method and path, as the log keeps it.
+pub fn asked(method: &str, path: &str) -> String {
+    format!("{method} {}", short(path, MAX_PATH))
+}
+
+fn short(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }

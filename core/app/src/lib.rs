@@ -110,6 +110,8 @@ pub struct Ctx {
     pub delegation: identity::Delegation,
     /// The policies in force when the request came.
     pub policies: Snapshot,
+    /// Method and path, for the audit log.
+    pub asked: String,
     /// Whether the request is one that changes something.
     pub mutating: bool,
     /// Which policies decided, for who may know.

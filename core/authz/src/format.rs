@@ -7,6 +7,9 @@ use cedar_policy_formatter::{Config, policies_str_to_pretty};
 /// The text as Cedar's formatter lays it out, comments kept. A comment that opens the file and is followed
 /// by an empty line stays apart from the first policy.
 pub fn formatted(name: &str, text: &str) -> Result<String> {
+    if let Some((line, why)) = crate::depth::too_deep(text) {
+        return Err(invalid(format!("{name}:{line}: {why}")));
+    }
     let (head, body) = head(text);
     if body.trim().is_empty() {
         return Ok(text.to_owned());

@@ -8,6 +8,7 @@ pub mod actions;
 mod authorizer;
 mod bundle;
 pub mod cases;
+mod depth;
 pub mod explain;
 pub mod files;
 pub mod format;

@@ -2,6 +2,7 @@
 
 use crate::actions;
 use crate::bundle::SCHEMA;
+use crate::depth::{STACK, too_deep};
 use crate::files::{self, Files, invalid};
 use canopy_types::{Error, Result};
 use cedar_policy::{
@@ -10,12 +11,15 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::str::FromStr;
 
 /// The only principal there is.
 pub const PRINCIPAL: &str = "User";
+
+/// What is told of one line.
+const REPEATED: usize = 3;
 
 /// Valid policies and everything a decision needs of them, made once per bundle.
 pub struct Bundle {
@@ -136,8 +140,25 @@ enum Missing {
     Denied,
 }
 
-/// Builds a bundle, or lists everything that is wrong with it.
+/// Builds a bundle, or lists everything that is wrong with it. On a stack of its own: whose thread this is does
+/// not decide what can be read.
 fn build(files: &[(String, String)], missing: Missing) -> Result<Bundle> {
+    let deep: Vec<String> = files
+        .iter()
+        .filter_map(|(name, text)| too_deep(text).map(|(line, why)| format!("{name}:{line}: {why}")))
+        .collect();
+    if !deep.is_empty() {
+        return Err(invalid(deep.join("\n")));
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("policies".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, || build_here(files, missing));
+        let built = thread.map_err(|e| Error::internal("policy.thread", e))?.join();
+        built.unwrap_or_else(|_| Err(Error::internal("policy.thread", "reading the policies panicked")))
+    })
+}
+
+fn build_here(files: &[(String, String)], missing: Missing) -> Result<Bundle> {
     let (schema, mut warnings) = schema(files, missing)?;
     let validator = Validator::new(schema);
     let mut faults = Vec::new();
@@ -217,9 +238,10 @@ fn file<'a>(
             template.id()
         ));
     }
-    let outcome = validator.validate(set, ValidationMode::Strict);
-    faults.extend(outcome.validation_errors().map(|error| format!("{}: {error}", place(name, text, error))));
-    warnings.extend(outcome.validation_warnings().map(|odd| format!("{}: {odd}", place(name, text, odd))));
+    let outcome = validator.validate(&named(set), ValidationMode::Strict);
+    let told = |odd: &dyn Diagnostic| (line(text, odd), odd.to_string());
+    faults.extend(by_place(name, outcome.validation_errors().map(|error| told(error)).collect()));
+    warnings.extend(by_place(name, outcome.validation_warnings().map(|odd| told(odd)).collect()));
     for policy in set.policies() {
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
             faults.push(format!("{name}: a policy has no @id(\"…\"): {}", first_line(policy)));
@@ -231,6 +253,33 @@ fn file<'a>(
         }
         policies.insert(id.to_owned(), (policy.new_id(PolicyId::new(id)), name));
     }
+}
+
+/// The same policies under their own ids where they have one, so that what is wrong is told of these.
+fn named(set: &PolicySet) -> PolicySet {
+    let mut taken = BTreeSet::new();
+    let renamed = set.policies().map(|policy| match policy.annotation("id") {
+        Some(id) if !id.is_empty() && taken.insert(id.to_owned()) => policy.new_id(PolicyId::new(id)),
+        _ => policy.clone(),
+    });
+    // An id that is like the name of one without: the parser's names do as well.
+    PolicySet::from_policies(renamed.collect::<Vec<_>>()).unwrap_or_else(|_| set.clone())
+}
+
+/// What is told of one file, in the order of its lines. A slip in a policy for every action is found once an
+/// action: what is said of one line over and over is said a few times.
+fn by_place(name: &str, mut told: Vec<(Option<usize>, String)>) -> Vec<String> {
+    told.sort();
+    told.dedup();
+    let mut lines = Vec::new();
+    for same in told.chunk_by(|a, b| a.0 == b.0) {
+        let place = at(name, same[0].0);
+        lines.extend(same.iter().take(REPEATED).map(|(_, text)| format!("{place}: {text}")));
+        if same.len() > REPEATED {
+            lines.push(format!("{place}: and {} more of this line", same.len() - REPEATED));
+        }
+    }
+    lines
 }
 
 fn prepare(
@@ -291,11 +340,16 @@ fn digest(files: &[(String, String)]) -> String {
 
 /// `file:line`, as far as the diagnostic says where.
 fn place(name: &str, text: &str, error: &dyn Diagnostic) -> String {
-    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    match offset.and_then(|offset| text.get(..offset)) {
-        Some(before) => format!("{name}:{}", before.matches('\n').count() + 1),
-        None => name.to_owned(),
-    }
+    at(name, line(text, error))
+}
+
+fn at(name: &str, line: Option<usize>) -> String {
+    line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"))
+}
+
+fn line(text: &str, error: &dyn Diagnostic) -> Option<usize> {
+    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset())?;
+    Some(text.get(..offset)?.matches('\n').count() + 1)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -2,6 +2,7 @@
 
 use crate::cases::{Caller, On};
 use crate::{Action, Snapshot, roles};
+use cedar_policy::Effect;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -36,8 +37,10 @@ pub fn roles_named(policies: &Snapshot) -> Vec<String> {
 fn collect(json: &Value, named: &mut BTreeSet<String>) {
     for operator in ["contains", "containsAny", "containsAll"] {
         let call = &json[operator];
-        if call["left"]["."]["attr"] == "roles" {
-            strings(&call["right"], named);
+        for (one, other) in [("left", "right"), ("right", "left")] {
+            if call[one]["."]["attr"] == "roles" {
+                strings(&call[other], named);
+            }
         }
     }
     match json {
@@ -105,11 +108,62 @@ pub fn who_can(policies: &Snapshot, action: Action, on: &On) -> Vec<Able> {
     able
 }
 
+/// A policy of the action that decided for nobody who was tried: it looks at what was not, as the source of a
+/// request, one user, or two roles at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Untried {
+    pub policy: String,
+    pub file: String,
+    /// Whether it would forbid what the others permit.
+    pub forbids: bool,
+}
+
+pub fn untried(policies: &Snapshot, action: Action, able: &[Able]) -> Vec<Untried> {
+    let bundle = policies.bundle();
+    let seen: BTreeSet<&str> = able.iter().flat_map(|able| &able.policies).map(String::as_str).collect();
+    let mut untried: Vec<Untried> = bundle
+        .action(action.name)
+        .into_iter()
+        .flat_map(|prepared| prepared.policies.policies())
+        .filter(|policy| !seen.contains(AsRef::<str>::as_ref(policy.id())))
+        .map(|policy| {
+            let id = policy.id().to_string();
+            let file = bundle.file_of(&id).unwrap_or_default().to_owned();
+            Untried { policy: id, file, forbids: policy.effect() == Effect::Forbid }
+        })
+        .collect();
+    untried.sort_by(|a, b| a.policy.cmp(&b.policy));
+    untried
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Bundle;
     use crate::cases::action;
+
+    #[test]
+    fn what_depends_on_more_than_a_role_is_told_apart() {
+        let mut files = crate::embedded_files();
+        let more = "@id(\"far\") permit (principal, action == Action::\"compute:servers:stop\", resource)\n\
+            when { principal.roles.contains(\"ops\") && context has source && context.source.isInRange(ip(\"10.0.0.0/8\")) };\n\
+            @id(\"near\") permit (principal, action == Action::\"compute:servers:stop\", resource)\n\
+            when { [\"helpers\"].containsAny(principal.roles) };\n\
+            @id(\"not\") forbid (principal, action == Action::\"compute:servers:stop\", resource)\n\
+            when { resource.id == \"x\" };\n";
+        files.push(("more.cedar".into(), more.into()));
+        let policies = Snapshot::of(Bundle::build(&files).unwrap());
+        let on = On { id: "s".into(), project_id: "p".into(), domain_id: "d".into(), ..On::default() };
+        let stop = action("compute:servers:stop").unwrap();
+        let able = who_can(&policies, stop, &on);
+        assert!(able.iter().any(|able| able.role == "helpers"), "{able:?}");
+        let untried: Vec<(String, bool)> = untried(&policies, stop, &able)
+            .into_iter()
+            .filter(|untried| untried.file == "more.cedar")
+            .map(|untried| (untried.policy, untried.forbids))
+            .collect();
+        assert_eq!(untried, [("far".to_owned(), false), ("not".to_owned(), true)]);
+    }
 
     #[test]
     fn the_weakest_role_of_each_place_is_named() {

@@ -186,3 +186,35 @@ fn what_has_no_end_or_is_no_file_is_refused_and_a_link_to_a_file_is_followed() {
     std::os::unix::fs::symlink(elsewhere.path().join("a.cedar"), dir.path().join("a.cedar")).unwrap();
     assert!(Authorizer::load(dir.path()).is_ok());
 }
+
+/// On any thread: the one that asks may have little stack left.
+#[test]
+fn what_nests_too_deep_is_refused_where_it_stands_and_what_is_within_the_bound_decides() {
+    let policy = |condition: &str| {
+        format!("@id(\"deep\")\npermit (principal, action, resource)\nwhen {{ {condition} }};\n")
+    };
+    let nested = |n: usize| format!("{}true{}", "(".repeat(n), ")".repeat(n));
+    for (condition, why) in [
+        (nested(500), "a.cedar:3: more than 32 brackets"),
+        (vec!["true"; 30_000].join(" && "), "a.cedar:3: more than 400 operators"),
+        (format!("{}true", "!".repeat(5_000)), "a.cedar:3: more than 400 operators"),
+    ] {
+        let message = refusal(&[("a.cedar", &policy(&condition))]);
+        assert!(message.contains(why), "{message}");
+    }
+    for condition in [nested(31), vec!["principal.roles.contains(\"x\")"; 99].join(" || ")] {
+        let dir = folder(&[("a.cedar", &policy(&condition))]);
+        let authorizer = Authorizer::load(dir.path()).unwrap();
+        let target = Target::in_project(&ProjectId::from("p"));
+        let decision = authorizer.decide(&caller(&["x"]), actions::compute::SERVERS_SHOW, &target);
+        assert!(decision.allowed, "{condition}");
+    }
+}
+
+#[test]
+fn a_slip_for_every_action_is_told_a_few_times_under_the_policys_own_name() {
+    let slip = GOOD.replace("principal.roles.contains(\"x\")", "context.source.isIpv4()");
+    let message = refusal(&[("a.cedar", &slip)]);
+    assert!(message.lines().count() <= 5, "{message}");
+    assert!(message.contains("`ok`") && message.contains("more of this line"), "{message}");
+}

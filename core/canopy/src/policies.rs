@@ -47,7 +47,28 @@ impl Source {
 pub async fn deployed(dir: &Path) -> Result<Source> {
     match commit_of(dir).await {
         Some((root, commit, path)) => at_commit(&root, &commit, &path).await,
-        None => folder(dir).await,
+        None => {
+            distrusted(dir).await?;
+            folder(dir).await
+        }
+    }
+}
+
+/// A work tree that git does not read for us, mostly since it is somebody else's, is not taken for a plain folder:
+/// what is not committed would decide.
+async fn distrusted(dir: &Path) -> Result<()> {
+    match git(dir, ["rev-parse", "--show-toplevel"]).await {
+        Err(error) if error.message.contains("dubious ownership") => Err(Error::new(
+            Kind::Unprocessable,
+            "policy.git_ownership",
+            format!(
+                "{}: is in a git work tree of another user, which git refuses to read. Make it this user's, or have \
+                 this user run: git config --global --add safe.directory FOLDER. git says: {}",
+                dir.display(),
+                error.message
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

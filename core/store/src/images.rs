@@ -291,8 +291,17 @@ pub async fn set_deactivated(conn: &mut Conn, id: ImageId, deactivated: bool, no
 /// With its members.
 pub async fn delete(conn: &mut Conn, id: ImageId) -> Result<()> {
     members::delete_all(conn, id).await?;
-    sqlx::query("DELETE FROM images WHERE id = $1").bind(id.to_string()).execute(conn).await.map_err(db)?;
+    for sql in ["DELETE FROM images WHERE id = $1", "INSERT INTO image_tombstones (id) VALUES ($1)"] {
+        sqlx::query(sql).bind(id.to_string()).execute(&mut *conn).await.map_err(db)?;
+    }
     Ok(())
+}
+
+/// Whether an image has this id, or has had it.
+pub async fn id_taken(conn: &mut Conn, id: ImageId) -> Result<bool> {
+    let sql = "SELECT id FROM images WHERE id = $1 UNION ALL SELECT id FROM image_tombstones WHERE id = $1";
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
+    Ok(row.is_some())
 }
 
 /// Whether an image, or a server that is not yet gone, still needs the blob of this digest.

@@ -120,7 +120,8 @@ pub async fn create_credential(
     }
     let reach = Reach::Project(project_id.clone());
     let held = held_roles(&directory, ctx, &reach);
-    let roles = match &new.roles {
+    // As in keystone, an empty list asks for nothing in particular: the stock client sends one.
+    let roles = match new.roles.as_ref().filter(|wanted| !wanted.is_empty()) {
         None => held.iter().map(|role| role.id.clone()).collect(),
         Some(wanted) => chosen(&held, wanted, "application credential")?,
     };

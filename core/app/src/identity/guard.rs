@@ -14,7 +14,9 @@ use std::sync::{Mutex, PoisonError};
 /// Users and sources that are remembered, 24 bytes each. When full, those that failed longest ago go.
 const REMEMBERED: usize = 65_536;
 /// A source may fail so often without a pause of this length, seconds.
-const SOURCE_PAUSE: i64 = 60;
+pub const SOURCE_PAUSE: i64 = 60;
+/// The error of a source that has to wait so long.
+pub const TOO_MANY_FAILURES: &str = "identity.too_many_failures";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Failures {
@@ -58,7 +60,7 @@ impl Guard {
         if full(attempt.source, rules.failed_logins_per_source, SOURCE_PAUSE) {
             return Err(Error::new(
                 Kind::TooManyRequests,
-                "identity.too_many_failures",
+                TOO_MANY_FAILURES,
                 format!("Too many failed logins from your address. Try again in {SOURCE_PAUSE} seconds."),
             ));
         }
@@ -88,6 +90,12 @@ impl Guard {
         if let Some(user) = attempt.user {
             self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
         }
+    }
+
+    /// Forgets what was counted against a user: an admin has let it in again.
+    pub fn unlock(&self, user: &str) {
+        let key = self.key(0, user);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     fn key(&self, kind: u8, text: &str) -> u64 {

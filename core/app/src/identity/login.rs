@@ -248,16 +248,22 @@ async fn by_password(app: &App, user: &UserRef, password: &Secret, source: Optio
     let (id, hash) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
     let known = id.as_ref().and_then(|id| directory.user(id));
     let spared = known.is_some_and(|user| user.options.ignore_lockout_failure_attempts);
-    // By its id where there is one, however it is named.
-    let named = match &id {
-        Some(id) => id.0.clone(),
-        None => format!("{user:?}"),
+    // By its id where there is one; one that there is not counts as one too, however its domain is named.
+    let named = match (&id, &user.id, &user.name) {
+        (Some(id), ..) => id.0.clone(),
+        (None, Some(id), _) => id.clone(),
+        (None, None, name) => {
+            let domain = user.domain.as_ref().and_then(|domain| find_domain(&directory, domain));
+            format!("{domain:?} {name:?}")
+        }
     };
     let (rules, guard) = (&app.settings.compliance, &app.identity.inner.guard);
-    let attempt = guard.attempt(rules, (!spared).then_some(named.as_str()), source, app.now())?;
+    let attempt = guard.attempt(rules, (!spared).then_some(named.as_str()), source, app.now());
+    let attempt = attempt.inspect_err(|_| refused(known, source, "too many failures"))?;
     // Checked for nobody as well, so that time does not tell who exists.
     if !app.identity.inner.passwords.verify(password.clone(), hash).await? {
         guard.failed(rules, &attempt, app.now());
+        refused(known, source, "wrong password");
         return Err(unauthorized());
     }
     guard.succeeded(&attempt);
@@ -269,6 +275,14 @@ async fn by_password(app: &App, user: &UserRef, password: &Secret, source: Optio
         )));
     }
     Ok(id)
+}
+
+/// For the operator, who has to see who is attacked. What was given as the name of a user that there is not may be
+/// a password, and is not told.
+fn refused(known: Option<&User>, source: Option<IpAddr>, why: &'static str) {
+    let user = known.map_or("unknown", |user| user.id.as_str());
+    let source = source.map(|source| source.to_string()).unwrap_or_default();
+    tracing::warn!(user, source, why, "login refused");
 }
 
 async fn credentials(app: &App, user: &UserRef) -> Result<Option<(UserId, Option<String>)>> {

@@ -62,6 +62,7 @@ pub use grants::{grant, grants_on, has_grant, revoke_grant};
 pub use groups::{GroupChange, NewGroup};
 pub use groups::{add_member, create_group, delete_group, group, groups, groups_of_user, has_member};
 pub use groups::{members, remove_member, update_group};
+pub use guard::{SOURCE_PAUSE, TOO_MANY_FAILURES};
 pub use implied::{Implication, implication, implications, implications_of, imply, imply_no_more};
 pub use keyring::{Keyring, ShownKey, rotate as rotate_key};
 pub use login::{CredentialRef, DomainRef, Login, ProjectRef, ScopeRequest, Token, UserRef};
@@ -124,6 +125,11 @@ struct Inner {
 }
 
 impl Identity {
+    /// Passwords that this process has looked at so far. What is locked out costs none.
+    pub fn passwords_checked(&self) -> u64 {
+        self.inner.passwords.checked()
+    }
+
     /// Opens the keys under `<data_dir>/keys`, making them at the first start, reads the view, and keeps
     /// following both until dropped.
     pub async fn open(store: &Store, clock: Arc<dyn Clock>, settings: &Settings) -> Result<Self> {

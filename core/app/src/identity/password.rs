@@ -5,7 +5,7 @@ use argon2::password_hash::SaltString;
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use canopy_types::{Error, Kind, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 /// Bytes of the longest password.
@@ -28,6 +28,8 @@ impl std::fmt::Debug for Secret {
 pub struct Passwords {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Passwords that were looked at, right or wrong, of users that there are or not.
+    checked: AtomicU64,
     /// Checked when there is no such user, so that this takes the same time.
     dummy: String,
 }
@@ -45,15 +47,25 @@ impl Passwords {
         let dummy = tokio::task::spawn_blocking(|| hash_now("no such user"))
             .await
             .map_err(|e| Error::internal("identity.hash", e))??;
-        Ok(Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0), dummy })
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: AtomicUsize::new(0),
+            checked: AtomicU64::new(0),
+            dummy,
+        })
     }
 
     /// Whether `password` belongs to `hash`. Without a hash it takes as long and is false.
     pub async fn verify(&self, password: Secret, hash: Option<String>) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
+        self.checked.fetch_add(1, Ordering::Relaxed);
         let matches = self.run(move || Ok(verify_now(&password.0, &hash))).await?;
         Ok(known && matches)
+    }
+
+    pub fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 
     /// Checks the length and hashes.

@@ -261,6 +261,11 @@ async fn place(conn: &mut Conn, id: ProjectId, new: NewProject, home: DomainId) 
     }
     if let Some(parent) = &parent {
         check_depth(conn, parent).await?;
+        if let Some(disabled) = disabled_from(conn, parent).await? {
+            let text =
+                format!("cannot create a project in a branch containing a disabled project: {disabled}");
+            return Err(Error::forbidden("identity.project_disabled", text));
+        }
     }
     Ok(Project {
         id,
@@ -287,6 +292,35 @@ async fn check_depth(conn: &mut Conn, parent: &Project) -> Result<()> {
     Ok(())
 }
 
+/// A disabled one of a project and those above it.
+async fn disabled_from(conn: &mut Conn, project: &Project) -> Result<Option<ProjectId>> {
+    let mut next = Some(project.clone());
+    while let Some(project) = next {
+        if !project.enabled {
+            return Ok(Some(project.id));
+        }
+        next = rows::projects::get(conn, &project.parent_id).await?;
+    }
+    Ok(None)
+}
+
+/// What is below a disabled project is disabled: else its tokens would go on.
+async fn may_enable(conn: &mut Conn, project: &Project, enabled: bool) -> Result<()> {
+    let id = &project.id;
+    if !enabled && rows::projects::has_enabled_child(conn, id).await? {
+        let text = format!("Cannot disable project {id} since its subtree contains enabled projects.");
+        return Err(Error::forbidden("identity.project_disabled", text));
+    }
+    if enabled
+        && let Some(parent) = rows::projects::get(conn, &project.parent_id).await?
+        && disabled_from(conn, &parent).await?.is_some()
+    {
+        let text = format!("Cannot enable project {id} since it has disabled parents");
+        return Err(Error::forbidden("identity.project_disabled", text));
+    }
+    Ok(())
+}
+
 pub(crate) async fn domain_exists(conn: &mut Conn, id: &str) -> Result<bool> {
     Ok(rows::domains(conn).await?.iter().any(|domain| domain.id.as_str() == id))
 }
@@ -304,9 +338,12 @@ pub async fn update_project(app: &App, ctx: &Ctx, id: &str, change: ProjectChang
                 rows::touch(c, now, "identity.project.update", id.as_str()).await?;
                 let mut project =
                     rows::projects::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
+                if let Some(enabled) = change.enabled.filter(|enabled| *enabled != project.enabled) {
+                    may_enable(c, &project, enabled).await?;
+                    project.enabled = enabled;
+                }
                 project.name = change.name.unwrap_or(project.name);
                 project.description = change.description.unwrap_or(project.description);
-                project.enabled = change.enabled.unwrap_or(project.enabled);
                 if let Some(tags) = change.tags {
                     project.tags = tags.apply(project.tags)?;
                 }

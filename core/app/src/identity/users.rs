@@ -188,6 +188,8 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
         })),
     };
     let now = app.now();
+    // As in keystone, to enable a user lets one in that had failed too often.
+    let unlocks = change.enabled == Some(true);
     let updated = app
         .store
         .write("identity.user.update", move |c| {
@@ -218,6 +220,9 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
         })
         .await?;
     app.identity.written(&app.store).await;
+    if unlocks {
+        app.identity.inner.guard.unlock(updated.id.as_str());
+    }
     Ok(updated)
 }
 
@@ -314,6 +319,7 @@ fn oneself(app: &App, user: User, request_id: RequestId, source: Option<IpAddr>)
         how: Circumstances { source, methods: vec!["password".into()], ..Circumstances::default() },
         delegation: Delegation::None,
         policies: app.authorizer.snapshot(),
+        asked: "POST password".into(),
         mutating: true,
         trail: access::Trail::default(),
     }

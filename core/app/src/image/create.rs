@@ -39,7 +39,7 @@ pub(crate) fn plan(app: &App, ctx: &Ctx, fields: &Map<String, Value>) -> Result<
 
 /// Writes the row, in a transaction that has charged for it.
 pub(crate) async fn put(conn: &mut Conn, row: &Image) -> Result<()> {
-    if images::get(conn, row.id).await?.is_some() {
+    if images::id_taken(conn, row.id).await? {
         return Err(Error::conflict("image.duplicate", format!("Image ID {} already exists!", row.id)));
     }
     images::insert(conn, row).await?;

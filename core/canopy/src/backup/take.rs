@@ -27,8 +27,12 @@ pub async fn backup(config: &Config, to: &Path) -> Result<Manifest> {
     if std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(bad(format!("{} is not empty: name a folder that is not there yet.", to.display())));
     }
-    crate::files::make_private_dir(to)?;
     let data = config.data_dir.clone();
+    crate::files::make_private_dir(to)?;
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if real(to).starts_with(real(&data)) {
+        return Err(bad(format!("{} is within data_dir, and would be lost with it.", to.display())));
+    }
     let (source, target) = (data.clone(), to.to_owned());
     let mut kept = blocking(move || {
         let shelves = source.join("images/sha256");

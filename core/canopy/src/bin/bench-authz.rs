@@ -151,6 +151,7 @@ async fn lists(app: &App, token: &str) -> Res<Value> {
         how,
         delegation,
         policies,
+        asked: String::new(),
         mutating: false,
         trail: Trail::default(),
     };

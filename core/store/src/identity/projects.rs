@@ -153,6 +153,15 @@ pub async fn delete(conn: &mut Conn, id: &ProjectId) -> Result<()> {
     Ok(())
 }
 
+pub async fn has_enabled_child(conn: &mut Conn, id: &ProjectId) -> Result<bool> {
+    let row = sqlx::query("SELECT COUNT(*) AS n FROM projects WHERE parent_id = $1 AND enabled = 1")
+        .bind(id.as_str())
+        .fetch_one(conn)
+        .await
+        .map_err(db)?;
+    Ok(row.int("n")? > 0)
+}
+
 /// What still stands in a project, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {

@@ -50,7 +50,14 @@ struct Report {
 pub async fn check(args: &Check) -> Result<ExitCode> {
     let source = policies::named(&args.source).await?;
     let not_formatted = if args.format { unformatted(&source.files)? } else { Vec::new() };
-    let bundle = source.bundle().await?;
+    let bundle = match source.bundle().await {
+        Err(error) if args.json && error.code == "policy.invalid" => {
+            let errors: Vec<&str> = error.message.lines().collect();
+            print_json(&serde_json::json!({ "errors": errors }))?;
+            return Ok(ExitCode::FAILURE);
+        }
+        bundle => bundle?,
+    };
     let findings = if args.without_solver { Vec::new() } else { proved(&bundle).await? };
     let report = Report {
         policies: bundle.policies().count(),

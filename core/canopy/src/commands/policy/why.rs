@@ -5,7 +5,7 @@ use crate::commands::{audit, load};
 use crate::policies;
 use canopy_authz::cases::{self, Caller, On};
 use canopy_authz::explain::{Explanation, Near, explain};
-use canopy_authz::who_can::{Able, who_can};
+use canopy_authz::who_can::{Able, Untried, untried, who_can};
 use canopy_authz::{Bundle, Snapshot};
 use canopy_types::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,9 @@ struct Question {
     principal: Caller,
     #[serde(default)]
     target: On,
+    /// Method and path of a request in the audit log.
+    #[serde(default)]
+    request: String,
 }
 
 #[derive(Serialize)]
@@ -79,6 +82,8 @@ struct Answer {
     /// As the audit log has it: what was decided then, and by which bundle.
     recorded: Option<Value>,
     action: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    request: String,
     #[serde(flatten)]
     explanation: Explanation,
 }
@@ -94,7 +99,7 @@ pub async fn why(args: &Why) -> Result<ExitCode> {
         let (who, how) = question.principal.resolve().map_err(bad)?;
         let action = cases::action(&question.action).map_err(bad)?;
         let explanation = explain(&policies, &who, &how, action, &question.target.target());
-        answers.push(Answer { recorded, action: question.action, explanation });
+        answers.push(Answer { recorded, action: question.action, request: question.request, explanation });
     }
     if args.json {
         print_json(&answers)?;
@@ -166,9 +171,12 @@ fn print(answer: &Answer, version: &str) {
         if bundle != version {
             println!("  the policies were {bundle}; what follows is by {version}");
         }
-        if event["target"]["typeURI"] == "canopy/Server" || event["target"]["typeURI"] == "canopy/Image" {
+        if !answer.request.is_empty() {
+            println!("  {}", answer.request);
+        }
+        if then != *allowed && bundle == version {
             println!(
-                "  metadata is not in the audit log: what depends on it is answered as if there were none"
+                "  what decided looks at the resource's metadata, which is not in the audit log. As if it had none:"
             );
         }
     }
@@ -193,9 +201,11 @@ fn print(answer: &Answer, version: &str) {
 pub async fn who(args: &WhoCan) -> Result<ExitCode> {
     let action = cases::action(&args.action).map_err(bad)?;
     let on: On = serde_json::from_str(&args.resource).map_err(|e| bad(format!("the resource: {e}")))?;
-    let able = who_can(&Snapshot::of(args.bundle.bundle().await?), action, &on);
+    let policies = Snapshot::of(args.bundle.bundle().await?);
+    let able = who_can(&policies, action, &on);
+    let untried = untried(&policies, action, &able);
     if args.json {
-        print_json(&able)?;
+        print_json(&serde_json::json!({"able": able, "untried": untried}))?;
         return Ok(ExitCode::SUCCESS);
     }
     for Able { role, scope, place, owner, policies } in &able {
@@ -211,6 +221,13 @@ pub async fn who(args: &WhoCan) -> Result<ExitCode> {
     }
     if able.is_empty() {
         println!("nobody");
+    }
+    if !untried.is_empty() {
+        println!("not tried, since they look at more than one role, the scope and the owner:");
+    }
+    for Untried { policy, file, forbids } in &untried {
+        let effect = if *forbids { "forbids" } else { "permits" };
+        println!("  {file}: @id(\"{policy}\") {effect} under its conditions");
     }
     Ok(ExitCode::SUCCESS)
 }
