@@ -6,10 +6,12 @@ const MAX_DEPTH: usize = 32;
 /// Operators of one policy: a chain of them nests as deep as it is long.
 const MAX_OPERATORS: usize = 400;
 /// Bytes of stack on which a bundle within these bounds is read, with room to spare.
-pub const STACK: usize = 64 << 20;
+pub(crate) const STACK: usize = 64 << 20;
+/// The same for a decision. With less of it left, a policy that nests deep is one that fails to evaluate, and denies.
+pub const DECISION_STACK: usize = 8 << 20;
 
 /// The first place that is too deep, as line and what is wrong there.
-pub fn too_deep(text: &str) -> Option<(usize, String)> {
+pub(crate) fn too_deep(text: &str) -> Option<(usize, String)> {
     let (mut depth, mut operators, mut line) = (0_usize, 0_usize, 1_usize);
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {

@@ -21,6 +21,7 @@ pub mod who_can;
 
 pub use authorizer::{Authorizer, Decision, Snapshot};
 pub use bundle::SCHEMA;
+pub use depth::DECISION_STACK;
 pub use load::{Bundle, Prepared, embedded_files};
 pub use matrix::matrix;
 

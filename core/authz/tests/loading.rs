@@ -206,7 +206,9 @@ fn what_nests_too_deep_is_refused_where_it_stands_and_what_is_within_the_bound_d
         let dir = folder(&[("a.cedar", &policy(&condition))]);
         let authorizer = Authorizer::load(dir.path()).unwrap();
         let target = Target::in_project(&ProjectId::from("p"));
-        let decision = authorizer.decide(&caller(&["x"]), actions::compute::SERVERS_SHOW, &target);
+        let decide = move || authorizer.decide(&caller(&["x"]), actions::compute::SERVERS_SHOW, &target);
+        let thread = std::thread::Builder::new().stack_size(canopy_authz::DECISION_STACK);
+        let decision = thread.spawn(decide).unwrap().join().unwrap();
         assert!(decision.allowed, "{condition}");
     }
 }

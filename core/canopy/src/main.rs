@@ -1,14 +1,17 @@
 use canopy::commands::{Cli, run};
+use canopy_types::Error;
 use clap::Parser;
 use std::process::ExitCode;
 
 /// What a shell says of a program that wrote to a pipe which nobody reads any more.
 const BROKEN_PIPE: i32 = 128 + 13;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     end_with_the_reader();
-    match run(Cli::parse()).await {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_stack_size(canopy_authz::DECISION_STACK).build();
+    let done = runtime.map(|runtime| runtime.block_on(run(Cli::parse())));
+    match done.unwrap_or_else(|e| Err(Error::internal("process.runtime", e))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("canopy: {}", error.chain());
