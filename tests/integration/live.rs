@@ -1,5 +1,8 @@
 //! The stock `openstack` client, a real guest that boots, and a real network: first light, kept lit.
 
+#[path = "live/flat.rs"]
+mod flat;
+
 use canopy_tests::process::{Process, output};
 use canopy_tests::{Client, until};
 use serde_json::Value;
@@ -83,8 +86,13 @@ fn guest_file(name: &str) -> String {
 
 /// In the network's namespace on this host, as root of the guest.
 fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String> {
+    ssh_from(&format!("canopy-{network}"), address, key, command)
+}
+
+/// In a namespace on this host, as root of the guest.
+fn ssh_from(namespace: &str, address: &str, key: &str, command: &str) -> Option<String> {
     let output = Command::new("ip")
-        .args(["netns", "exec", &format!("canopy-{network}"), "timeout", "10", "ssh", "-i", key])
+        .args(["netns", "exec", namespace, "timeout", "10", "ssh", "-i", key])
         .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "StrictHostKeyChecking=no"])
         .args([
             "-o",
@@ -100,18 +108,8 @@ fn ssh(network: &str, address: &str, key: &str, command: &str) -> Option<String>
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
-    // Alone: it restarts libvirtd.
-    let _libvirt = crate::libvirt::exclusive().await;
-    let daemon = crate::libvirt::Restart;
-    let mut process = Process::prepare("live");
-    process.start_ready().await;
-    let cloud = Openstack::new(&process);
-    let key = process.data().join("key");
-    let key = key.to_string_lossy().into_owned();
-    output("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
-
+/// A flavor `small`, the key pair `k`, and the image `guest` with its kernel.
+fn ready_to_boot(cloud: &Openstack, key: &str) {
     cloud.run(&["flavor", "create", "--vcpus", "1", "--ram", "160", "--disk", "1", "small"]);
     cloud.run(&["keypair", "create", "--public-key", &format!("{key}.pub"), "k"]);
     let image = |name: &str, format: &str, file: &str, more: &[&str]| {
@@ -136,6 +134,21 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     let line = "os_command_line=root=canopy console=tty0 console=ttyS0,115200 net.ifnames=0";
     let properties = ["--property", &kernel, "--property", &ramdisk, "--property", line];
     image("guest", "qcow2", &guest_file("guest.qcow2"), &properties);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
+    // Alone: it restarts libvirtd.
+    let _libvirt = crate::libvirt::exclusive().await;
+    let daemon = crate::libvirt::Restart;
+    let mut process = Process::prepare("live");
+    process.start_ready().await;
+    let cloud = Openstack::new(&process);
+    let key = process.data().join("key");
+    let key = key.to_string_lossy().into_owned();
+    output("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+
+    ready_to_boot(&cloud, &key);
     let network = cloud.json(&["network", "create", "n"])["id"].as_str().unwrap().to_owned();
     let subnet = [
         "subnet",

@@ -33,6 +33,7 @@ mod live;
 mod migrations;
 mod network;
 mod network_api;
+mod network_provider_api;
 mod placement;
 mod placement_api;
 mod plugin_langs;

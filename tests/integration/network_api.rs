@@ -397,7 +397,7 @@ async fn hostile_bodies_are_refused_and_named() {
         json!({"network": {"router:external": true}}),
         json!({"network": {"tenant_id": "a", "project_id": "b"}}),
         json!({"network": {"project_id": nowhere}}),
-        json!({"network": {"provider:segmentation_id": 7}}),
+        json!({"network": {"provider:segmentation_id": "seven"}}),
     ] {
         let answer = one.post(&format!("{V2}/networks"), &body).await;
         assert_eq!(answer.status, 400, "{body}: {answer:?}");

@@ -35,6 +35,7 @@ fn registration(name: &str, disk_gib: i64) -> Registration {
             hypervisor_type: "fake".into(),
             hypervisor_version: 1,
             acceleration: "tcg".into(),
+            physical_networks: Vec::new(),
         },
     }
 }

@@ -1,6 +1,8 @@
 //! The shipped plugins as they are shipped: real components, loaded with deadline and limits on, held
 //! against the built-ins that stand in for them and against the executor that carries their plans out.
 
+#[path = "plugins/backends.rs"]
+mod backends;
 #[path = "plugins/gate.rs"]
 mod gate;
 
@@ -43,7 +45,9 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn each_component_loads_as_what_it_says_and_as_nothing_else() {
     let host = PluginHost::new().unwrap();
-    for name in SCHEDULERS.into_iter().chain(["quota-limits", "quota-gpu-cap", "network-bridge"]) {
+    for name in
+        SCHEDULERS.into_iter().chain(["quota-limits", "quota-gpu-cap", "network-bridge", "network-flat"])
+    {
         let folder = built(name);
         let outcomes = [
             host.load_scheduler(&folder, Value::Null).map(drop),
@@ -292,6 +296,7 @@ pub(crate) fn network(segment: i64) -> NetworkSpec {
         hostname: "web \"1\"\n".to_owned(),
     };
     NetworkSpec {
+        provider: None,
         id,
         project_id: ProjectId::random(),
         segment,
@@ -340,35 +345,6 @@ fn network_bridges_plan_is_one_that_the_executor_takes() {
     }
     let again = runtime().block_on(plugin.plan_host(networks.into_iter().rev().collect())).unwrap();
     assert_eq!(items, again, "a plan is a set");
-}
-
-#[test]
-fn network_bridge_plans_for_many_guests_within_its_limits() {
-    let plugin = PluginHost::new().unwrap().load_network(&built("network-bridge"), Value::Null).unwrap();
-    let mut large = network(1);
-    for n in 0..2000_u32 {
-        let mut port = large.ports[1].clone();
-        port.id = PortId::random();
-        port.mac = format!("fa:16:3e:01:{:02x}:{:02x}", n >> 8, n & 255);
-        port.fixed_ips[0].ip_address = std::net::Ipv4Addr::from(0x0a01_0000 + n).into();
-        large.ports.push(port);
-    }
-    let items = runtime().block_on(plugin.plan_host(vec![large])).unwrap();
-    assert_eq!(items.iter().filter(|item| item.kind == "antispoof@1").count(), 2001);
-}
-
-#[test]
-fn a_network_that_no_bridge_can_be_made_for_is_refused_with_the_reason() {
-    let plugin = PluginHost::new().unwrap().load_network(&built("network-bridge"), Value::Null).unwrap();
-    let mut odd = network(1);
-    odd.mtu = 20;
-    for error in [
-        runtime().block_on(plugin.validate(vec![odd.clone()])).unwrap_err(),
-        runtime().block_on(plugin.plan_host(vec![odd])).unwrap_err(),
-    ] {
-        assert_eq!(error.code, "network.refused");
-        assert!(error.message.contains("MTU of 20"), "{}", error.message);
-    }
 }
 
 #[test]

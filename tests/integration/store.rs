@@ -201,6 +201,7 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
                         hypervisor_version: 1,
                         acceleration: "tcg",
                         inventory: &[("VCPU", 4, 1, 2_000), ("MEMORY_MB", 100, 0, 1_000)],
+                        physical_networks: &[],
                     };
                     hosts::register(c, &registration, Timestamp(1)).await
                 })

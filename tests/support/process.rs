@@ -97,6 +97,17 @@ impl Process {
         Self::prepare_with(name, true)
     }
 
+    /// The same on `network-flat`, with this bridge of the operator's as the network `external`.
+    pub fn prepare_on(name: &str, bridge: &str) -> Self {
+        let mut process = Self::prepare_with(name, false);
+        let path = process.dir.join("serve.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration that was just written");
+        let text = text.replace("network-bridge", "network-flat");
+        let text = format!("{text}[agent.physical_networks]\nexternal = \"{bridge}\"\n");
+        process.server = Program::new(&process.dir, "serve", &text);
+        process
+    }
+
     /// A controller without an agent; `more` is added to its configuration.
     pub fn controller(name: &str, more: &str) -> Self {
         let mut process = Self::prepare(name);

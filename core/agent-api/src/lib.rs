@@ -42,6 +42,9 @@ pub struct Inventory {
     pub hypervisor_version: i64,
     /// `kvm` or `tcg`, as a probe guest found it.
     pub acceleration: String,
+    /// The operator's networks that the host is in, by [their names](is_physical_network).
+    #[serde(default)]
+    pub physical_networks: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +168,36 @@ pub struct NetworkSpec {
     pub subnets: Vec<SubnetSpec>,
     /// Every port on this network and this host, guests' and services' alike.
     pub ports: Vec<PortSpec>,
+    /// Where it is in the operator's own networks; most are nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderSpec>,
+}
+
+/// A place in the operator's own networks; no two networks have the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderSpec {
+    /// As `agent.physical_networks` of each host names it: see [`is_physical_network`].
+    pub physical_network: String,
+    /// VLAN, 1 to 4094; untagged without.
+    #[serde(default)]
+    pub segmentation_id: Option<u16>,
+}
+
+/// Longest name of one of the operator's networks.
+const MAX_PHYSICAL_NETWORK: usize = 64;
+/// Of the operator's networks that one host is in.
+pub const MAX_PHYSICAL_NETWORKS: usize = 64;
+
+/// Whether this can name one of the operator's networks: 1 to 64 of `a-z 0-9 _`, so that it is the name of a trait, too.
+pub fn is_physical_network(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=MAX_PHYSICAL_NETWORK).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// The trait of hosts that have this network of the operator's, as nova's agents name it.
+pub fn physical_network_trait(name: &str) -> String {
+    format!("CUSTOM_PHYSNET_{}", name.to_ascii_uppercase())
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -249,6 +249,7 @@ async fn inventory(shared: &shared::Shared) -> Result<Inventory, Error> {
         hypervisor_type: host.hypervisor_type,
         hypervisor_version: host.hypervisor_version,
         acceleration: host.acceleration,
+        physical_networks: shared.wiring.physical_networks().await?,
     })
 }
 

@@ -88,6 +88,7 @@ async fn every_call_crosses() {
         hypervisor_type: "QEMU".into(),
         hypervisor_version: 1,
         acceleration: "tcg".into(),
+        physical_networks: Vec::new(),
     };
     let registration = Registration { version: 1, name: "host-1".into(), inventory };
     let registered = controller.register(registration).await.unwrap();

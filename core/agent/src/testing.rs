@@ -82,6 +82,7 @@ pub fn spec_with_network() -> (ServerSpec, Vec<NetworkSpec>) {
     };
     spec.ports.push(port.clone());
     let network = NetworkSpec {
+        provider: None,
         id: network_id,
         project_id: spec.project_id.clone(),
         segment: 7,

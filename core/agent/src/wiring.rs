@@ -98,6 +98,11 @@ impl Wiring {
         Self { planner, executor, wired: watch::Sender::new(Wired::default()) }
     }
 
+    /// The operator's networks that this host has now.
+    pub async fn physical_networks(&self) -> Result<Vec<String>, Error> {
+        self.executor.physical_networks().await
+    }
+
     pub fn in_force(&self, revision: i64, networks: &[NetworkId]) -> bool {
         self.wired.borrow().in_force(revision, networks)
     }

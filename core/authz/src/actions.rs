@@ -238,6 +238,7 @@ pub mod network {
         PORTS_UPDATE = "network:ports:update" on "Port";
         PORTS_DELETE = "network:ports:delete" on "Port";
         NETWORKS_SHARE = "network:networks:share" on "Network";
+        NETWORKS_CREATE_PROVIDER = "network:networks:create_provider" on "Network";
         NETWORKS_SHOW_PROVIDER = "network:networks:show_provider" on "Network";
         PORTS_SHOW_BINDING = "network:ports:show_binding" on "Port";
         PORTS_CHOOSE_MAC = "network:ports:choose_mac_address" on "Network";

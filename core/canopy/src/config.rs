@@ -158,6 +158,9 @@ pub struct Agent {
     /// Tells two agents on one machine apart: goes into the names of their guests and devices. At most 32
     /// lower-case letters, digits and underscores.
     pub network_scope: String,
+    /// The operator's own networks that this host is in: name (1 to 64 of `a-z 0-9 _`) to bridge or interface. An
+    /// untagged network needs a bridge.
+    pub physical_networks: BTreeMap<String, String>,
     /// `canopy agent`: the controller's address.
     pub controller: Option<String>,
     /// `canopy agent`: file with the agent token, `<data_dir>/keys/agent.token` of the controller.
@@ -174,6 +177,7 @@ impl Default for Agent {
             libvirt_uri: "qemu:///system".into(),
             acceleration: "auto".into(),
             network_scope: String::new(),
+            physical_networks: BTreeMap::new(),
             controller: None,
             token_file: None,
             shutdown_seconds: 60,
@@ -307,6 +311,15 @@ impl Config {
         if !(64..=1_048_576).contains(&self.audit.max_mib) {
             return bad("audit.max_mib: 64 to 1048576");
         }
+        if self.agent.physical_networks.len() > canopy_agent_api::MAX_PHYSICAL_NETWORKS {
+            return bad(&format!(
+                "agent.physical_networks: at most {}",
+                canopy_agent_api::MAX_PHYSICAL_NETWORKS
+            ));
+        }
+        for (name, device) in &self.agent.physical_networks {
+            canopy_agent::network::uplink::check(name, device)?;
+        }
         self.security_compliance.rules()?;
         if self.region.is_empty() || self.zone.is_empty() {
             return bad("region and zone need a name");
@@ -324,6 +337,16 @@ mod tests {
         assert!(toml::from_str::<Config>("").unwrap().check().is_ok());
         let error = toml::from_str::<Config>("listne = \"127.0.0.1:1\"").unwrap_err().to_string();
         assert!(error.contains("unknown field `listne`"), "{error}");
+    }
+
+    #[test]
+    fn physical_networks_are_names_and_devices() {
+        let config = |text: &str| toml::from_str::<Config>(text).unwrap().check();
+        assert!(config("[agent.physical_networks]\nexternal = \"br-ex\"").is_ok());
+        for line in ["External = \"br-ex\"", "external = \"br ex\"", "external = \"cnb7\""] {
+            let error = config(&format!("[agent.physical_networks]\n{line}")).unwrap_err();
+            assert!(error.message.contains("agent.physical_networks"), "{}", error.message);
+        }
     }
 
     #[test]

@@ -163,7 +163,9 @@ pub async fn agent(
     let libvirt = Libvirt::connect(&config.agent.libvirt_uri, options).await?;
     let agent_config = agent_config(config, state_dir.clone())?;
     let metadata = Arc::new(MetadataServer::new(Arc::new(agent_config.metadata.clone())));
-    let network = LinuxNetwork::new(state_dir, &config.agent.network_scope)?.with_metadata(metadata);
+    let network = LinuxNetwork::new(state_dir, &config.agent.network_scope)?
+        .with_physical_networks(config.agent.physical_networks.clone())?
+        .with_metadata(metadata);
     Ok(Agent::new(agent_config, controller, Arc::new(libvirt), plugin, Arc::new(network)))
 }
 

@@ -19,7 +19,8 @@ pub(crate) mod quota {
     pub(crate) use exports::canopy::quota::limits::{Book, Claims, Countable, Holder, HolderKind, Verdict};
 }
 
-/// `canopy:network@1`, world `backend`.
+/// `canopy:network@1`, world `cluster-backend`, whose second interface is optional: see `network::world`.
 pub(crate) mod network {
-    wasmtime::component::bindgen!({ path: "../../sdk/wit/network/v1", world: "backend" });
+    wasmtime::component::bindgen!({ path: "../../sdk/wit/network/v1", world: "cluster-backend" });
+    pub(crate) use exports::canopy::network::{placing, planning};
 }

@@ -145,6 +145,34 @@ impl PluginHost {
                 found.say(same, "the same networks get the same plan, in the same and in another instance");
             }
         }
+        if first.places() {
+            let id = canopy_types::NetworkId::random();
+            let network = crate::ClusterNetwork {
+                id,
+                project_id: "0".repeat(32).as_str().into(),
+                mtu: 1500,
+                provider: None,
+            };
+            let said = |backend: &crate::NetworkPlugin| match runtime
+                .block_on(backend.plan_cluster(vec![network.clone()]))
+            {
+                Err(error) if error.code == "network.refused" => Ok(Err(error.message)),
+                Err(error) => Err(error.message),
+                Ok(places) => Ok(Ok(places)),
+            };
+            match said(&first) {
+                // A backend may have no room for anybody yet.
+                Ok(place) => {
+                    let same =
+                        [&first, &second].into_iter().all(|backend| said(backend).as_ref() == Ok(&place));
+                    found.say(
+                        same,
+                        "the same new network gets the same place, in the same and in another instance",
+                    );
+                }
+                Err(fault) => found.broken.push(format!("it fails to place a new network: {fault}")),
+            }
+        }
         found.memory_peak = first.stats().map_or(0, |stats| stats.memory_peak());
         Ok(())
     }

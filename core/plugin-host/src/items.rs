@@ -1,17 +1,16 @@
 //! What a plan must be before anything acts on it: kinds that we know, about networks and ports of this
-//! host only, within bounds, each once. The executor checks the bodies by their kinds.
+//! host only, within bounds, each once, with bodies of their kinds. The executor checks what bodies mean.
 
-use crate::Item;
+use crate::{Item, schemas};
 use canopy_agent_api::NetworkSpec;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kinds that the executor can apply; told to the backend at `init`.
-pub(crate) const KINDS: [&str; 5] = ["bridge@1", "namespace@1", "dhcp@1", "metadata@1", "antispoof@1"];
+pub(crate) const KINDS: [&str; 6] =
+    ["bridge@1", "namespace@1", "dhcp@1", "metadata@1", "antispoof@1", "uplink@1"];
 /// Items of one plan.
 const MAX_ITEMS: usize = 10_000;
-/// Bytes of one body; DHCP of a network has a lease per guest.
-const MAX_BODY: usize = 1 << 20;
 
 /// Ids that a plan may speak of.
 pub(crate) struct Known {
@@ -47,17 +46,7 @@ pub(crate) fn check(items: Vec<Item>, known: &Known) -> Result<Vec<Item>, String
         if !keys.contains(&key) {
             return Err(format!("{kind} {key:?} is about nothing on this host"));
         }
-        if body.len() > MAX_BODY {
-            return Err(format!(
-                "{kind} {key} has a body of {} bytes; at most {MAX_BODY} are allowed",
-                body.len()
-            ));
-        }
-        let body = match serde_json::from_str::<Value>(&body) {
-            Ok(Value::Object(body)) => canonical(&Value::Object(body)),
-            Ok(_) => return Err(format!("the body of {kind} {key} is no JSON object")),
-            Err(e) => return Err(format!("the body of {kind} {key} is no JSON: {e}")),
-        };
+        let body = canonical(&Value::Object(schemas::body(&kind, &key, &body)?));
         if plan.insert((kind.clone(), key.clone()), body).is_some() {
             return Err(format!("{kind} {key} comes twice"));
         }
@@ -84,6 +73,9 @@ fn canonical(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    const BRIDGE: &str = r#"{"mtu":1500,"name":"cnb1"}"#;
+    const FILTER: &str = r#"{"ips":[],"mac":"fa:16:3e:00:00:01","tap":"cnt11111111222"}"#;
+
     fn known() -> Known {
         Known { networks: ["n".to_owned()].into(), ports: ["p".to_owned()].into() }
     }
@@ -95,24 +87,30 @@ mod tests {
     #[test]
     fn a_plan_comes_out_sorted_and_canonical() {
         let plan = vec![
-            item("dhcp@1", "n", r#"{ "b": [1, {"z": null, "a": "\"\n"}], "a": 1.5 }"#),
-            item("antispoof@1", "p", "{}"),
+            item("bridge@1", "n", r#"{ "name": "cnb1", "mtu": 1500 }"#),
+            item("antispoof@1", "p", FILTER),
         ];
         let plan = check(plan, &known()).unwrap();
-        assert_eq!(plan[0], item("antispoof@1", "p", "{}"));
-        assert_eq!(plan[1].body, r#"{"a":1.5,"b":[1,{"a":"\"\n","z":null}]}"#);
+        assert_eq!(plan[0], item("antispoof@1", "p", FILTER));
+        assert_eq!(plan[1].body, r#"{"mtu":1500,"name":"cnb1"}"#);
+        let any: Value = serde_json::from_str(r#"{ "b": [1, {"z": null, "a": "\"\n"}], "a": 1.5 }"#).unwrap();
+        assert_eq!(canonical(&any), r#"{"a":1.5,"b":[1,{"a":"\"\n","z":null}]}"#);
     }
 
     #[test]
     fn what_is_not_ours_not_known_not_json_or_too_much_is_refused() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
-        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_BODY));
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(schemas::MAX_BODY));
         for (kind, key, body) in [
-            ("route@1", "n", "{}"),
-            ("bridge@2", "n", "{}"),
-            ("bridge@1", "p", "{}"),
-            ("antispoof@1", "n", "{}"),
-            ("bridge@1", "../n", "{}"),
+            ("route@1", "n", BRIDGE),
+            ("bridge@2", "n", BRIDGE),
+            // A place is an answer of `plan-cluster`, no item.
+            ("segment@1", "n", r#"{"physical_network":"x"}"#),
+            ("bridge@1", "p", BRIDGE),
+            ("antispoof@1", "n", FILTER),
+            ("bridge@1", "../n", BRIDGE),
+            ("bridge@1", "n", "{}"),
+            ("uplink@1", "n", BRIDGE),
             ("bridge@1", "n", "[]"),
             ("bridge@1", "n", "{"),
             ("bridge@1", "n", &deep),
@@ -120,8 +118,9 @@ mod tests {
         ] {
             assert!(check(vec![item(kind, key, body)], &known()).is_err(), "{kind} {key}");
         }
-        let twice = vec![item("bridge@1", "n", "{}"); 2];
+        let twice = vec![item("bridge@1", "n", BRIDGE); 2];
         assert!(check(twice, &known()).unwrap_err().contains("twice"));
-        assert!(check(vec![item("bridge@1", "n", "{}"); MAX_ITEMS + 1], &known()).is_err());
+        let huge = check(vec![item("bridge@1", "n", BRIDGE); MAX_ITEMS + 1], &known());
+        assert!(huge.unwrap_err().contains("at most 10000"));
     }
 }

@@ -15,7 +15,7 @@
 //! | `package`, `cache` | a manifest with its component; what was compiled of it before |
 //! | `worker` | the thread and the queue |
 //! | `sandbox` | one instance: limits, deadline, faults, replacement after a fault |
-//! | `limits`, `caps`, `manifest`, [`fault`], `meter`, `items`, `live` | what they say |
+//! | `limits`, `caps`, `manifest`, [`fault`], `meter`, `items`, `schemas`, `live` | what they say |
 //!
 //! Architecture invariants: no type of wasmtime or of the bindings is public. `unsafe` stands in `cache/native.rs`
 //! only, once: compiled code that this installation wrote itself becomes runnable again.
@@ -36,6 +36,7 @@ mod package;
 pub mod quota;
 mod sandbox;
 pub mod scheduler;
+mod schemas;
 mod worker;
 
 pub use cache::Cache;
@@ -46,7 +47,7 @@ pub use inspect::Inspection;
 pub use live::Live;
 pub use manifest::{Manifest, PluginKind};
 pub use meter::{MAX_FAULTS, Note, Stats};
-pub use network::{Item, NetworkPlugin};
+pub use network::{ClusterNetwork, Item, NetworkPlugin, Places};
 pub use package::{MAX_PACKAGE, Package};
 pub use quota::{
     Book, Charge, Claim, Countable, Holder, HolderKind, QuotaPlugin, QuotaQuestion, Row, Verdict,

@@ -1,6 +1,10 @@
 //! `canopy:network@1`.
 
-use crate::bindings::network::Backend;
+mod places;
+mod world;
+
+pub use places::{ClusterNetwork, MAX_NETWORKS, Places};
+
 use crate::fault::{Fault, short};
 use crate::host::Loaded;
 use crate::items::{self, Known};
@@ -11,15 +15,16 @@ use canopy_agent_api::NetworkSpec;
 use canopy_types::{Error, Kind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use world::Backend;
 
 /// One thing that should exist on the host. The plan is a set: the executor applies the difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Item {
-    /// `bridge@1`, `namespace@1`, `dhcp@1`, `metadata@1`, `antispoof@1`.
+    /// `bridge@1`, `namespace@1`, `dhcp@1`, `metadata@1`, `antispoof@1`, `uplink@1`.
     pub kind: String,
     /// Unique within the kind.
     pub key: String,
-    /// Canonical JSON (sorted keys), checked against the kind's schema by the executor.
+    /// Canonical JSON (sorted keys) by the schema of the kind.
     pub body: String,
 }
 
@@ -34,6 +39,7 @@ struct Guest {
     name: String,
     worker: Worker<WasmBackend>,
     meter: Meter,
+    places: bool,
 }
 
 struct WasmBackend {
@@ -43,9 +49,9 @@ struct WasmBackend {
 
 /// The document that a backend plans from.
 #[derive(Serialize)]
-struct View<'a> {
+struct View<'a, N> {
     v: u32,
-    networks: &'a [NetworkSpec],
+    networks: &'a [N],
 }
 
 impl NetworkPlugin {
@@ -68,6 +74,23 @@ impl NetworkPlugin {
         guest.answer(answer)
     }
 
+    /// Whether the backend says where networks are; else all are of the cloud's own making.
+    pub fn places(&self) -> bool {
+        self.guest.as_ref().is_some_and(|guest| guest.places)
+    }
+
+    /// The places of the new ones among these networks, which are at most [`MAX_NETWORKS`]. Of a backend that says
+    /// nothing of places, none.
+    pub async fn plan_cluster(&self, networks: Vec<ClusterNetwork>) -> Result<Places, Error> {
+        let Some(guest) = self.guest.as_ref().filter(|guest| guest.places) else { return Ok(Places::new()) };
+        if networks.len() > MAX_NETWORKS {
+            let why = format!("{} networks have places: at most {MAX_NETWORKS} can.", networks.len());
+            return Err(Error::unavailable("network.too_many", why));
+        }
+        let answer = guest.worker.ask(move |backend| backend.place(&networks)).await;
+        guest.answer(answer)
+    }
+
     /// What it has done so far; without a backend nothing is counted.
     pub fn stats(&self) -> Option<Arc<Stats>> {
         self.guest.as_ref().map(|guest| guest.meter.stats())
@@ -77,15 +100,16 @@ impl NetworkPlugin {
         let Loaded { manifest, config, engine, fuel, pre, meter, .. } = loaded;
         let kinds: Vec<String> = items::KINDS.iter().map(|kind| (*kind).to_owned()).collect();
         let init = move |world: &Backend, store: &mut wasmtime::Store<_>| {
-            world.canopy_network_planning().call_init(store, &config, &kinds)
+            world.planning.call_init(store, &config, &kinds)
         };
+        let places = pre.places();
         let sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
         let mut sandbox = sandbox.once();
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
         let backend = WasmBackend { sandbox, meter: meter.clone() };
         let worker = Worker::tended(&manifest.name, backend, |backend| backend.sandbox.renew())
             .map_err(|e| Error::internal("plugin.thread", e))?;
-        Ok(Self { guest: Some(Guest { name: manifest.name, worker, meter }) })
+        Ok(Self { guest: Some(Guest { name: manifest.name, worker, meter, places }) })
     }
 }
 
@@ -121,7 +145,7 @@ impl WasmBackend {
         meter.call(|| {
             let view = view(networks)?;
             self.sandbox.call(|world, store| {
-                let plan = world.canopy_network_planning().call_plan_host(store, &view)?;
+                let plan = world.planning.call_plan_host(store, &view)?;
                 let plan = match plan {
                     Ok(plan) => plan,
                     Err(why) => return Ok(Ok(Err(why))),
@@ -137,13 +161,26 @@ impl WasmBackend {
         let meter = self.meter.clone();
         meter.call(|| {
             let view = view(networks)?;
-            self.sandbox
-                .call(|world, store| Ok(Ok(world.canopy_network_planning().call_validate(store, &view)?)))
+            self.sandbox.call(|world, store| Ok(Ok(world.planning.call_validate(store, &view)?)))
+        })
+    }
+
+    fn place(&mut self, networks: &[ClusterNetwork]) -> Answer<Places> {
+        let meter = self.meter.clone();
+        meter.call(|| {
+            let view = view(networks)?;
+            self.sandbox.call(|world, store| {
+                let Some(placing) = &world.placing else { return Ok(Ok(Ok(Places::new()))) };
+                Ok(match placing.call_plan_cluster(store, &view)? {
+                    Ok(answer) => places::check(answer, networks).map(Ok),
+                    Err(why) => Ok(Err(why)),
+                })
+            })
         })
     }
 }
 
-fn view(networks: &[NetworkSpec]) -> Result<String, Fault> {
+fn view<N: Serialize>(networks: &[N]) -> Result<String, Fault> {
     serde_json::to_string(&View { v: 1, networks }).map_err(|e| Fault::Host(e.to_string()))
 }
 

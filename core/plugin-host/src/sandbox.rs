@@ -46,7 +46,6 @@ macro_rules! world {
 
 world!(Scheduler, scheduler, Scorer, ScorerPre);
 world!(Quota, quota, Rule, RulePre);
-world!(Network, network, Backend, BackendPre);
 
 /// What a call of the guest gives: an outer error is a trap, an inner one an answer outside the contract.
 pub(crate) type Called<T> = wasmtime::Result<Result<T, String>>;

@@ -9,13 +9,13 @@ use crate::inventories::Inventory;
 use crate::providers::Provider;
 use crate::rows::Columns;
 use crate::store::db;
-use crate::{Conn, consumers, inventories, providers};
+use crate::{Conn, consumers, inventories, providers, traits};
 use canopy_types::resources::{Amounts, MAX_AMOUNT};
 use canopy_types::{
     ConsumerId, HostId, NetworkId, ProjectId, ProviderId, Result, ServerId, Timestamp, UserId,
 };
 use sqlx::Row;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRow {
@@ -47,6 +47,8 @@ pub struct Registration<'a> {
     pub acceleration: &'a str,
     /// (class, total, reserved and ratio for a new row)
     pub inventory: &'a [(&'a str, i64, i64, i64)],
+    /// The operator's networks that it is in, by names that are checked.
+    pub physical_networks: &'a [String],
 }
 
 /// Adds the host or refreshes what its agent owns.
@@ -146,10 +148,34 @@ async fn register_provider(
         };
         inventories::put(conn, &inventory).await?;
     }
+    changed |= register_networks(conn, id, registration.physical_networks, now).await?;
     if changed {
         providers::bump(conn, id, None, now).await?;
     }
     Ok(())
+}
+
+/// The traits by which placement knows where a host's guests can reach. Other traits are the operator's to set.
+async fn register_networks(
+    conn: &mut Conn,
+    id: ProviderId,
+    networks: &[String],
+    now: Timestamp,
+) -> Result<bool> {
+    let own = canopy_agent_api::physical_network_trait("");
+    let before: BTreeSet<String> =
+        traits::of(conn, Some(&[id])).await?.into_iter().map(|(_, name)| name).collect();
+    let named = networks.iter().map(|name| canopy_agent_api::physical_network_trait(name));
+    let after: BTreeSet<String> =
+        before.iter().filter(|name| !name.starts_with(&own)).cloned().chain(named).collect();
+    if before == after {
+        return Ok(false);
+    }
+    for name in &after {
+        traits::insert(conn, name, now).await?;
+    }
+    traits::set(conn, id, &after.into_iter().collect::<Vec<_>>()).await?;
+    Ok(true)
 }
 
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<HostRow>> {

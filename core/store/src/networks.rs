@@ -4,6 +4,7 @@ use crate::listing::{self, Attribute, Kind, Listing, Table};
 use crate::rows::Columns;
 use crate::store::db;
 use crate::{Conn, sequences};
+use canopy_agent_api::ProviderSpec;
 use canopy_types::{Error, NetworkId, ProjectId, Result, SubnetId, Timestamp};
 use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
@@ -26,6 +27,8 @@ pub struct Network {
     /// Default of the network's ports.
     pub port_security: bool,
     pub dns_domain: String,
+    /// Where it is in the operator's own networks, for as long as it lives.
+    pub provider: Option<ProviderSpec>,
     pub revision: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -34,7 +37,7 @@ pub struct Network {
 }
 
 const COLUMNS: &str = "networks.id, segment, project_id, name, description, admin_state_up, shared, mtu, \
-    port_security, dns_domain, revision, created_at, updated_at, \
+    port_security, dns_domain, physical_network, segmentation_id, revision, created_at, updated_at, \
     (SELECT string_agg(s.id, ',' ORDER BY s.created_at, s.id) FROM subnets s WHERE s.network_id = networks.id) \
     AS subnet_ids";
 
@@ -78,11 +81,21 @@ fn network(row: &AnyRow) -> Result<Network> {
         mtu: row.int("mtu")?,
         port_security: row.flag("port_security")?,
         dns_domain: row.text("dns_domain")?,
+        provider: provider(row)?,
         revision: row.int("revision")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         subnets: ids(row.text_opt("subnet_ids")?.as_deref())?,
     })
+}
+
+fn provider(row: &AnyRow) -> Result<Option<ProviderSpec>> {
+    let Some(physical_network) = row.text_opt("physical_network")? else { return Ok(None) };
+    let segmentation_id = match row.int("segmentation_id")? {
+        0 => None,
+        vlan => Some(u16::try_from(vlan).map_err(|e| Error::internal("store.corrupt", e))?),
+    };
+    Ok(Some(ProviderSpec { physical_network, segmentation_id }))
 }
 
 fn ids(text: Option<&str>) -> Result<Vec<SubnetId>> {
@@ -102,11 +115,13 @@ pub async fn next_segment(conn: &mut Conn) -> Result<i64> {
     Ok(segment)
 }
 
+/// Fails as "duplicate" when another network has its place.
 pub async fn insert(conn: &mut Conn, network: &Network) -> Result<()> {
+    let place = network.provider.as_ref();
     sqlx::query(
         "INSERT INTO networks (id, segment, project_id, name, description, admin_state_up, shared, mtu, \
-         port_security, dns_domain, revision, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         port_security, dns_domain, revision, created_at, updated_at, physical_network, segmentation_id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(network.id.to_string())
     .bind(network.segment)
@@ -121,6 +136,8 @@ pub async fn insert(conn: &mut Conn, network: &Network) -> Result<()> {
     .bind(network.revision)
     .bind(network.created_at.0)
     .bind(network.updated_at.0)
+    .bind(place.map(|place| place.physical_network.as_str()))
+    .bind(place.map(|place| i64::from(place.segmentation_id.unwrap_or(0))))
     .execute(conn)
     .await
     .map_err(db)?;
@@ -150,6 +167,20 @@ pub async fn of_ids(
     let values = ids.into_iter().map(listing::Value::Text).collect();
     let found = list(conn, &Listing::all(listing::Scope::All).filter(attribute, values)).await?;
     Ok(found.into_iter().map(|network| (network.id, network)).collect())
+}
+
+/// Networks that have a place in the operator's own, the oldest first; at most `most` and one more, by which there are
+/// too many.
+pub async fn placed(conn: &mut Conn, most: i64) -> Result<Vec<Network>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM networks WHERE physical_network IS NOT NULL ORDER BY segment LIMIT $1"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(most.saturating_add(1))
+        .fetch_all(conn)
+        .await
+        .map_err(db)?;
+    rows.iter().map(network).collect()
 }
 
 /// Networks with a port on `host`.

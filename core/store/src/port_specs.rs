@@ -55,24 +55,35 @@ pub async fn specs_for_host(conn: &mut Conn, host: HostId) -> Result<Vec<Network
                 .filter(|(port, _)| port.device_owner == DHCP_OWNER)
                 .flat_map(|(port, _)| port.fixed_ips.iter().map(|a| (a.subnet_id, a.ip)))
                 .collect();
-            NetworkSpec {
-                id: network.id,
-                project_id: network.project_id,
-                segment: network.segment,
-                mtu: network.mtu,
-                dns_domain: network.dns_domain,
-                subnets: all_subnets
-                    .iter()
-                    .filter(|subnet| subnet.network_id == network.id)
-                    .map(|subnet| spec_of_subnet(subnet, service.get(&subnet.id).copied()))
-                    .collect(),
-                ports: ports
-                    .into_iter()
-                    .map(|(port, hostname)| spec_of_port(port, network.admin_state_up, hostname))
-                    .collect(),
-            }
+            let ports = ports
+                .into_iter()
+                .map(|(port, hostname)| spec_of_port(port, network.admin_state_up, hostname))
+                .collect();
+            NetworkSpec { ports, ..spec_of_network(&network, &all_subnets, &service) }
         })
         .collect())
+}
+
+/// A network without its ports; of the subnets, its own. `service` are the addresses of DHCP and metadata.
+pub fn spec_of_network(
+    network: &networks::Network,
+    subnets: &[subnets::Subnet],
+    service: &BTreeMap<SubnetId, IpAddr>,
+) -> NetworkSpec {
+    NetworkSpec {
+        id: network.id,
+        project_id: network.project_id.clone(),
+        segment: network.segment,
+        mtu: network.mtu,
+        dns_domain: network.dns_domain.clone(),
+        subnets: subnets
+            .iter()
+            .filter(|subnet| subnet.network_id == network.id)
+            .map(|subnet| spec_of_subnet(subnet, service.get(&subnet.id).copied()))
+            .collect(),
+        ports: Vec::new(),
+        provider: network.provider.clone(),
+    }
 }
 
 /// The ports of one server, in the order of its interfaces.

@@ -7,25 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Where guests look for metadata.
 pub(crate) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-/// The smallest MTU that carries IPv4 (RFC 791), the largest that a bridge takes.
-const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
-
 /// What this backend cannot realise, in words for the client.
 pub(crate) fn check(network: &Network) -> Result<(), String> {
-    let here = |problem: String| format!("network {}: {problem}", network.id);
-    if !MTU.contains(&network.mtu) {
-        return Err(here(format!(
-            "an MTU of {} is not between {} and {}",
-            network.mtu,
-            MTU.start(),
-            MTU.end()
-        )));
-    }
-    items::bridge_name(network.segment).map_err(here)?;
+    network.check()?;
     for subnet in &network.subnets {
         let other = |ip: &IpAddr| ip.is_ipv4() != subnet.cidr.address.is_ipv4();
         if subnet.gateway_ip.iter().chain(&subnet.service_ip).any(other) {
-            return Err(here(format!("subnet {} mixes IPv4 and IPv6", subnet.id)));
+            return Err(format!("network {}: subnet {} mixes IPv4 and IPv6", network.id, subnet.id));
         }
     }
     Ok(())
@@ -48,7 +36,7 @@ pub(crate) fn items(network: &Network, config: Config) -> Result<Vec<Item>, Stri
         plan.push(items::item(items::METADATA, &network.id, &body)?);
     }
     for port in network.ports.iter().filter(|port| port.server_id.is_some() && port.port_security) {
-        plan.push(items::item(items::ANTISPOOF, &port.id, &filter(port))?);
+        plan.push(items::item(items::ANTISPOOF, &port.id, &items::Antispoof::of(port))?);
     }
     Ok(plan)
 }
@@ -97,12 +85,4 @@ fn service_mac(network: &Network) -> String {
         .chunks(2)
         .fold("fa:16:3f".to_owned(), |mac, pair| mac + ":" + &String::from_iter(pair))
         .to_ascii_lowercase()
-}
-
-/// A guest may send from its own addresses only; without any, from none.
-fn filter(port: &Port) -> items::Antispoof {
-    let mut ips: Vec<IpAddr> = port.fixed_ips.iter().map(|ip| ip.ip_address).collect();
-    ips.sort();
-    ips.dedup();
-    items::Antispoof { tap: items::tap_name(&port.id), mac: port.mac.to_ascii_lowercase(), ips }
 }

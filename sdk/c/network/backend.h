@@ -20,7 +20,7 @@ typedef struct exports_canopy_network_planning_item_t {
   backend_string_t   kind;
   // Unique within the kind; 1 to 64 of `a-z 0-9 -`.
   backend_string_t   key;
-  // JSON object by the schema of the kind, at most 1 MiB (16 MiB all items). `sdk/README.md` documents the kinds.
+  // JSON object by the schema of the kind (`sdk/wit/network/v1/items`), at most 1 MiB (16 MiB all items).
   backend_string_t   body;
 } exports_canopy_network_planning_item_t;
 

@@ -22,6 +22,6 @@ mod network;
 mod quota;
 mod scheduler;
 
-pub use network::{backend, plan, view};
+pub use network::{backend, cluster, places, plan, view};
 pub use quota::{Project, rule};
 pub use scheduler::{Fleet, scorer};

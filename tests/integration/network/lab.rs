@@ -59,18 +59,29 @@ pub struct Net {
     pub segment: u64,
     /// Port, MAC address and addresses of each guest.
     pub ports: Vec<(PortId, String, Vec<String>)>,
+    /// The operator's network and VLAN that it is led to.
+    pub place: Option<(String, Option<u16>)>,
 }
 
 impl Net {
     pub fn new() -> Self {
         let segment = 900_000_000_000 + u64::try_from(random() % 99_999_999_999).unwrap();
-        Self { id: NetworkId::random(), subnet: SubnetId::random(), segment, ports: Vec::new() }
+        Self { id: NetworkId::random(), subnet: SubnetId::random(), segment, ports: Vec::new(), place: None }
     }
 
     pub fn with_port(mut self, last: u8) -> Self {
         let mac = format!("fa:16:3e:00:01:{last:02x}");
         self.ports.push((PortId::random(), mac, vec![format!("10.0.0.{last}")]));
         self
+    }
+
+    pub fn in_place(mut self, physical: &str, vlan: Option<u16>) -> Self {
+        self.place = Some((physical.to_owned(), vlan));
+        self
+    }
+
+    pub fn uplink(&self) -> String {
+        format!("cnu{}", self.segment)
     }
 
     pub fn bridge(&self) -> String {
@@ -121,6 +132,16 @@ impl Net {
         items.extend(self.ports.iter().map(|(port, mac, ips)| {
             item("antispoof@1", &port.to_string(), &json!({"tap": tap_name(*port), "mac": mac, "ips": ips}))
         }));
+        items.extend(self.place.as_ref().map(|(physical, vlan)| {
+            item(
+                "uplink@1",
+                &key,
+                &json!({
+                    "name": self.uplink(), "bridge": self.bridge(), "physical_network": physical,
+                    "segmentation_id": vlan, "mtu": 1400,
+                }),
+            )
+        }));
         items
     }
 }
@@ -144,6 +165,8 @@ pub struct Lab {
     pub nets: Vec<Net>,
     /// Namespaces and interfaces of guests and strangers.
     pub litter: Mutex<Vec<String>>,
+    /// The operator's networks of this host.
+    pub physical: BTreeMap<String, String>,
 }
 
 impl Lab {
@@ -151,13 +174,53 @@ impl Lab {
         let scope = format!("t{:08x}", random() as u32);
         let dir = tempfile::tempdir().unwrap();
         let guests = Arc::new(Guests::default());
-        let network = Self::executor(dir.path(), &scope, &guests);
-        Self { scope, dir, guests, network, nets, litter: Mutex::default() }
+        let physical = BTreeMap::new();
+        let network = Self::executor(dir.path(), &scope, &guests, &physical);
+        Self { scope, dir, guests, network, nets, litter: Mutex::default(), physical }
     }
 
-    pub fn executor(dir: &Path, scope: &str, guests: &Arc<Guests>) -> LinuxNetwork {
+    pub fn executor(
+        dir: &Path,
+        scope: &str,
+        guests: &Arc<Guests>,
+        physical: &BTreeMap<String, String>,
+    ) -> LinuxNetwork {
         let source: Arc<dyn MetadataSource> = Arc::clone(guests) as _;
-        LinuxNetwork::new(dir, scope).unwrap().with_metadata(Arc::new(MetadataServer::new(source)))
+        let network = LinuxNetwork::new(dir, scope).unwrap().with_physical_networks(physical.clone());
+        network.unwrap().with_metadata(Arc::new(MetadataServer::new(source)))
+    }
+
+    /// Makes a bridge of the operator's, which this host calls `name` from now on.
+    pub fn operators_bridge(&mut self, name: &str) -> String {
+        let bridge = format!("opb-{:08x}", random() as u32);
+        sh(&format!("ip link add {bridge} type bridge forward_delay 0"));
+        self.litter(format!("ip link delete {bridge}"));
+        sh(&format!("ip link set {bridge} up"));
+        self.physical.insert(name.to_owned(), bridge.clone());
+        self.network = Self::executor(self.dir.path(), &self.scope, &self.guests, &self.physical);
+        bridge
+    }
+
+    /// A machine of the operator's on this bridge, in a VLAN or in none.
+    pub fn operators_machine(&self, bridge: &str, vlan: Option<u16>, address: &str) -> String {
+        let namespace = format!("opm-{:08x}", random() as u32);
+        sh(&format!("ip netns add {namespace}"));
+        self.litter(format!("ip netns delete {namespace}"));
+        let port = format!("opp-{:08x}", random() as u32);
+        sh(&format!("ip link add {port} type veth peer name eth0 netns {namespace}"));
+        self.litter(format!("ip link delete {port}"));
+        sh(&format!("ip link set {port} master {bridge} up"));
+        sh(&format!("ip -n {namespace} link set eth0 up"));
+        let device = match vlan {
+            None => "eth0".to_owned(),
+            Some(vlan) => {
+                sh(&format!("ip -n {namespace} link add link eth0 name vlan{vlan} type vlan id {vlan}"));
+                sh(&format!("ip -n {namespace} link set vlan{vlan} up"));
+                format!("vlan{vlan}")
+            }
+        };
+        sh(&format!("ip -n {namespace} address add {address}/24 dev {device}"));
+        namespace
     }
 
     pub fn table(&self) -> String {
@@ -207,7 +270,8 @@ impl Lab {
             let namespace = netns::path(&net.namespace());
             all.push(format!("{:?}", netns::identity(&namespace).unwrap()));
             all.push(self.dhcp_pid(index).to_string());
-            for device in [net.bridge(), format!("cnv{}", net.segment)] {
+            let uplink = net.place.as_ref().map(|_| net.uplink());
+            for device in [net.bridge(), format!("cnv{}", net.segment)].into_iter().chain(uplink) {
                 let links: Vec<Value> =
                     serde_json::from_str(&sh(&format!("ip -j -d link show {device}"))).unwrap();
                 // Not the carrier, which follows a change after a while.
@@ -228,6 +292,7 @@ impl Drop for Lab {
                 try_sh(&format!("kill -9 {}", pid.trim()));
             }
             try_sh(&format!("ip link delete cnv{}", net.segment));
+            try_sh(&format!("ip link delete {}", net.uplink()));
             try_sh(&format!("ip netns delete {}", net.namespace()));
             try_sh(&format!("ip link delete {}", net.bridge()));
         }

@@ -7,6 +7,7 @@
 
 mod inspect;
 mod lab;
+mod uplink;
 
 use canopy_agent::network::netns::{self, within};
 use canopy_agent::network::{Item, LinuxNetwork, NetworkExecutor};
@@ -14,6 +15,7 @@ use canopy_agent_api::tap_name;
 use canopy_types::ServerId;
 use lab::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -214,7 +216,7 @@ async fn applying_again_changes_nothing_and_repairs_what_broke() {
     lab.applied().await;
     assert_eq!(lab.fingerprint(), before);
     // A new process knows nothing and changes nothing.
-    lab.network = Lab::executor(lab.dir.path(), &lab.scope, &lab.guests);
+    lab.network = Lab::executor(lab.dir.path(), &lab.scope, &lab.guests, &lab.physical);
     lab.applied().await;
     assert_eq!(lab.fingerprint(), before);
 
@@ -439,34 +441,47 @@ async fn a_creation_that_was_cut_short_is_finished_or_removed() {
     }
 }
 
-/// Not a test by itself: the process that the next one crashes.
+/// State, scope, items, physical networks, and how often the plan is carried out before it goes.
+type Life = (PathBuf, String, Vec<Item>, BTreeMap<String, String>, u32);
+
+/// Lives through the lab's plan in a process of its own, with one more variable in its environment.
+fn child(lab: &Lab, times: u32, variable: &str, value: &str) -> std::process::Output {
+    let life = (lab.dir.path(), &lab.scope, lab.items(), &lab.physical, times);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "network::crash_child"]);
+    command.env("CANOPY_TEST_NETWORK", serde_json::to_string(&life).unwrap());
+    command.env(variable, value).output().unwrap()
+}
+
+/// The effects of such a life, in their order.
+fn effects(lab: &Lab, times: u32) -> Vec<String> {
+    let trace = lab.dir.path().join(format!("trace-{times}"));
+    let whole = child(lab, times, "CANOPY_CRASH_TRACE", trace.to_str().unwrap());
+    assert!(whole.status.success(), "{whole:?}");
+    std::fs::read_to_string(trace).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Not a test by itself: the process that others crash.
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_child() {
     let Ok(text) = std::env::var("CANOPY_TEST_NETWORK") else { return };
-    let (dir, scope, items): (PathBuf, String, Vec<Item>) = serde_json::from_str(&text).unwrap();
-    let network = Lab::executor(&dir, &scope, &Arc::default());
-    wholly(&network, &items).await.unwrap();
+    let (dir, scope, items, physical, times): Life = serde_json::from_str(&text).unwrap();
+    let network = Lab::executor(&dir, &scope, &Arc::default(), &physical);
+    for _ in 0..times {
+        wholly(&network, &items).await.unwrap();
+    }
     wholly(&network, &[]).await.unwrap();
 }
 
 /// Kills the process before and after each effect of a whole life; the next one must cope.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_is_survived() {
-    let mut lab = Lab::new(vec![Net::new().with_port(5)]);
+    let mut lab = Lab::new(vec![Net::new().with_port(5).in_place("external", None)]);
+    lab.operators_bridge("external");
     // The children listen for metadata; two at once cannot.
-    lab.network = LinuxNetwork::new(lab.dir.path(), &lab.scope).unwrap();
-    let task = serde_json::to_string(&(lab.dir.path(), &lab.scope, lab.items())).unwrap();
-    let trace = lab.dir.path().join("trace");
-    let child = |variable: &str, value: &str| {
-        let program = std::env::current_exe().unwrap();
-        let mut command = Command::new(program);
-        command.args(["--exact", "network::crash_child"]);
-        command.env("CANOPY_TEST_NETWORK", &task).env(variable, value).output().unwrap()
-    };
-    let whole = child("CANOPY_CRASH_TRACE", trace.to_str().unwrap());
-    assert!(whole.status.success(), "{whole:?}");
-    let mut points: Vec<String> =
-        std::fs::read_to_string(trace).unwrap().lines().map(str::to_owned).collect();
+    let network = LinuxNetwork::new(lab.dir.path(), &lab.scope).unwrap();
+    lab.network = network.with_physical_networks(lab.physical.clone()).unwrap();
+    let mut points = effects(&lab, 1);
     points.sort();
     points.dedup();
     for effect in [
@@ -480,19 +495,22 @@ async fn every_crash_point_is_survived() {
         "network.namespace.create",
         "network.namespace.delete",
         "network.namespace.update",
+        "network.uplink.create",
+        "network.uplink.delete",
+        "network.uplink.update",
     ] {
         assert!(points.contains(&format!("after:{effect}")), "{effect} is not passed");
     }
     for point in points {
-        let crashed = child("CANOPY_CRASH_AT", &point);
+        let crashed = child(&lab, 1, "CANOPY_CRASH_AT", &point);
         assert_eq!(crashed.status.signal(), Some(SIGABRT), "{point} did not crash: {crashed:?}");
         lab.apply().await.unwrap_or_else(|e| panic!("after a crash at {point}: {}", e.chain()));
-        assert_eq!(lab.network.observed().await.unwrap().len(), 5, "after a crash at {point}");
+        assert_eq!(lab.network.observed().await.unwrap().len(), 6, "after a crash at {point}");
         let settled = lab.fingerprint();
         lab.applied().await;
         assert_eq!(lab.fingerprint(), settled, "after a crash at {point}");
         // From here on only removals are left, so not every point is passed again.
-        let again = child("CANOPY_CRASH_AT", &point);
+        let again = child(&lab, 1, "CANOPY_CRASH_AT", &point);
         let (passed, aborted) = (again.status.success(), again.status.signal() == Some(SIGABRT));
         assert!(passed || aborted, "{point}: {again:?}");
         wholly(&lab.network, &[]).await.unwrap_or_else(|e| panic!("after a crash at {point}: {}", e.chain()));

@@ -57,7 +57,8 @@ async fn create(want: &Bridge, pending: &mut Pending) -> Result<Link, Error> {
         pending.remove(&want.name);
         return Err(error);
     }
-    let info_data = BridgeInfo { forward_delay: Some(0), stp_state: Some(0), mcast_snooping: Some(0) };
+    let info_data =
+        BridgeInfo { forward_delay: Some(0), stp_state: Some(0), mcast_snooping: Some(0), id: None };
     Ok(Link {
         ifname: want.name.clone(),
         mtu: want.mtu,
@@ -116,7 +117,8 @@ mod tests {
     #[test]
     fn only_differences_are_changed() {
         let want = Bridge { name: "cnb9".to_owned(), mtu: 1450 };
-        let info_data = BridgeInfo { forward_delay: Some(0), stp_state: Some(0), mcast_snooping: Some(0) };
+        let info_data =
+            BridgeInfo { forward_delay: Some(0), stp_state: Some(0), mcast_snooping: Some(0), id: None };
         let mut have = Link {
             ifname: "cnb9".to_owned(),
             mtu: 1450,

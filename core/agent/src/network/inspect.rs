@@ -4,11 +4,11 @@
 //! Applying a plan trusts two marks: the hash in the filter's comment, and that a tap stays where the
 //! hypervisor has put it. Here neither is trusted.
 
-use super::items::{Plan, is_bridge_name, is_veth_name};
+use super::items::{Plan, is_bridge_name, is_uplink_name, is_veth_name};
 use super::links::{Link, Owner, owner};
 use super::linux::{Host, LinuxNetwork};
 use super::namespace::Found;
-use super::{Taps, bridge, dhcp, dhcp_conf, filter, namespace, netns, run};
+use super::{Taps, bridge, dhcp, dhcp_conf, filter, namespace, netns, run, uplink};
 use crate::files;
 use canopy_agent_api::{HostFinding, HostKind, HostProblem};
 use canopy_types::effect::effect;
@@ -22,6 +22,7 @@ impl LinuxNetwork {
         let mut found = Vec::new();
         found.extend(self.filter(plan).await?);
         self.bridges(plan, &host, &mut found);
+        self.uplinks(plan, &host, &mut found);
         self.namespaces(plan, &host, &mut found);
         self.dhcp(plan, &host, &mut found).await?;
         self.taps(taps, &host, &mut found);
@@ -98,6 +99,30 @@ impl LinuxNetwork {
                 "no network needs the bridge",
                 true,
             ));
+        }
+    }
+
+    /// Legs outside, told with the bridges that they are of.
+    fn uplinks(&self, plan: &Plan, host: &Host, found: &mut Vec<HostFinding>) {
+        for want in plan.uplinks.values() {
+            let mut say = |problem, detail: &str, repairable| {
+                found.push(finding(HostKind::Bridge, problem, &want.name, detail, repairable));
+            };
+            match host.links.get(&want.name) {
+                None => say(HostProblem::Missing, "the network's leg in the operator's is not there", true),
+                Some(link) if !self.owns(link, host) => {
+                    say(HostProblem::Changed, "the device of this name is not this agent's leg", false);
+                }
+                Some(_) if !uplink::is_as_wanted(want, &self.physical, &host.links, &self.tag) => {
+                    say(HostProblem::Changed, "the leg is down, or leads elsewhere", true);
+                }
+                Some(_) => {}
+            }
+        }
+        let wanted: BTreeSet<_> = plan.uplinks.values().map(|u| u.name.as_str()).collect();
+        for name in self.our_links(host, is_uplink_name, &wanted) {
+            let detail = "no network needs the leg";
+            found.push(finding(HostKind::Bridge, HostProblem::Extra, name, detail, true));
         }
     }
 

@@ -5,7 +5,7 @@
 //! names, domains, routes) never makes a plan invalid, because one tenant would then block the others;
 //! it is checked where it is used and left out when unusable.
 
-use canopy_agent_api::tap_name;
+use canopy_agent_api::{is_physical_network, tap_name};
 use canopy_plugin_host::network::Item;
 use canopy_types::{Error, Kind, NetworkId, PortId, SubnetId};
 use ipnet::IpNet;
@@ -109,6 +109,21 @@ pub struct AntiSpoof {
     pub ips: Vec<IpAddr>,
 }
 
+/// `uplink@1`: a leg of a network's bridge in one of the operator's own networks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uplink {
+    /// `cnu<segment>`.
+    pub name: String,
+    pub bridge: String,
+    /// Of those that this host's configuration names.
+    pub physical_network: String,
+    /// VLAN; untagged without.
+    pub segmentation_id: Option<u16>,
+    /// Bytes.
+    pub mtu: u32,
+}
+
 /// A unicast Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
@@ -156,6 +171,7 @@ pub struct Plan {
     pub dhcp: BTreeMap<NetworkId, Dhcp>,
     pub metadata: BTreeMap<NetworkId, Metadata>,
     pub antispoof: BTreeMap<PortId, AntiSpoof>,
+    pub uplinks: BTreeMap<NetworkId, Uplink>,
 }
 
 impl Plan {
@@ -194,6 +210,7 @@ impl Plan {
                 let port = id(&item.key)?;
                 self.antispoof.insert(port, body::<AntiSpoof>(item)?.checked(port)?).is_none()
             }
+            "uplink@1" => self.uplinks.insert(id(&item.key)?, body::<Uplink>(item)?.checked()?).is_none(),
             _ => return Err("this agent does not know the kind; update the agent or the plugin".to_owned()),
         };
         fresh.then_some(()).ok_or_else(|| "the key appears twice".to_owned())
@@ -207,6 +224,17 @@ impl Plan {
             if self.bridges.get(network).is_none_or(|b| b.name != namespace.bridge) {
                 return Err(format!("{} is joined to a bridge that is not its network's", namespace.name));
             }
+        }
+        for (network, uplink) in &self.uplinks {
+            if self.bridges.get(network).is_none_or(|b| b.name != uplink.bridge) {
+                return Err(format!("{} joins a bridge that is not its network's", uplink.name));
+            }
+        }
+        unique("uplink", self.uplinks.values().map(|u| &u.name))?;
+        // Two networks in one place would be one.
+        let places = self.uplinks.values().map(|u| (&u.physical_network, u.segmentation_id));
+        if places.collect::<BTreeSet<_>>().len() < self.uplinks.len() {
+            return Err("two networks are in the same place of a physical network".to_owned());
         }
         for network in self.dhcp.keys().chain(self.metadata.keys()) {
             if !self.namespaces.contains_key(network) {
@@ -283,6 +311,32 @@ impl AntiSpoof {
         }
         Ok(self)
     }
+}
+
+impl Uplink {
+    fn checked(self) -> Result<Self, String> {
+        if !is_bridge_name(&self.bridge) || !is_uplink_name(&self.name) {
+            return Err("name and bridge must be names of ours (cnu<segment>, cnb<segment>)".to_owned());
+        }
+        if !is_physical_network(&self.physical_network) {
+            return Err("a physical network is named by 1 to 64 of a-z, 0-9 and _".to_owned());
+        }
+        if self.segmentation_id.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+            return Err("a VLAN is 1 to 4094".to_owned());
+        }
+        check_mtu(self.mtu)?;
+        Ok(self)
+    }
+
+    /// The other end of an untagged leg, which joins the operator's bridge: `cnp<segment>`.
+    pub fn peer(&self) -> String {
+        self.name.replacen("cnu", "cnp", 1)
+    }
+}
+
+/// `cnu<segment>`.
+pub fn is_uplink_name(name: &str) -> bool {
+    has_segment(name, "cnu")
 }
 
 /// `cnb<segment>`.
@@ -389,6 +443,11 @@ mod tests {
                 NET,
                 r#"{"tap":"cnt11111111222","mac":"fa:16:3e:00:00:02","ips":["10.0.0.5"]}"#,
             ),
+            item(
+                "uplink@1",
+                NET,
+                r#"{"name":"cnu7","bridge":"cnb7","physical_network":"external","segmentation_id":9,"mtu":1500}"#,
+            ),
         ]
     }
 
@@ -413,6 +472,12 @@ mod tests {
             ("dhcp@1", "canopy-1", "../1"),
             ("antispoof@1", "cnt1", "vnet0"),
             ("antispoof@1", "cnt11111111222", "cnt11111111223"),
+            ("uplink@1", "cnu7", "cnb7"),
+            ("uplink@1", "cnu7", "eth0"),
+            ("uplink@1", "cnb7", "br0"),
+            ("uplink@1", "cnb7", "cnb8"),
+            ("uplink@1", "external", "br0 up"),
+            ("uplink@1", "\"segmentation_id\":9", "\"segmentation_id\":4095"),
         ] {
             let mut items = whole();
             let item = items.iter_mut().find(|i| i.kind == kind).unwrap();

@@ -17,6 +17,8 @@ pub struct Link {
     pub ifindex: u32,
     /// Index of the other end of a veth pair, in that end's namespace.
     pub link_index: Option<u32>,
+    /// The device that a VLAN is on, or the other end of a veth pair, where that is in the same namespace.
+    pub link: Option<String>,
     pub ifalias: Option<String>,
     pub mtu: u32,
     pub flags: Vec<String>,
@@ -37,6 +39,8 @@ pub struct LinkInfo {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BridgeInfo {
+    /// VLAN of a VLAN device.
+    pub id: Option<u64>,
     pub forward_delay: Option<u64>,
     pub stp_state: Option<u64>,
     pub mcast_snooping: Option<u64>,

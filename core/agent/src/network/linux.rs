@@ -1,15 +1,15 @@
 //! The executor for a Linux host: compares the plan with what the kernel has, and changes the difference.
 //!
 //! Order: the filter first, so that no frame passes before its rules; then what is not wanted any more,
-//! which frees names; then bridges, namespaces and DHCP, each on top of the one before.
+//! which frees names; then bridges, their legs outside, namespaces and DHCP, each on top of the one before.
 
 use crate::metadata::server::MetadataServer;
-use crate::network::items::{Plan, is_bridge_name, is_veth_name};
+use crate::network::items::{Plan, is_bridge_name, is_uplink_name, is_veth_name};
 use crate::network::links::{Links, Owner, owner};
 use crate::network::namespace::Found;
 use crate::network::pending::Pending;
 use crate::network::{
-    Applied, Item, NetworkExecutor, Taps, bridge, dhcp, dhcp_conf, filter, links, namespace,
+    Applied, Item, NetworkExecutor, Taps, bridge, dhcp, dhcp_conf, filter, links, namespace, uplink,
 };
 use async_trait::async_trait;
 use canopy_agent_api::HostFinding;
@@ -28,6 +28,8 @@ pub struct LinuxNetwork {
     pub(super) tag: String,
     pub(super) table: String,
     metadata: Option<Arc<MetadataServer>>,
+    /// Bridges and interfaces of the operator's own networks, by their names.
+    pub(super) physical: BTreeMap<String, String>,
     /// One application at a time.
     turn: Mutex<()>,
 }
@@ -88,13 +90,21 @@ impl LinuxNetwork {
             "" => ("canopy".to_owned(), "canopy".to_owned()),
             _ => (format!("canopy:{scope}"), format!("canopy_{scope}")),
         };
-        Ok(Self { state_dir, tag, table, metadata: None, turn: Mutex::new(()) })
+        Ok(Self { state_dir, tag, table, metadata: None, physical: BTreeMap::new(), turn: Mutex::new(()) })
     }
 
     /// Lets this server listen for the plan's `metadata@1` items; without one they are not served.
     #[must_use]
     pub fn with_metadata(self, server: Arc<MetadataServer>) -> Self {
         Self { metadata: Some(server), ..self }
+    }
+
+    /// Lets networks have legs in these networks of the operator's: name to bridge or interface. Both are checked.
+    pub fn with_physical_networks(self, physical: BTreeMap<String, String>) -> Result<Self, Error> {
+        for (name, device) in &physical {
+            uplink::check(name, device)?;
+        }
+        Ok(Self { physical, ..self })
     }
 
     pub(super) async fn look(&self) -> Result<Host, Error> {
@@ -112,8 +122,9 @@ impl LinuxNetwork {
         let Host { links, namespaces, pending, .. } = host;
         let devices = plan.bridges.values().map(|b| &b.name);
         let devices = devices.chain(plan.namespaces.values().map(|n| &n.veth_host));
-        for name in devices.filter(|name| !links.contains_key(*name)) {
-            pending.add(name);
+        let legs = plan.uplinks.values().flat_map(uplink::devices);
+        for name in devices.cloned().chain(legs).filter(|name| !links.contains_key(name)) {
+            pending.add(&name);
         }
         for namespace in plan.namespaces.values().filter(|n| !namespaces.contains_key(&n.name)) {
             pending.add(&namespace.name);
@@ -134,6 +145,13 @@ impl LinuxNetwork {
         failures.note(dhcp::forget(&folder, move |network| served.contains(&network)).await);
 
         let mut removed = false;
+        let legs: BTreeSet<_> = plan.uplinks.values().map(|u| u.name.as_str()).collect();
+        for name in self.our_links(host, is_uplink_name, &legs) {
+            if let Some(link) = host.links.get(&name) {
+                failures.note(uplink::delete(link).await);
+                removed = true;
+            }
+        }
         let veths: BTreeSet<_> = plan.namespaces.values().map(|n| n.veth_host.as_str()).collect();
         for name in self.our_links(host, is_veth_name, &veths) {
             failures.note(namespace::delete_veth(&name).await);
@@ -203,6 +221,9 @@ impl LinuxNetwork {
         if let Some(want) = plan.bridges.get(&network) {
             let have = host.links.get(&want.name);
             bridge::converge(want, have, &self.tag, &mut host.pending).await?;
+        }
+        if let Some(want) = plan.uplinks.get(&network) {
+            uplink::converge(want, &self.physical, &host.links, &self.tag, &mut host.pending).await?;
         }
         if let Some(want) = plan.namespaces.get(&network) {
             let have = host.namespaces.get(&want.name);
@@ -278,6 +299,7 @@ impl NetworkExecutor for LinuxNetwork {
         let none = BTreeSet::new();
         names.extend(self.our_links(&host, is_bridge_name, &none).iter().map(|n| format!("bridge/{n}")));
         names.extend(self.our_links(&host, is_veth_name, &none).iter().map(|n| format!("veth/{n}")));
+        names.extend(self.our_links(&host, is_uplink_name, &none).iter().map(|n| format!("uplink/{n}")));
         let ours = |(name, found): &(&String, &Found)| {
             namespace::whose(name, found, &self.tag, &host.pending) == Owner::Ours
         };
@@ -287,6 +309,15 @@ impl NetworkExecutor for LinuxNetwork {
             names.insert(format!("filter/{}", self.table));
         }
         Ok(names.into_iter().collect())
+    }
+
+    async fn physical_networks(&self) -> Result<Vec<String>, Error> {
+        if self.physical.is_empty() {
+            return Ok(Vec::new());
+        }
+        let links = links::read(None).await?;
+        let there = |(_, device): &(&String, &String)| links.contains_key(*device);
+        Ok(self.physical.iter().filter(there).map(|(name, _)| name.clone()).collect())
     }
 }
 

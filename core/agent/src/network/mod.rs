@@ -23,6 +23,7 @@ pub mod netns;
 pub mod ownership;
 pub mod pending;
 pub mod run;
+pub mod uplink;
 
 pub use canopy_plugin_host::network::Item;
 pub use linux::LinuxNetwork;
@@ -79,8 +80,13 @@ pub trait NetworkExecutor: Send + Sync + 'static {
     }
 
     /// The names of our things that exist, sorted: `bridge/cnb7`, `veth/cnv7`, `namespace/canopy-<id>`,
-    /// `dhcp/<network id>`, `filter/<table>`.
+    /// `dhcp/<network id>`, `filter/<table>`, `uplink/cnu7`.
     async fn observed(&self) -> Result<Vec<String>, Error>;
+
+    /// The operator's networks that this host has now, sorted.
+    async fn physical_networks(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// Does nothing: for hosts without a network of their own, as in benchmarks of the control plane.

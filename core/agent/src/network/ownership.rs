@@ -2,8 +2,8 @@
 //! filter of that port. A backend that mixes networks up, by mistake or on purpose, would join what belongs to two
 //! tenants or let one answer for another's address; such a plan is refused whole, and the last one stays in force.
 
-use super::items::{AntiSpoof, Dhcp, Mac, Namespace, Plan};
-use canopy_agent_api::{NetworkSpec, PortSpec, bridge_name};
+use super::items::{AntiSpoof, Dhcp, Mac, Namespace, Plan, Uplink};
+use canopy_agent_api::{NetworkSpec, PortSpec, ProviderSpec, bridge_name};
 use canopy_types::{Error, Kind, NetworkId, PortId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -47,6 +47,9 @@ fn owned(plan: &Plan, networks: &[NetworkSpec]) -> Result<(), String> {
                 "metadata of network {id} cannot listen on {address}: it is not a service's"
             ));
         }
+    }
+    for (id, uplink) in &plan.uplinks {
+        uplink_is_own(uplink, of(id)?)?;
     }
     let ports: BTreeMap<PortId, &PortSpec> =
         networks.iter().flat_map(|network| &network.ports).map(|port| (port.id, port)).collect();
@@ -101,6 +104,27 @@ fn dhcp_is_own(dhcp: &Dhcp, network: &NetworkSpec) -> Result<(), String> {
                 host.ip, host.mac
             ));
         }
+    }
+    Ok(())
+}
+
+/// A network is led where the core says that it is, and nowhere else.
+fn uplink_is_own(uplink: &Uplink, network: &NetworkSpec) -> Result<(), String> {
+    let (id, own) = (network.id, format!("cnu{}", network.segment));
+    if uplink.name != own || uplink.bridge != bridge_name(network.segment) {
+        return Err(format!("the leg of network {id} is {own}, not {} in {}", uplink.name, uplink.bridge));
+    }
+    let place = ProviderSpec {
+        physical_network: uplink.physical_network.clone(),
+        segmentation_id: uplink.segmentation_id,
+    };
+    if network.provider.as_ref() != Some(&place) {
+        let shown = |place: &ProviderSpec| match place.segmentation_id {
+            Some(vlan) => format!("VLAN {vlan} of {}", place.physical_network),
+            None => place.physical_network.clone(),
+        };
+        let own = network.provider.as_ref().map_or_else(|| "nowhere outside".to_owned(), shown);
+        return Err(format!("network {id} is {own}, and is led to {}", shown(&place)));
     }
     Ok(())
 }
@@ -160,7 +184,8 @@ mod tests {
             json!({"id": id, "project_id": "0".repeat(32), "segment": segment, "mtu": 1500,
             "dns_domain": "", "ports": ports, "subnets": [{"id": SUBNET, "cidr": "10.0.0.0/24",
                 "gateway_ip": "10.0.0.1", "enable_dhcp": true, "dns_nameservers": [], "host_routes": [],
-                "service_ip": "10.0.0.2"}]}),
+                "service_ip": "10.0.0.2"}],
+            "provider": {"physical_network": "external", "segmentation_id": segment}}),
         )
         .unwrap()
     }
@@ -201,6 +226,12 @@ mod tests {
                 PORT,
                 json!({"tap": "cnt41111111222", "mac": "fa:16:3e:00:00:02", "ips": ["10.0.0.5"]}),
             ),
+            item(
+                "uplink@1",
+                NET,
+                json!({"name": "cnu7", "bridge": "cnb7", "physical_network": "external",
+                    "segmentation_id": 7, "mtu": 1500}),
+            ),
         ]
     }
 
@@ -228,6 +259,10 @@ mod tests {
             ("metadata@1", "169.254.169.254", "10.0.0.5", "not a service's"),
             ("antispoof@1", "fa:16:3e:00:00:02", "fa:16:3e:00:00:03", "00:00:03 through"),
             ("antispoof@1", "10.0.0.5", "10.0.0.1", "not its address"),
+            ("uplink@1", "cnu7", "cnu8", "cnu7, not cnu8"),
+            ("uplink@1", "\"segmentation_id\":7", "\"segmentation_id\":8", "is VLAN 7 of external"),
+            ("uplink@1", "\"segmentation_id\":7", "\"segmentation_id\":null", "led to external"),
+            ("uplink@1", "external", "internal", "VLAN 7 of internal"),
         ] {
             let mut items = whole();
             let item = items.iter_mut().find(|item| item.kind == kind).unwrap();
@@ -243,7 +278,7 @@ mod tests {
     #[test]
     fn another_networks_bridge_and_a_network_of_another_host_are_refused() {
         let mut items = whole();
-        for item in &mut items[..2] {
+        for item in &mut items {
             item.body = item.body.replace("cnb7", "cnb8");
         }
         assert!(refusal(&items).unwrap_err().message.contains("cnb7, not cnb8"));

@@ -4,6 +4,7 @@ use super::body::{Item, Shape, is_empty_list};
 use super::{list as lists, views};
 use crate::request::{Reply, Req};
 use canopy_app::network::networks::{self as cases, NetworkChange, NewNetwork};
+use canopy_app::network::provider::WantedPlace;
 use canopy_app::network::{errors, rows::NETWORK_ATTRIBUTES};
 use canopy_types::{NetworkId, Result};
 use serde_json::{Value, json};
@@ -22,6 +23,9 @@ const SHAPE: Shape = Shape {
         "tenant_id",
         "router:external",
         "availability_zone_hints",
+        "provider:network_type",
+        "provider:physical_network",
+        "provider:segmentation_id",
     ],
     update: &[
         "name",
@@ -99,6 +103,21 @@ fn wanted(item: &Item<'_>) -> Result<NewNetwork> {
         // 0 is neutron's word for "as the network likes".
         mtu: item.int("mtu")?.filter(|mtu| *mtu != 0),
         port_security: item.flag("port_security_enabled")?.unwrap_or(true),
+        place: place(item)?,
+    })
+}
+
+/// null is as good as nothing.
+fn place(item: &Item<'_>) -> Result<WantedPlace> {
+    let text = |name| if item.get(name).is_some_and(Value::is_null) { Ok(None) } else { item.text(name) };
+    let vlan = "provider:segmentation_id";
+    Ok(WantedPlace {
+        network_type: text("provider:network_type")?,
+        physical_network: text("provider:physical_network")?,
+        segmentation_id: match item.get(vlan) {
+            Some(Value::Null) => None,
+            _ => item.int(vlan)?,
+        },
     })
 }
 

@@ -35,9 +35,15 @@ pub fn network(network: &Network, provider: bool) -> Map<String, Value> {
         "revision_number": network.revision,
     }));
     if provider {
-        view.insert("provider:network_type".into(), json!("local"));
-        view.insert("provider:physical_network".into(), Value::Null);
-        view.insert("provider:segmentation_id".into(), Value::Null);
+        let place = network.provider.as_ref();
+        let kind = match place.map(|place| place.segmentation_id) {
+            None => "local",
+            Some(None) => "flat",
+            Some(Some(_)) => "vlan",
+        };
+        view.insert("provider:network_type".into(), json!(kind));
+        view.insert("provider:physical_network".into(), json!(place.map(|place| &place.physical_network)));
+        view.insert("provider:segmentation_id".into(), json!(place.and_then(|place| place.segmentation_id)));
     }
     view
 }

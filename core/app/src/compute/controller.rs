@@ -4,8 +4,8 @@ use crate::App;
 use crate::compute::servers;
 use async_trait::async_trait;
 use canopy_agent_api::{
-    Ack, Answer, Blob, Controller, Desired, FlavorSpec, Observed, Question, Registered, Registration,
-    ServerSpec,
+    Ack, Answer, Blob, Controller, Desired, FlavorSpec, MAX_PHYSICAL_NETWORKS, Observed, Question,
+    Registered, Registration, ServerSpec, is_physical_network,
 };
 use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
@@ -47,6 +47,15 @@ impl Controller for LocalController {
                 "A host name holds letters, digits, '-', '_' and '.'.",
             ));
         }
+        let networks = &registration.inventory.physical_networks;
+        if networks.len() > MAX_PHYSICAL_NETWORKS || !networks.iter().all(|name| is_physical_network(name)) {
+            return Err(Error::bad_request(
+                "agent.physical_networks",
+                format!(
+                    "A host is in at most {MAX_PHYSICAL_NETWORKS} physical networks, named by 1 to 64 of a-z, 0-9 and _."
+                ),
+            ));
+        }
         let (now, zone) = (self.0.now(), self.0.settings.zone.clone());
         let host = self
             .0
@@ -68,6 +77,7 @@ impl Controller for LocalController {
                         hypervisor_version: inventory.hypervisor_version,
                         acceleration: &inventory.acceleration,
                         inventory: &rows,
+                        physical_networks: &inventory.physical_networks,
                     };
                     let host = canopy_store::hosts::register(c, &row, now).await?;
                     crate::compute::hosts::changed(c, "host.register", host.id, now).await?;

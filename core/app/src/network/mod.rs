@@ -9,6 +9,7 @@ pub mod errors;
 pub mod ipv4;
 pub mod networks;
 pub mod ports;
+pub mod provider;
 pub mod security_groups;
 pub mod server_ports;
 mod service_port;

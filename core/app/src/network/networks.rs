@@ -1,9 +1,12 @@
 //! Networks.
 
+use super::provider::{self, Ground, PLACE_TAKEN, WantedPlace};
 use super::{change_needs, errors, event, refund, scope};
 use crate::{App, Ctx, access};
+use canopy_agent_api::ProviderSpec;
 use canopy_authz::Target;
 use canopy_authz::actions::network as actions;
+use canopy_plugin_host::ClusterNetwork;
 use canopy_store::listing::Listing;
 use canopy_store::networks::{self as rows, Network};
 use canopy_store::{Conn, hosts, ports, subnets};
@@ -13,6 +16,8 @@ use std::collections::BTreeMap;
 /// Bytes: the smallest that carries IPv4 (RFC 791), the largest a bridge takes.
 pub const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
 pub const DEFAULT_MTU: i64 = 1_500;
+/// How often new networks are placed again because others got their places first.
+const ATTEMPTS: usize = 8;
 /// Ports that an error names.
 const SHOWN: i64 = 20;
 
@@ -25,6 +30,17 @@ pub struct NewNetwork {
     pub shared: bool,
     pub mtu: Option<i64>,
     pub port_security: bool,
+    pub place: WantedPlace,
+}
+
+/// A network that is to be made.
+#[derive(Clone)]
+struct Draft {
+    id: NetworkId,
+    wanted: NewNetwork,
+    place: Option<ProviderSpec>,
+    /// The client's own choice of a place.
+    asked: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,15 +94,67 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewNetwork>) -> Result<Vec
         if one.shared && !access::allowed(app, ctx, actions::NETWORKS_SHARE, &super::anywhere()) {
             return Err(errors::disallowed("create_network:shared"));
         }
+        if !one.place.says_nothing() && !allowed_to_place(app, ctx) {
+            return Err(errors::disallowed(&format!("create_network:provider:{}", one.place.first())));
+        }
         check_mtu(one.mtu)?;
     }
     let owner = super::one_owner(&owners)?;
+    let places = app.plugins.network().now().places();
+    let _turn = if places { Some(app.plugins.placing().await?) } else { None };
+    let mut attempt = 1;
+    loop {
+        let drafts = draft(app, &owner, wanted.clone()).await?;
+        match make(app, ctx, &owner, drafts).await {
+            Err(error) if error.code == PLACE_TAKEN && attempt < ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn allowed_to_place(app: &App, ctx: &Ctx) -> bool {
+    access::allowed(app, ctx, actions::NETWORKS_CREATE_PROVIDER, &super::anywhere())
+}
+
+/// The networks with their places, as the backend in force will have them.
+async fn draft(app: &App, owner: &ProjectId, wanted: Vec<NewNetwork>) -> Result<Vec<Draft>> {
+    let ground = Ground::of(app).await?;
+    let mut drafts: Vec<Draft> = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        let place = ground.asked(&one.place)?;
+        if let Some(place) = &place
+            && drafts.iter().any(|other| other.place.as_ref() == Some(place))
+        {
+            return Err(provider::in_use(place));
+        }
+        drafts.push(Draft { id: NetworkId::random(), asked: place.is_some(), wanted: one, place });
+    }
+    let new = drafts.iter().map(|draft| ClusterNetwork {
+        id: draft.id,
+        project_id: owner.clone(),
+        mtu: draft.wanted.mtu.unwrap_or(DEFAULT_MTU),
+        provider: draft.place.clone(),
+    });
+    let mut places = ground.given(new.collect()).await?;
+    for draft in drafts.iter_mut().filter(|draft| !draft.asked) {
+        draft.place = places.remove(&draft.id);
+    }
+    let now = Timestamp(0);
+    let as_made = drafts.iter().map(|draft| {
+        let network = network_of(draft.clone(), rows::MAX_SEGMENT, owner, now);
+        provider::as_it_would_be(&network, &[])
+    });
+    provider::validate(app, as_made.collect()).await?;
+    Ok(drafts)
+}
+
+async fn make(app: &App, ctx: &Ctx, owner: &ProjectId, drafts: Vec<Draft>) -> Result<Vec<Network>> {
     let (now, project) = (app.now(), owner.clone());
-    super::charge(app, ctx, &owner, ("network", "networks"), wanted.len(), "network.create", move |c| {
-        let (wanted, project) = (wanted.clone(), project.clone());
+    super::charge(app, ctx, owner, ("network", "networks"), drafts.len(), "network.create", move |c| {
+        let (drafts, project) = (drafts.clone(), project.clone());
         Box::pin(async move {
-            let mut made = Vec::with_capacity(wanted.len());
-            for one in wanted {
+            let mut made = Vec::with_capacity(drafts.len());
+            for one in drafts {
                 made.push(insert(c, one, &project, now).await?);
             }
             Ok(made)
@@ -95,10 +163,26 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewNetwork>) -> Result<Vec
     .await
 }
 
-async fn insert(conn: &mut Conn, wanted: NewNetwork, project: &ProjectId, now: Timestamp) -> Result<Network> {
-    let network = Network {
-        id: NetworkId::random(),
-        segment: rows::next_segment(conn).await?,
+async fn insert(conn: &mut Conn, draft: Draft, project: &ProjectId, now: Timestamp) -> Result<Network> {
+    let asked = draft.asked;
+    let network = network_of(draft, rows::next_segment(conn).await?, project, now);
+    rows::insert(conn, &network).await.map_err(|error| match &network.provider {
+        Some(place) if error.code == "store.duplicate" && asked => provider::in_use(place),
+        Some(_) if error.code == "store.duplicate" => Error::unavailable(
+            PLACE_TAKEN,
+            "Other networks are being made faster than this one finds a place. Try again in a second.",
+        ),
+        _ => error,
+    })?;
+    event(conn, now, "network.create", project, network.id).await?;
+    Ok(network)
+}
+
+fn network_of(draft: Draft, segment: i64, project: &ProjectId, now: Timestamp) -> Network {
+    let Draft { id, wanted, place, .. } = draft;
+    Network {
+        id,
+        segment,
         project_id: project.clone(),
         name: wanted.name,
         description: wanted.description,
@@ -107,14 +191,12 @@ async fn insert(conn: &mut Conn, wanted: NewNetwork, project: &ProjectId, now: T
         mtu: wanted.mtu.unwrap_or(DEFAULT_MTU),
         port_security: wanted.port_security,
         dns_domain: String::new(),
+        provider: place,
         revision: 1,
         created_at: now,
         updated_at: now,
         subnets: Vec::new(),
-    };
-    rows::insert(conn, &network).await?;
-    event(conn, now, "network.create", project, network.id).await?;
-    Ok(network)
+    }
 }
 
 fn check_mtu(mtu: Option<i64>) -> Result<()> {
@@ -136,6 +218,11 @@ pub async fn update(app: &App, ctx: &Ctx, id: NetworkId, change: NetworkChange) 
         return Err(errors::disallowed("update_network:shared"));
     }
     check_mtu(change.mtu)?;
+    if let Some(mtu) = change.mtu.filter(|mtu| *mtu != network.mtu) {
+        let subnets = app.store.read(move |c| Box::pin(subnets::of_network(c, id))).await?;
+        let would_be = Network { mtu, ..network.clone() };
+        provider::validate(app, vec![provider::as_it_would_be(&would_be, &subnets)]).await?;
+    }
     let now = app.now();
     app.store
         .write("network.update", move |c| {

@@ -1,6 +1,6 @@
 //! Subnets: IPv4 in full.
 
-use super::{change_needs, errors, event, ipv4, networks, refund, scope, service_port};
+use super::{change_needs, errors, event, ipv4, networks, provider, refund, scope, service_port};
 use crate::{App, Ctx, access};
 use canopy_authz::Target;
 use canopy_authz::actions::network as actions;
@@ -10,6 +10,7 @@ use canopy_store::subnets::{self as rows, Pool, Route, Subnet};
 use canopy_store::{Conn, hosts, ports};
 use canopy_types::{Error, NetworkId, ProjectId, Result, SubnetId, Timestamp};
 use ipnet::{IpNet, Ipv4Net};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Subnets of one network.
@@ -124,7 +125,8 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewSubnet>) -> Result<Vec<
     super::check_bulk(wanted.len())?;
     let now = app.now();
     let mut owners = Vec::with_capacity(wanted.len());
-    let mut made = Vec::with_capacity(wanted.len());
+    let mut made: Vec<Subnet> = Vec::with_capacity(wanted.len());
+    let mut shaped: BTreeMap<NetworkId, Network> = BTreeMap::new();
     for one in wanted {
         let network = networks::visible(app, ctx, one.network_id).await?;
         let owner = super::owner(app, ctx, actions::SUBNETS_CREATE, one.project_id.as_ref())?;
@@ -132,8 +134,10 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewSubnet>) -> Result<Vec<
         change_needs(app, ctx, actions::SUBNETS_CREATE, &networks::target(&network).public(false))?;
         made.push(decide(one, owner.clone(), now)?);
         owners.push(owner);
+        shaped.insert(network.id, network);
     }
     let owner = super::one_owner(&owners)?;
+    realisable(app, shaped, &made).await?;
     super::charge(app, ctx, &owner, ("subnet", "subnets"), made.len(), "subnet.create", move |c| {
         let made = made.clone();
         Box::pin(async move {
@@ -144,6 +148,28 @@ pub async fn create(app: &App, ctx: &Ctx, wanted: Vec<NewSubnet>) -> Result<Vec<
         })
     })
     .await
+}
+
+/// Refuses what the network backend says that it cannot realise: these networks with their subnets, and these in place of
+/// those of the same ids.
+async fn realisable(app: &App, networks: BTreeMap<NetworkId, Network>, changed: &[Subnet]) -> Result<()> {
+    let ids: Vec<NetworkId> = networks.keys().copied().collect();
+    let mut subnets = app
+        .store
+        .read(move |c| {
+            Box::pin(async move {
+                let mut all = Vec::new();
+                for id in ids {
+                    all.extend(rows::of_network(c, id).await?);
+                }
+                Ok(all)
+            })
+        })
+        .await?;
+    subnets.retain(|subnet| !changed.iter().any(|other| other.id == subnet.id));
+    subnets.extend_from_slice(changed);
+    let specs = networks.values().map(|network| provider::as_it_would_be(network, &subnets));
+    provider::validate(app, specs.collect()).await
 }
 
 /// The subnet as it will be, if it makes sense by itself.
@@ -220,6 +246,10 @@ fn overlap(a: IpNet, b: IpNet) -> bool {
 pub async fn update(app: &App, ctx: &Ctx, id: SubnetId, change: SubnetChange) -> Result<Subnet> {
     let (subnet, network) = visible(app, ctx, id).await?;
     may_change(app, ctx, actions::SUBNETS_UPDATE, &subnet, &network)?;
+    if let IpNet::V4(net) = subnet.cidr {
+        let would_be = changed(&subnet, net, change.clone())?;
+        realisable(app, BTreeMap::from([(network.id, network)]), &[would_be]).await?;
+    }
     let now = app.now();
     app.store
         .write("subnet.update", move |c| {

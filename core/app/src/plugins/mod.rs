@@ -38,6 +38,9 @@ use std::time::Instant;
 /// Plugins exchanged within a second whose last faults are written down.
 const RETIRED: usize = 64;
 
+/// Longest wait for the turn to place networks.
+const PLACING: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What the configuration file names, loaded.
 #[derive(Clone)]
 pub struct Start {
@@ -62,6 +65,8 @@ pub struct Plugins {
     turn: tokio::sync::Mutex<()>,
     /// One package in memory at a time.
     arrival: Arc<tokio::sync::Semaphore>,
+    /// New networks get their places one request after the other: at once they would all want the same one.
+    placing: tokio::sync::Mutex<()>,
 }
 
 /// One kind, as this process has it.
@@ -117,12 +122,23 @@ impl Plugins {
             retired: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             arrival: Arc::new(tokio::sync::Semaphore::new(1)),
+            placing: tokio::sync::Mutex::default(),
         }
     }
 
     /// The network backend for an agent in this process: the one in force, at every moment.
     pub fn network(&self) -> canopy_plugin_host::Live<NetworkPlugin> {
         self.network.clone()
+    }
+
+    /// The turn to place networks; what other controllers do meanwhile shows at the commit.
+    pub(crate) async fn placing(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        tokio::time::timeout(PLACING, self.placing.lock()).await.map_err(|_| {
+            Error::unavailable(
+                "plugin.busy",
+                "Too many networks are being made at once: the network backend places one after the other. Try again.",
+            )
+        })
     }
 
     fn state(&self, kind: PluginKind) -> State {

@@ -168,17 +168,35 @@ pub(super) fn rule(check: &str) -> Vec<u8> {
 
 /// A network backend whose plan is at address 16 when `plan` is done.
 pub(super) fn backend(plan: &str) -> Vec<u8> {
-    let text = format!(
+    component(NETWORK, "backend", &backend_text(plan, ""))
+}
+
+/// The same, whose places of networks are at address 16 when `places` is done, and which does `mischief` when asked
+/// whether it can.
+pub(super) fn cluster_backend(mischief: &str, places: &str) -> Vec<u8> {
+    let placing = format!(
+        r#"(data (i32.const 2048) "segment@1{{\22physical_network\22:\22x\22}}{{\22physical_network\22:7}}")
+          (func (export "canopy:network/placing@1.0.0#plan-cluster") (param i32 i32) (result i32)
+            {places} (i32.const 16))"#
+    );
+    let text = backend_text("", &placing);
+    let validate = r#"validate") (param i32 i32) (result i32)"#;
+    let mischievous = text.replacen(validate, &format!("{validate} {mischief}"), 1);
+    component(NETWORK, "cluster-backend", &mischievous)
+}
+
+fn backend_text(plan: &str, more: &str) -> String {
+    format!(
         r#"(module {FRAME}
-          (data (i32.const 1024) "bridge@1{{}}11111111-2222-4333-8444-555555555555")
+          (data (i32.const 1024) "bridge@1{{}}11111111-2222-4333-8444-555555555555{{\22mtu\22:1500,\22name\22:\22cnb1\22}}")
+          {more}
           (func (export "canopy:network/planning@1.0.0#init") (param i32 i32 i32 i32) (result i32)
             (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
           (func (export "canopy:network/planning@1.0.0#validate") (param i32 i32) (result i32)
             (i32.store8 (i32.const 16) (i32.const 0)) (i32.const 16))
           (func (export "canopy:network/planning@1.0.0#plan-host") (param i32 i32) (result i32)
             {plan} (i32.const 16)))"#
-    );
-    component(NETWORK, "backend", &text)
+    )
 }
 
 fn component(wit: &str, world: &str, text: &str) -> Vec<u8> {

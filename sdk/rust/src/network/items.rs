@@ -3,7 +3,7 @@
 //! Names of devices are at most 15 characters, as the kernel demands, and begin with `cn`, by which the
 //! core knows its own.
 
-use super::Item;
+use super::{Assignment, Item, Port, Provider};
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -17,6 +17,11 @@ pub const DHCP: &str = "dhcp@1";
 pub const METADATA: &str = "metadata@1";
 /// Source filters on a guest's device; the key is the port's id.
 pub const ANTISPOOF: &str = "antispoof@1";
+
+/// A leg of a network's bridge in the operator's own network; the key is the network's id.
+pub const UPLINK: &str = "uplink@1";
+/// A network's place, in what `plan-cluster` answers; the key is the network's id.
+pub const SEGMENT: &str = "segment@1";
 
 /// Body of [`BRIDGE`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -102,6 +107,37 @@ pub struct Antispoof {
     pub ips: Vec<IpAddr>,
 }
 
+impl Antispoof {
+    /// A guest may send from its own addresses only; without any, from none.
+    pub fn of(port: &Port) -> Self {
+        let mut ips: Vec<IpAddr> = port.fixed_ips.iter().map(|ip| ip.ip_address).collect();
+        ips.sort();
+        ips.dedup();
+        Self { tap: tap_name(&port.id), mac: port.mac.to_ascii_lowercase(), ips }
+    }
+}
+
+/// Body of [`UPLINK`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Uplink {
+    /// `cnu<segment>`.
+    pub name: String,
+    /// The bridge that it joins.
+    pub bridge: String,
+    /// The place that the core keeps for the network.
+    pub physical_network: String,
+    /// VLAN; untagged without.
+    pub segmentation_id: Option<u16>,
+    /// Octets.
+    pub mtu: i64,
+}
+
+/// A network's place, as an answer of `plan-cluster`.
+pub fn segment(network_id: &str, place: &Provider) -> Result<Assignment, String> {
+    let body = serde_json::to_value(place).map_err(|e| format!("{SEGMENT} {network_id}: {e}"))?;
+    Ok(Assignment { kind: SEGMENT.to_owned(), key: network_id.to_owned(), body: body.to_string() })
+}
+
 /// An item with its body as canonical JSON: keys sorted, no spaces.
 pub fn item<B: Serialize>(kind: &str, key: &str, body: &B) -> Result<Item, String> {
     let body = serde_json::to_value(body).map_err(|e| format!("{kind} {key}: {e}"))?;
@@ -116,6 +152,11 @@ pub fn bridge_name(segment: i64) -> Result<String, String> {
 /// `cnv<segment>`: the host's end of the namespace's pair.
 pub fn veth_name(segment: i64) -> Result<String, String> {
     device("cnv", segment)
+}
+
+/// `cnu<segment>`: the leg in the operator's network.
+pub fn uplink_name(segment: i64) -> Result<String, String> {
+    device("cnu", segment)
 }
 
 /// `canopy-<network id>`.

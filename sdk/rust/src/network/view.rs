@@ -2,7 +2,7 @@
 //!
 //! Ids are UUIDs with dashes. Fields that a newer core adds are ignored.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -24,6 +24,45 @@ impl View {
     }
 }
 
+/// Everything that the places of networks depend on.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ClusterView {
+    /// Version of this document: 1.
+    pub v: u32,
+    /// Those that have a place, and new ones.
+    pub networks: Vec<ClusterNetwork>,
+}
+
+impl ClusterView {
+    /// Reads the JSON of `plan-cluster`; refuses another version than 1.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let view: Self = serde_json::from_str(json).map_err(|e| format!("view: {e}"))?;
+        if view.v == 1 { Ok(view) } else { Err(format!("view: version {} is unknown here", view.v)) }
+    }
+}
+
+/// One network of the cloud.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ClusterNetwork {
+    /// UUID.
+    pub id: String,
+    /// 32 hex digits.
+    pub project_id: String,
+    /// Octets.
+    pub mtu: i64,
+    /// Its place; a new network has none.
+    pub provider: Option<Provider>,
+}
+
+/// A place in the operator's own networks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Provider {
+    /// As each host's `physical_networks` names it: 1 to 64 of `a-z 0-9 _`.
+    pub physical_network: String,
+    /// VLAN, 1 to 4094; untagged without.
+    pub segmentation_id: Option<u16>,
+}
+
 /// One tenant network.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Network {
@@ -41,6 +80,24 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// Every port on this network and this host, guests' and services' alike.
     pub ports: Vec<Port>,
+    /// Where it is in the operator's networks, as `plan-cluster` said.
+    #[serde(default)]
+    pub provider: Option<Provider>,
+}
+
+/// The smallest MTU that carries IPv4 (RFC 791), the largest that a bridge takes.
+const MTU: std::ops::RangeInclusive<i64> = 68..=65_535;
+
+impl Network {
+    /// Refuses what no bridge can be made for, in words for the client.
+    pub fn check(&self) -> Result<(), String> {
+        let here = |problem: String| format!("network {}: {problem}", self.id);
+        if !MTU.contains(&self.mtu) {
+            let (least, most) = (MTU.start(), MTU.end());
+            return Err(here(format!("an MTU of {} is not between {least} and {most}", self.mtu)));
+        }
+        super::items::bridge_name(self.segment).map(drop).map_err(here)
+    }
 }
 
 /// One subnet of a network.

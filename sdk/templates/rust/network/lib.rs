@@ -33,11 +33,7 @@ impl Backend for Plugin {
             let bridge = items::Bridge { name: items::bridge_name(network.segment)?, mtu: network.mtu };
             plan.push(items::item(items::BRIDGE, &network.id, &bridge)?);
             for port in network.ports.iter().filter(|port| port.server_id.is_some() && port.port_security) {
-                let filter = items::Antispoof {
-                    tap: items::tap_name(&port.id),
-                    mac: port.mac.to_ascii_lowercase(),
-                    ips: port.fixed_ips.iter().map(|ip| ip.ip_address).collect(),
-                };
+                let filter = items::Antispoof::of(port);
                 plan.push(items::item(items::ANTISPOOF, &port.id, &filter)?);
             }
         }

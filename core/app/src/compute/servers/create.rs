@@ -203,8 +203,10 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
     }
     let image = bootable.as_ref().map(|bootable| &bootable.spec);
     let disk = disk_gib(&flavor, bootable.as_ref());
+    let networks = ports.iter().map(|port| port.network_id);
     let asked = (create.availability_zone.as_deref(), &create.hints);
-    let Wants { request, group, exact } = wants::request(app, ctx, asked, &flavor, image, disk).await?;
+    let Wants { request, group, exact } =
+        wants::request(app, ctx, asked, &flavor, image, disk, networks).await?;
     Ok(Plan {
         zone,
         project,

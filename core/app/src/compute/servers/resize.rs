@@ -43,8 +43,16 @@ pub async fn resize(app: &App, ctx: &Ctx, id: ServerId, flavor: FlavorId) -> Res
         .map(serde_json::from_value)
         .transpose()
         .map_err(|e| Error::internal("server.corrupt", e))?;
-    let Wants { mut request, exact, .. } =
-        wants::request(app, ctx, (None, &Hints::default()), &new, image.as_ref(), disk_gib).await?;
+    let Wants { mut request, exact, .. } = wants::request(
+        app,
+        ctx,
+        (None, &Hints::default()),
+        &new,
+        image.as_ref(),
+        disk_gib,
+        std::iter::empty(),
+    )
+    .await?;
     request.only_hosts = vec![host];
     let ask = Ask {
         project_id: server.project_id.clone(),

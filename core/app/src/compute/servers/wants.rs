@@ -3,12 +3,13 @@
 use super::exact::{self, Exact};
 use super::specs::Specs;
 use crate::compute::server_groups;
+use crate::network::provider;
 use crate::{App, Ctx};
 use canopy_agent_api::ImageSpec;
 use canopy_placement::{GroupPolicy, GroupRule, NameSet, Request};
 use canopy_store::server_groups::ServerGroup;
 use canopy_store::servers::FlavorSnapshot;
-use canopy_types::{HostId, ProjectId, Result, ServerGroupId, ServerId};
+use canopy_types::{HostId, NetworkId, ProjectId, Result, ServerGroupId, ServerId};
 
 /// Scheduler hints, as far as they mean something here; nova passes over others too.
 #[derive(Clone, Debug, Default)]
@@ -36,13 +37,16 @@ pub(super) async fn request(
     flavor: &FlavorSnapshot,
     image: Option<&ImageSpec>,
     disk_gib: i64,
+    networks: impl Iterator<Item = NetworkId>,
 ) -> Result<Wants> {
     let mut request = Request {
         amounts: super::amounts(flavor.vcpus, flavor.memory_mib, disk_gib),
         zone: zone.map(str::to_owned),
         ..Request::default()
     };
-    let specs = Specs::of(&flavor.extra_specs, image.map(|image| &image.properties))?;
+    let mut specs = Specs::of(&flavor.extra_specs, image.map(|image| &image.properties))?;
+    // A host that is not in the operator's network could not plug the guest in.
+    specs.marks.required.extend(provider::traits(app, networks).await?);
     request.amounts.extend(specs.amounts.clone());
     let exact = exact::needed(app, &request, &specs).await?;
     request.required_traits = NameSet::from_iter(specs.marks.required);

@@ -140,6 +140,33 @@ mod tests {
         }
     }
 
+    /// The contract that the bindings in `sdk/c` were made from, by its digest. When this fails: run
+    /// `wit-bindgen c --world WORLD --out-dir sdk/c/KIND sdk/wit/KIND/v1` (0.60), then write the digest here.
+    #[test]
+    fn the_c_bindings_are_made_from_the_contract_as_it_is() {
+        use sha2::Digest;
+        for (kind, contract, digest) in [
+            (
+                "network",
+                include_bytes!("../../../../../sdk/wit/network/v1/network.wit").as_slice(),
+                "1f838f16b5229582e7ed604ed0298f4e7dd9ca3b39a7b04d29f54472f3c73b04",
+            ),
+            (
+                "quota",
+                include_bytes!("../../../../../sdk/wit/quota/v1/quota.wit"),
+                "6b55049b5871ee176a2357c280cd19edb0ee9f9b94a7652910902f562e322f4f",
+            ),
+            (
+                "scheduler",
+                include_bytes!("../../../../../sdk/wit/scheduler/v1/scheduler.wit"),
+                "4d9f23f14764b4790040f9fcf80bc5af6e2d79d0f494124493bffc88f524fd02",
+            ),
+        ] {
+            let now: String = sha2::Sha256::digest(contract).iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(now, digest, "the bindings of {kind} in sdk/c are of another contract");
+        }
+    }
+
     #[test]
     fn no_file_of_the_guest_libraries_is_left_out() {
         let (mut rust, mut c) = (BTreeSet::new(), BTreeSet::new());

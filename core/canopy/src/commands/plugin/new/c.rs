@@ -27,6 +27,13 @@ const NETWORK: &[(&str, &[u8])] = sdk![
     "c/network/backend.h",
     "c/network/backend_component_type.o",
     "c/network/calls.c",
+    "wit/network/v1/items/antispoof@1.json",
+    "wit/network/v1/items/bridge@1.json",
+    "wit/network/v1/items/dhcp@1.json",
+    "wit/network/v1/items/metadata@1.json",
+    "wit/network/v1/items/namespace@1.json",
+    "wit/network/v1/items/segment@1.json",
+    "wit/network/v1/items/uplink@1.json",
     "wit/network/v1/network.wit",
 ];
 
