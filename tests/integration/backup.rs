@@ -129,5 +129,7 @@ async fn a_restore_goes_to_an_empty_folder_only_and_takes_nothing_damaged() {
     std::fs::create_dir_all(data.join("agent")).unwrap();
     restore(&config, &to).await.unwrap();
     let restored = start(&data).await;
+    let older = canopy_tests::Client::new(&restored.url, &tenant.token);
+    assert_eq!(older.get("/image/v2/images").await.status, 401, "whether it was revoked since is not known");
     assert_eq!(restored.login("t", "correct horse", "t").await.get("/image/v2/images").await.status, 200);
 }

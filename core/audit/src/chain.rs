@@ -51,6 +51,9 @@ pub fn open(line: &str) -> Result<(Value, Link), String> {
     if hash(&bare) == link.hash { Ok((event, link)) } else { Err("was changed: its hash is another".into()) }
 }
 
+/// The action of a line before whole files are removed; `heads` are the hashes of their last lines.
+pub const REMOVED: &str = "audit/removed";
+
 /// The action of the line that ends a chain.
 pub const END: &str = "audit/end";
 

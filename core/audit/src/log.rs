@@ -1,6 +1,6 @@
 //! Writing: requests hand their events over and go on; one thread puts them in order, chains and appends.
 
-use crate::chain::{self, END, START};
+use crate::chain::{self, END, REMOVED, START};
 use crate::event::{Event, Outcome};
 use canopy_types::{Error, Result, Timestamp};
 use serde_json::{Value, json};
@@ -254,16 +254,35 @@ impl Writer {
         self.remove_oldest()
     }
 
-    fn remove_oldest(&self) -> std::io::Result<()> {
+    /// Makes room by whole files, the oldest first. That they go is a line of the chain, written before: a log
+    /// from whose front somebody else has taken lines looks otherwise.
+    fn remove_oldest(&mut self) -> std::io::Result<()> {
         let files = crate::read::files(&self.options.dir)?;
         let mut total: u64 = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|m| m.len()).sum();
         let keep = files.len().saturating_sub(1);
-        for path in &files[..keep] {
-            if total <= self.options.total_bytes.saturating_sub(self.options.file_bytes) {
+        let most = self.options.total_bytes.saturating_sub(self.options.file_bytes);
+        let mut going = Vec::new();
+        for path in files.into_iter().take(keep) {
+            if total <= most {
                 break;
             }
-            total = total.saturating_sub(fs::metadata(path).map_or(0, |meta| meta.len()));
-            fs::remove_file(path)?;
+            total = total.saturating_sub(fs::metadata(&path).map_or(0, |meta| meta.len()));
+            going.push(path);
+        }
+        if going.is_empty() {
+            return Ok(());
+        }
+        let heads: Vec<String> = going.iter().filter_map(|path| crate::read::head_of(path)).collect();
+        let before = (self.sequence, self.previous.clone());
+        let mut line = String::new();
+        self.push(&mut line, json!({"action": REMOVED, "heads": heads}));
+        if let Err(error) = self.append(&line) {
+            (self.sequence, self.previous) = before;
+            return Err(error);
+        }
+        self.sync();
+        for path in going {
+            fs::remove_file(&path)?;
             tracing::info!(file = %path.display(), "the oldest file of the audit log was removed");
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! Reading and verifying: every line where it was written, as it was written.
 
-use crate::chain::{self, START};
+use crate::chain::{self, REMOVED, START};
 use canopy_types::{Error, Result};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Longest line, bytes: far beyond what is written.
@@ -17,6 +17,8 @@ pub struct Chain {
     pub lines: u64,
     /// The first line that is there; more than 0 where older files were removed.
     pub first: u64,
+    /// The hash that it follows.
+    pub follows: String,
     /// Hash of the newest line: keep it elsewhere to notice a shortened log.
     pub head: String,
     /// Whether the process ended in order. If not it runs, or was killed.
@@ -68,10 +70,22 @@ fn walk(dir: &Path, mut each: impl FnMut(&Path, u64, &str, bool)) -> Result<()> 
     Ok(())
 }
 
+/// The hash of a file's last line.
+pub(crate) fn head_of(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LINE).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().rev().find_map(|line| Some(chain::open(line).ok()?.1.hash))
+}
+
 /// Checks every chain of a folder.
 pub fn verify(dir: &Path) -> Result<Verified> {
     let mut verified = Verified::default();
     let mut ends: BTreeMap<String, chain::Link> = BTreeMap::new();
+    let mut removed: BTreeSet<String> = BTreeSet::new();
     walk(dir, |path, number, text, whole| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut fault = |what: &str| verified.faults.push(format!("{name}:{number}: {what}"));
@@ -79,7 +93,13 @@ pub fn verify(dir: &Path) -> Result<Verified> {
             return fault("is cut off: the process was killed here, or somebody shortened the file");
         }
         let link = match chain::open(text) {
-            Ok((_, link)) => link,
+            Ok((event, link)) => {
+                if event["action"] == REMOVED {
+                    let heads = event["heads"].as_array().into_iter().flatten();
+                    removed.extend(heads.filter_map(|head| head.as_str().map(str::to_owned)));
+                }
+                link
+            }
             Err(what) => return fault(&what),
         };
         if !name.contains(&link.process) {
@@ -98,15 +118,28 @@ pub fn verify(dir: &Path) -> Result<Verified> {
             }
             _ => {}
         }
-        let chain = verified
-            .chains
-            .entry(link.process.clone())
-            .or_insert_with(|| Chain { first: link.sequence, ..Chain::default() });
+        let chain = verified.chains.entry(link.process.clone()).or_insert_with(|| Chain {
+            first: link.sequence,
+            follows: link.previous.clone(),
+            ..Chain::default()
+        });
         chain.lines += 1;
         chain.head.clone_from(&link.hash);
         chain.ended = link.end;
         ends.insert(link.process.clone(), link);
     })?;
+    for (process, chain) in &verified.chains {
+        if chain.first > 0 && !removed.contains(&chain.follows) {
+            let what = format!(
+                "process {process}: {} lines are gone, and no line says that they were removed",
+                chain.first
+            );
+            verified.faults.push(what);
+        }
+    }
+    if verified.chains.is_empty() {
+        verified.faults.push(format!("{}: there is no line of an audit log", dir.display()));
+    }
     Ok(verified)
 }
 

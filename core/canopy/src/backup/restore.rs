@@ -66,8 +66,21 @@ fn give_up(part: &Path, error: Error) -> Error {
     }
 }
 
+/// Tokens of before the backup end with it: some were revoked after it, and nobody would know. The first start makes
+/// another key.
+fn retire_tokens(keys: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(keys).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("token") && name.ends_with(".key") {
+            std::fs::remove_file(entry.path()).map_err(|e| failed("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
 fn place(data: &Path) -> Result<()> {
     let part = data.join(PART);
+    retire_tokens(&part.join("keys"))?;
     // The database last: without it there is nothing to serve.
     for name in ["keys", "images", PASSWORD, DATABASE] {
         let (from, to) = (part.join(name), data.join(name));

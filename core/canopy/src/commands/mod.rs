@@ -108,6 +108,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sim(sim) => sim::sim(&sim),
         Command::Config(ConfigCommand::Check(file)) => {
             let config = file.load()?;
+            if let Some(dir) = &config.policies.dir {
+                crate::policies::deployed(dir).await?.bundle().await?;
+            }
             println!("ok: listens on {}, keeps its data in {}", config.listen, config.data_dir.display());
             Ok(())
         }
