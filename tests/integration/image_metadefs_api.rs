@@ -51,6 +51,7 @@ async fn namespaces_are_an_admins_to_change_and_everybodys_to_read_where_public(
         assert_eq!(admin.delete(&one).await.status, 403, "it is protected");
         let types = tenant.get("/image/v2/metadefs/resource_types").await;
         assert_eq!(types.text_at("/resource_types/0/name"), "OS::Glance::Image");
+        assert_eq!(types.json["resource_types"].as_array().map(Vec::len), Some(4), "each once: {types:?}");
 
         let open = json!({"namespace": "OS::A b", "protected": false, "description": "d"});
         let changed = admin.put(&one, &open).await;

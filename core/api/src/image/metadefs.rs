@@ -273,8 +273,13 @@ fn listed(word: &str, one: Value) -> Value {
     object(json!({word: many, "first": text(TEXT), "next": text(TEXT), "schema": text(TEXT)}), &[])
 }
 
-async fn described(name: &'static str, mut schema: Value) -> Result<Reply> {
-    schema["name"] = name.into();
+async fn described(path: &'static str, mut schema: Value) -> Result<Reply> {
+    // glance names these two after what they describe.
+    schema["name"] = match path {
+        "resource_type" => "resource_type_association".into(),
+        "resource_types" => "resource_type_associations".into(),
+        name => name.into(),
+    };
     Reply::json(200, &schema)
 }
 

@@ -8,6 +8,7 @@ use canopy_store::Conn;
 use canopy_store::metadefs as rows;
 use canopy_types::{Error, Kind as ErrorKind, Page, ProjectId, Result, Timestamp};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use canopy_store::metadefs::{Item, Kind, Namespace};
@@ -15,6 +16,10 @@ pub use canopy_store::metadefs::{Item, Kind, Namespace};
 /// Namespaces of a cloud, and items of one kind in one of them.
 pub const MAX_NAMESPACES: i64 = 1_000;
 pub const MAX_ITEMS: usize = 500;
+
+/// What there is to describe in any cloud, by glance's names: known before a namespace is about it.
+const RESOURCE_TYPES: [&str; 4] =
+    ["OS::Glance::Image", "OS::Nova::Aggregate", "OS::Nova::Flavor", "OS::Nova::Server"];
 
 /// A namespace with everything in it, by kind.
 pub struct Whole {
@@ -322,11 +327,16 @@ pub async fn delete_items(
     .await
 }
 
-/// Resource types that namespaces are about.
+/// Resource types that there are and that namespaces are about, by name.
 pub async fn resource_types(app: &Arc<App>, ctx: &Ctx) -> Result<Vec<(String, Timestamp)>> {
     let own = access::project(ctx)?.clone();
     access::require(app, ctx, METADEFS_SHOW, &Target::in_project(&own))?;
-    app.store.read(|c| Box::pin(async move { rows::resource_types(c, MAX_NAMESPACES).await })).await
+    let named =
+        app.store.read(|c| Box::pin(async move { rows::resource_types(c, MAX_NAMESPACES).await })).await?;
+    let mut types: BTreeMap<String, Timestamp> =
+        RESOURCE_TYPES.iter().map(|name| ((*name).to_owned(), Timestamp(0))).collect();
+    types.extend(named);
+    Ok(types.into_iter().collect())
 }
 
 fn made(kind: Kind, name: String, body: Value, now: Timestamp) -> Item {
