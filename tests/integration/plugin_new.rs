@@ -69,7 +69,8 @@ async fn a_new_project_of_each_kind_tests_builds_passes_check_and_is_installed_a
         let slot: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
         assert_eq!(slot["slot"]["name"], name, "{slot}");
         let in_c = crate::plugin_langs::built_in_c(cloud.dir(), kind);
-        crate::plugin_langs::decide_alike(kind, &project.join("dist"), &in_c);
+        // It drives the plugins on a runtime of its own.
+        tokio::task::block_in_place(|| crate::plugin_langs::decide_alike(kind, &project.join("dist"), &in_c));
         run(canopy(&project).args(["rollback", kind]).env("CANOPY_CONFIG", &config));
     }
     let listed = run(canopy(cloud.dir()).arg("list").env("CANOPY_CONFIG", &config));

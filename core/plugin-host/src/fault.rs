@@ -53,6 +53,11 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// What is no plain text: control characters, and those that turn the direction of what follows.
+pub(crate) fn odd(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Guests choose their words; a log line or a decision does not grow for them.
 pub(crate) fn short(text: &str) -> String {
     const MOST: usize = 512;
@@ -60,7 +65,7 @@ pub(crate) fn short(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let cleaned = text[..end].chars().map(|c| if c.is_control() { ' ' } else { c });
+    let cleaned = text[..end].chars().map(|c| if odd(c) { ' ' } else { c });
     cleaned.chain(if end < text.len() { "…" } else { "" }.chars()).collect()
 }
 

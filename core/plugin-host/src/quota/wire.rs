@@ -102,7 +102,9 @@ fn one(verdict: wire::Verdict, claim: &Claim, question: &QuotaQuestion) -> Resul
     if !claim.charges.iter().any(|charge| name(charge.resource) == Some(denial.resource.as_str())) {
         return Err(format!("it denies {:?}, which was not asked for", denial.resource));
     }
-    if denial.reason.is_empty() || denial.reason.len() > REASON || denial.reason.chars().any(char::is_control)
+    if denial.reason.is_empty()
+        || denial.reason.len() > REASON
+        || denial.reason.chars().any(crate::fault::odd)
     {
         return Err(format!("the reason of a denial has {} bytes or is no plain text", denial.reason.len()));
     }

@@ -42,11 +42,19 @@ pub(super) async fn run(command: &Plugin) -> Result<()> {
         Plugin::Configure { plugin, config, how, dry_run } => {
             let client = how.client().await?;
             let config = settings(config)?;
-            let id = resolve(&client, plugin).await?;
+            let listed = client.get("/canopy/v1/plugins").await?;
+            let id = in_force_or_newest(&listed, plugin)?;
             let path = format!("/canopy/v1/plugins/{id}/config?dry_run={dry_run}");
             let shown = client.send(Method::PUT, &path, Body::Json(json!({ "config": config }))).await?;
             show(how, &shown, |shown| {
-                format!("{} takes {}\n", shown["plugin"]["name"], shown["plugin"]["config"])
+                let plugin = &shown["plugin"];
+                let when = if plugin["active"] == true { "in force" } else { "for when it is put in force" };
+                format!(
+                    "{} {:.12} takes {}, {when}\n",
+                    word(&plugin["name"]),
+                    word(&plugin["id"]),
+                    plugin["config"]
+                )
             })
         }
         Plugin::Shadow { kind, plugin, off, how } => shadow(known(kind)?, plugin.as_deref(), *off, how).await,
@@ -286,6 +294,15 @@ async fn resolve(client: &Client, what: &str) -> Result<String> {
     pick(&plugins, what)
 }
 
+/// The same for settings: of several with one name, the one that is in force is meant.
+fn in_force_or_newest(listed: &Value, what: &str) -> Result<String> {
+    let what = what.strip_prefix("sha256:").unwrap_or(what);
+    let plugins: Vec<&Value> = listed["plugins"].as_array().into_iter().flatten().collect();
+    let in_force: Vec<&Value> =
+        plugins.iter().filter(|plugin| plugin["active"] == true && plugin["name"] == what).copied().collect();
+    if in_force.is_empty() { pick(&plugins, what) } else { pick(&in_force, what) }
+}
+
 fn pick(plugins: &[&Value], what: &str) -> Result<String> {
     let newest = plugins
         .iter()
@@ -329,5 +346,10 @@ mod tests {
         let error = pick(&[all[2], &posing], "123456").unwrap_err();
         assert!(error.message.contains("give the whole id"), "{}", error.message);
         assert!(pick(&all, "12345").is_err() && pick(&all, "abcdef").is_err() && pick(&all, "c").is_err());
+        let mut listed = json!({ "plugins": all });
+        assert_eq!(in_force_or_newest(&listed, "a").unwrap(), "abcdef22");
+        listed["plugins"][0]["active"] = json!(true);
+        assert_eq!(in_force_or_newest(&listed, "a").unwrap(), "abcdef11", "settings are of what serves");
+        assert_eq!(in_force_or_newest(&listed, "abcdef22").unwrap(), "abcdef22");
     }
 }
