@@ -75,16 +75,20 @@ impl Client {
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        self.try_send(request).await.expect("an answer")
+        self.answer(request).await.expect("an answer")
     }
 
     /// `None` when the server is not there or goes away.
     pub async fn try_send(&self, request: reqwest::RequestBuilder) -> Option<Answer> {
-        let response = request.send().await.ok()?;
+        self.answer(request).await.ok()
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.ok()?.to_vec();
+        let body = response.bytes().await?.to_vec();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Some(Answer { status, headers, body, json })
+        Ok(Answer { status, headers, body, json })
     }
 
     pub async fn try_get(&self, path: &str) -> Option<Answer> {
