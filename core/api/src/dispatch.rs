@@ -268,7 +268,11 @@ async fn handle(
         return Err(if method_outside { not_allowed() } else { absent() });
     }
     let (mut json, stream) = match candidates[0].route.body {
-        Body::None => (serde_json::Value::Null, None),
+        Body::None => {
+            // Nobody asked for one, but what comes is read: else the connection is cut and the answer may be lost.
+            let _ = body::collect(Bound::of(candidates[0].route.auth), body).await;
+            (serde_json::Value::Null, None)
+        }
         Body::Stream => (serde_json::Value::Null, Some(body)),
         Body::Json(_) => (
             body::read_json(entries.service, Bound::of(candidates[0].route.auth), &parts.headers, body)
