@@ -85,19 +85,16 @@ impl Images {
 
     /// Returns the image's path, fetching it first when it is not here.
     pub async fn ensure(&self, blob: &Blob) -> Result<PathBuf, Error> {
-        let path = self.path(blob)?;
-        let flight = Flight {
-            images: self,
-            digest: &blob.digest,
-            alone: Arc::clone(lock(&self.flights).entry(blob.digest.clone()).or_default()),
-        };
-        let _alone = flight.alone.lock().await;
-        self.fetch(blob, &path, false).await?;
-        Ok(path)
+        self.fetch_alone(blob, false).await
     }
 
     /// Fetches the image although it is here: what is here is not what its name says.
     pub async fn renew(&self, blob: &Blob) -> Result<PathBuf, Error> {
+        self.fetch_alone(blob, true).await
+    }
+
+    /// One fetch of an image at a time; who waits finds it there.
+    async fn fetch_alone(&self, blob: &Blob, anew: bool) -> Result<PathBuf, Error> {
         let path = self.path(blob)?;
         let flight = Flight {
             images: self,
@@ -105,7 +102,7 @@ impl Images {
             alone: Arc::clone(lock(&self.flights).entry(blob.digest.clone()).or_default()),
         };
         let _alone = flight.alone.lock().await;
-        self.fetch(blob, &path, true).await?;
+        self.fetch(blob, &path, anew).await?;
         Ok(path)
     }
 

@@ -142,7 +142,7 @@ fn wanted(known: &Known, id: ServerId) -> Option<&ServerSpec> {
     known.desired.servers.iter().find(|spec| spec.id == id)
 }
 
-fn finding(
+pub(crate) fn finding(
     kind: HostKind,
     problem: HostProblem,
     subject: impl ToString,

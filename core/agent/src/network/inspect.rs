@@ -10,6 +10,7 @@ use super::linux::{Host, LinuxNetwork};
 use super::namespace::Found;
 use super::{Taps, bridge, dhcp, dhcp_conf, filter, namespace, netns, run, uplink};
 use crate::files;
+use crate::inspect::finding;
 use canopy_agent_api::{HostFinding, HostKind, HostProblem};
 use canopy_types::effect::effect;
 use canopy_types::{Error, NetworkId};
@@ -246,14 +247,4 @@ impl LinuxNetwork {
 fn is_tap_name(name: &str) -> bool {
     name.strip_prefix("cnt")
         .is_some_and(|rest| rest.len() == 11 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-fn finding(
-    kind: HostKind,
-    problem: HostProblem,
-    subject: impl ToString,
-    detail: impl Into<String>,
-    repairable: bool,
-) -> HostFinding {
-    HostFinding { kind, problem, subject: subject.to_string(), detail: detail.into(), repairable }
 }
