@@ -187,6 +187,17 @@ fn exists(dir: &Path) -> Result<bool, Error> {
     dir.try_exists().map_err(|e| files::error("read", dir, e))
 }
 
+/// Also when it is gone by now.
+fn is_empty(dir: &Path) -> Result<bool, Error> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        // A file, named like a server.
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        Err(e) => Err(files::error("read", dir, e)),
+    }
+}
+
 fn remove_files(dir: &Path, keep_record: bool) -> Result<(), Error> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -245,7 +256,8 @@ pub fn scan(state_dir: &Path) -> Result<Vec<Record>, Error> {
     Ok(found)
 }
 
-/// Folders named like a server's that hold no record of ours. Blocking.
+/// Folders named like a server's that hold things and no record of ours. One whose server is just being
+/// removed loses its record last, so it is empty then. Blocking.
 pub fn strange(state_dir: &Path, records: &[Record]) -> Result<Vec<ServerId>, Error> {
     let dir = all(state_dir);
     let entries = match std::fs::read_dir(&dir) {
@@ -253,8 +265,18 @@ pub fn strange(state_dir: &Path, records: &[Record]) -> Result<Vec<ServerId>, Er
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(files::error("read", &dir, e)),
     };
-    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<ServerId>().ok());
-    Ok(ids.filter(|id| !records.iter().any(|record| record.id == *id)).collect())
+    let named = entries.flatten().filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse::<ServerId>().ok()?;
+        Some((id, entry.path()))
+    });
+    let unrecorded = named.filter(|(id, _)| !records.iter().any(|record| record.id == *id));
+    let mut strange = Vec::new();
+    for (id, path) in unrecorded {
+        if !is_empty(&path)? {
+            strange.push(id);
+        }
+    }
+    Ok(strange)
 }
 
 #[cfg(test)]

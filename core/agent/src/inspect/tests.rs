@@ -125,14 +125,18 @@ fn hits(inspection: &[HostFinding], kind: K, problem: P) -> usize {
     inspection.iter().filter(|one| (one.kind, one.problem) == (kind, problem)).count()
 }
 
-/// Everything on the host but what tasks note for themselves, by path and content.
+/// Everything on the host but what tasks note for themselves (and are just about to), by path and content.
 fn everything(host: &Host) -> BTreeSet<(PathBuf, Vec<u8>)> {
+    let note = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        matches!(name.strip_suffix(".new").unwrap_or(&name), "record.json" | "desired.json")
+    };
     let (mut all, mut open) = (BTreeSet::new(), vec![host.state.path().to_owned()]);
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(&dir).unwrap().flatten() {
             match entry.file_type().unwrap().is_dir() {
                 true => open.push(entry.path()),
-                false if entry.file_name() == "record.json" => {}
+                false if note(&entry.file_name()) => {}
                 false => drop(all.insert((entry.path(), std::fs::read(entry.path()).unwrap()))),
             }
         }
