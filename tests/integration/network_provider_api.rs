@@ -114,6 +114,18 @@ async fn an_admin_names_a_place_and_is_refused_as_neutron_does() {
         assert_eq!(create(&admin, text).await.status, 201);
         let flat = create(&admin, provider("flat", "dmz", None)).await;
         assert_eq!((flat.status, &flat.json["network"]["provider:segmentation_id"]), (201, &Value::Null));
+        for (asked, count) in [
+            ("provider:network_type=vlan", 2),
+            ("provider:network_type=flat&provider:physical_network=dmz", 1),
+            ("provider:segmentation_id=100&provider:physical_network=external", 1),
+            ("provider:segmentation_id=101", 0),
+            ("provider:network_type=local", 0),
+        ] {
+            let path = format!("{V2}/networks?{asked}");
+            let found = admin.get(&path).await;
+            assert_eq!(found.json["networks"].as_array().map(Vec::len), Some(count), "{asked} {found:?}");
+            assert_eq!(tenant.get(&path).await.status, 400, "where networks are is not everybody's to ask");
+        }
         for (body, status, kind, why) in [
             (
                 provider("vlan", "external", Some(100)),

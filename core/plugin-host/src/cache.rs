@@ -111,6 +111,15 @@ impl Cache {
         self.prune().map_err(|e| e.to_string())
     }
 
+    /// Removes what was compiled of a component.
+    pub fn forget(&self, digest: &str) {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let of = format!("{digest}-");
+        for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(&of)) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+
     fn prune(&self) -> std::io::Result<()> {
         let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {

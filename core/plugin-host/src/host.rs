@@ -225,6 +225,13 @@ impl PluginHost {
         Ok(Self { held, ..self.clone() })
     }
 
+    /// For a package that is gone: removes what was compiled of it. Blocks.
+    pub fn forget(&self, digest: &str) {
+        if let Some(cache) = &self.cache {
+            cache.forget(digest);
+        }
+    }
+
     /// Compiled before, or now.
     pub(crate) fn component(&self, package: &Package) -> Result<Component, Error> {
         if let Some((digest, component)) = &self.held

@@ -119,8 +119,8 @@ impl Manifest {
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(c);
             (1..=most).contains(&text.len()) && text.chars().all(fits)
         };
-        if !plain(&self.name, "-", 64) {
-            return Err(format!("name {:?} is not 1 to 64 of a-z, 0-9 and -", self.name));
+        if self.name.starts_with('-') || !plain(&self.name, "-", 64) {
+            return Err(format!("name {:?} is not 1 to 64 of a-z, 0-9 and -, the first no -", self.name));
         }
         if TAKEN.contains(&self.name.as_str()) {
             return Err(format!("name {:?} means something else to `canopy plugin`", self.name));
@@ -266,6 +266,7 @@ mod tests {
             ("x.wasm", ".", "component"),
             ("x.wasm", "plugin.toml", "component"),
             ("quota-x", "Quota X", "name"),
+            ("quota-x", "--all", "name"),
             ("quota-x", "built-in", "means something else"),
             ("quota-x", "start", "means something else"),
             ("sdk = \"1.0\"", "sdk = \"1.1\"", "SDK 1.1"),

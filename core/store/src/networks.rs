@@ -42,7 +42,7 @@ const COLUMNS: &str = "networks.id, segment, project_id, name, description, admi
     AS subnet_ids";
 
 /// What lists of networks filter and sort by.
-pub const ATTRIBUTES: &[Attribute] = &[
+pub static ATTRIBUTES: &[Attribute] = &[
     Attribute::new("id", "networks.id", Kind::Text),
     Attribute::new("name", "networks.name", Kind::Text),
     Attribute::new("description", "networks.description", Kind::Text),
@@ -60,7 +60,21 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute::within("router:external", "networks.id IN (SELECT n.id FROM networks n WHERE 0", Kind::Flag),
     Attribute::within("subnets", "networks.id IN (SELECT network_id FROM subnets WHERE id", Kind::Text),
     Attribute::within("tags", "networks.id IN (SELECT n.id FROM networks n WHERE 'no tags'", Kind::Text),
+    Attribute::new(
+        "provider:network_type",
+        "CASE WHEN networks.physical_network IS NULL THEN 'local' WHEN networks.segmentation_id = 0 THEN 'flat' \
+         ELSE 'vlan' END",
+        Kind::Text,
+    ),
+    Attribute::new("provider:physical_network", "COALESCE(networks.physical_network, '')", Kind::Text),
+    Attribute::new("provider:segmentation_id", "COALESCE(networks.segmentation_id, 0)", Kind::Int),
 ];
+
+/// The same without what says where a network is, which is not everybody's to know.
+pub fn attributes(provider: bool) -> &'static [Attribute] {
+    let shown = ATTRIBUTES.iter().position(|attribute| attribute.name.starts_with("provider:"));
+    if provider { ATTRIBUTES } else { &ATTRIBUTES[..shown.unwrap_or(ATTRIBUTES.len())] }
+}
 
 const TABLE: Table = Table {
     name: "networks",

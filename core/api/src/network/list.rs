@@ -199,7 +199,7 @@ fn parse_time(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canopy_app::network::rows::{NETWORK_ATTRIBUTES, PORT_ATTRIBUTES};
+    use canopy_app::network::rows::{PORT_ATTRIBUTES, network_attributes};
     use canopy_types::Timestamp;
 
     fn query(pairs: &[(&str, &str)]) -> Query {
@@ -207,14 +207,14 @@ mod tests {
     }
 
     fn refused(pairs: &[(&str, &str)]) -> String {
-        listing(&query(pairs), NETWORK_ATTRIBUTES).unwrap_err().message
+        listing(&query(pairs), network_attributes(false)).unwrap_err().message
     }
 
     #[test]
     fn filters_repeat_and_are_of_their_kind() {
         let made = listing(
             &query(&[("name", "a"), ("name", "b"), ("shared", "True"), ("mtu", "1500"), ("fields", "id")]),
-            NETWORK_ATTRIBUTES,
+            network_attributes(false),
         )
         .unwrap();
         assert_eq!(made.filters[0].values, [Bound::Text("a".into()), Bound::Text("b".into())]);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn sorting_and_paging_are_checked() {
         let twice = [("sort_key", "name"), ("sort_dir", "desc"), ("sort_key", "name"), ("sort_dir", "asc")];
-        let made = listing(&query(&twice), NETWORK_ATTRIBUTES).unwrap();
+        let made = listing(&query(&twice), network_attributes(false)).unwrap();
         assert_eq!(made.sort.iter().map(|(a, d)| (a.name, *d)).collect::<Vec<_>>(), [("name", true)]);
         assert!(refused(&[("sort_key", "subnets"), ("sort_dir", "asc")]).contains("sort_keys"));
         assert!(refused(&[("sort_key", "name"), ("sort_dir", "up")]).contains("sort_dirs"));

@@ -5,7 +5,7 @@ use super::{list as lists, views};
 use crate::request::{Reply, Req};
 use canopy_app::network::networks::{self as cases, NetworkChange, NewNetwork};
 use canopy_app::network::provider::WantedPlace;
-use canopy_app::network::{errors, rows::NETWORK_ATTRIBUTES};
+use canopy_app::network::{errors, rows::network_attributes};
 use canopy_types::{NetworkId, Result};
 use serde_json::{Value, json};
 
@@ -70,9 +70,9 @@ fn check_fixed(item: &Item<'_>) -> Result<()> {
 }
 
 pub async fn list(req: Req) -> Result<Reply> {
-    let listing = lists::listing(&req.query, NETWORK_ATTRIBUTES)?;
     let (app, ctx) = (&req.app, req.ctx()?);
     let provider = cases::shows_provider(app, ctx);
+    let listing = lists::listing(&req.query, network_attributes(provider))?;
     let networks = cases::list(app, ctx, listing.clone()).await?;
     let rows = networks.iter().map(|network| views::network(network, provider)).collect();
     lists::reply(&req, "networks", &listing, rows)

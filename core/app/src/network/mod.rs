@@ -23,7 +23,7 @@ pub use server_ports::{
 /// Rows and lists as the store keeps them, for those who show them.
 pub mod rows {
     pub use canopy_store::listing::{Attribute, Filter, Kind, Listing, Scope, Value, pattern};
-    pub use canopy_store::networks::{ATTRIBUTES as NETWORK_ATTRIBUTES, Network};
+    pub use canopy_store::networks::{Network, attributes as network_attributes};
     pub use canopy_store::ports::{ATTRIBUTES as PORT_ATTRIBUTES, Port};
     pub use canopy_store::security_groups::{
         ATTRIBUTES as GROUP_ATTRIBUTES, RULE_ATTRIBUTES, Rule, SecurityGroup,

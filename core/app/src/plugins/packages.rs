@@ -125,8 +125,12 @@ fn tempdir(parent: &Path) -> std::io::Result<PathBuf> {
 
 /// Removes this controller's copy.
 pub(super) async fn discard(app: &App, digest: &str) {
-    let dir = folder(app, digest);
-    let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    let (dir, host, digest) = (folder(app, digest), app.plugins.host.clone(), digest.to_owned());
+    let removed = tokio::task::spawn_blocking(move || {
+        host.forget(&digest);
+        std::fs::remove_dir_all(dir)
+    });
+    let _ = removed.await;
 }
 
 #[cfg(test)]

@@ -89,3 +89,11 @@ fn the_cache_does_not_grow_without_end() {
     }
     assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), FILES);
 }
+
+#[test]
+fn what_is_forgotten_is_gone_and_nothing_else() {
+    let (_dir, cache, engine, path) = filled();
+    cache.put(&engine, "de", &component(&engine));
+    cache.forget("d");
+    assert!(!path.exists() && cache.get(&engine, "de").is_some());
+}

@@ -138,16 +138,21 @@ fn stats_line(kind: &str, role: &str, of: &Value) -> String {
         .map(|(label, count)| format!("{count} {label}"))
         .collect();
     format!(
-        "{kind:<10} {role:<7} {} {} {:.12}: {} calls, p50 {} µs, p99 {} µs, {} KiB at most, faults: {}\n",
+        "{kind:<10} {role:<7} {} {} {:.12}: {} calls, p50 {}, p99 {}, {} KiB at most, faults: {}\n",
         word(&of["name"]),
         word(&of["version"]),
         word(&of["digest"]),
         of["calls"],
-        of["p50_us"],
-        of["p99_us"],
+        time(&of["p50_us"]),
+        time(&of["p99_us"]),
         of["memory_peak_bytes"].as_u64().unwrap_or(0) / 1024,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
     )
+}
+
+/// Nothing is measured before the first call.
+fn time(us: &Value) -> String {
+    if us.is_null() { "–".to_owned() } else { format!("{us} µs") }
 }
 
 async fn shadow(kind: &str, plugin: Option<&str>, off: bool, how: &How) -> Result<()> {
