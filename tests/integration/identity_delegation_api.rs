@@ -129,6 +129,16 @@ async fn an_application_credential_logs_in_with_its_roles_until_it_is_gone() {
         assert_eq!(by_credential(&cloud, &id, &secret).await.status, 401);
         assert_eq!(t.client.get(&one).await.status, 404);
         assert_eq!(t.client.delete(&one).await.status, 404);
+
+        // As in keystone, a user that is enabled again finds none of them.
+        let (id, secret) = credential(&t, json!({"name": "later"})).await;
+        let user = format!("/identity/v3/users/{}", t.user);
+        for enabled in [false, true] {
+            let change = json!({"user": {"enabled": enabled}});
+            assert_eq!(admin.patch(&user, &change).await.status, 200);
+            assert_eq!(by_credential(&cloud, &id, &secret).await.status, 401);
+        }
+        assert_eq!(admin.get(&t.credentials).await.json["application_credentials"], json!([]));
     }
 }
 

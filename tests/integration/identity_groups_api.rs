@@ -85,8 +85,15 @@ async fn a_group_gives_its_members_its_roles_until_they_leave() {
         ] {
             assert_eq!(forbidden.status, 403, "{forbidden:?}");
         }
+        let older = cloud.login("t", "correct horse", "t").await;
+        assert_eq!(older.get("/compute/v2.1/servers").await.status, 200);
         assert_eq!(admin.delete(&member).await.status, 204);
         assert_eq!(admin.delete(&member).await.status, 404);
+        assert_eq!(
+            older.get("/compute/v2.1/servers").await.status,
+            401,
+            "as in keystone, who leaves logs in anew"
+        );
         assert_eq!(roles_at(&cloud, "t", "t").await, ["member", "reader"]);
         assert_eq!(admin.put(&member, &Value::Null).await.status, 204);
         assert_eq!(admin.delete(&one).await.status, 204);

@@ -21,6 +21,7 @@ mod identity_catalog_api;
 mod identity_delegation_api;
 mod identity_groups_api;
 mod identity_keys_api;
+mod identity_manager_api;
 mod identity_properties_api;
 mod identity_security_api;
 mod image_api;

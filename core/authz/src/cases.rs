@@ -1,7 +1,7 @@
 //! Requests with the expected answer, kept beside the policies: their format, and what running them shows.
 
 use crate::files::{self, MAX_FILES, invalid};
-use crate::{Action, Circumstances, Principal, Scope, Snapshot, Target, Wanted, actions, roles};
+use crate::{Action, AtStake, Circumstances, Principal, Scope, Snapshot, Target, Wanted, actions, roles};
 use canopy_types::{DomainId, ProjectId, Result, UserId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +61,16 @@ pub struct On {
     pub metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wish>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_stake: Option<Stake>,
+}
+
+/// What changing a user, a group or a grant puts at stake. Roles that others imply are written out.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stake {
+    pub roles: Vec<String>,
+    pub holder_domain_id: String,
 }
 
 /// What a new server is to be.
@@ -174,6 +184,10 @@ impl On {
             labels: target.labels.clone(),
             metadata: target.metadata.clone(),
             wanted: target.wanted.as_deref().map(Wish::of),
+            at_stake: target.at_stake.as_deref().map(|stake| Stake {
+                roles: stake.roles.clone(),
+                holder_domain_id: stake.holder_domain_id.clone(),
+            }),
         }
     }
 
@@ -188,6 +202,10 @@ impl On {
             labels: self.labels.clone(),
             metadata: self.metadata.clone(),
             wanted: self.wanted.as_ref().map(|wish| Box::new(wish.wanted())),
+            at_stake: self.at_stake.as_ref().map(|stake| {
+                let Stake { roles, holder_domain_id } = stake.clone();
+                Box::new(AtStake { roles, holder_domain_id })
+            }),
         }
     }
 }

@@ -98,6 +98,18 @@ pub struct Target {
     pub metadata: BTreeMap<String, String>,
     /// What a new server is to be.
     pub wanted: Option<Box<Wanted>>,
+    /// What changing a user, a group or a grant puts at stake.
+    pub at_stake: Option<Box<AtStake>>,
+}
+
+/// The power that an administration of users hands on, takes over or takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AtStake {
+    /// Names of the roles, implied ones included: of a grant its own, of a user or group all that it holds
+    /// anywhere.
+    pub roles: Vec<String>,
+    /// The domain of the user or group that holds them, or is to.
+    pub holder_domain_id: String,
 }
 
 /// The fields of a request for a server, resolved: what the flavor means, not only what it is called.

@@ -1,9 +1,9 @@
 //! From files to a bundle that can decide: parse, validate strictly, and say where what is wrong.
 
-use crate::actions;
 use crate::bundle::SCHEMA;
 use crate::depth::{STACK, too_deep};
 use crate::files::{self, Files, invalid};
+use crate::{Action, actions};
 use canopy_types::{Error, Result};
 use cedar_policy::{
     ActionConstraint, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
@@ -118,6 +118,18 @@ pub fn embedded_files() -> Files {
     crate::bundle::FILES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
+/// Actions whose policies may ask which roles are at stake.
+const PUTS_ROLES_AT_STAKE: [Action; 8] = [
+    actions::identity::USERS_UPDATE,
+    actions::identity::USERS_DELETE,
+    actions::identity::GROUPS_UPDATE,
+    actions::identity::GROUPS_DELETE,
+    actions::identity::GROUPS_ADD_MEMBER,
+    actions::identity::GROUPS_REMOVE_MEMBER,
+    actions::identity::GRANTS_ADD,
+    actions::identity::GRANTS_REMOVE,
+];
+
 /// One action with only the policies whose scope can match it: the others could never be satisfied, so
 /// leaving them out changes no answer and makes a decision's cost independent of the bundle's size.
 pub struct Prepared {
@@ -129,6 +141,8 @@ pub struct Prepared {
     pub entities: Vec<Entity>,
     /// Its context says what the new server is to be.
     pub wanted: bool,
+    /// Its policies may ask which roles are at stake.
+    pub at_stake: bool,
     /// What of a resource its policies look at.
     pub visible: crate::visible::Visible,
 }
@@ -310,11 +324,17 @@ fn prepare(
         };
         let resource = type_name(action.resource)?;
         let visible = crate::visible::Visible::of(&policies);
-        let wanted = action == actions::compute::SERVERS_CREATE;
-        prepared.insert(
-            action.name,
-            Prepared { principal: type_name(PRINCIPAL)?, uid, resource, policies, entities, wanted, visible },
-        );
+        let one = Prepared {
+            principal: type_name(PRINCIPAL)?,
+            uid,
+            resource,
+            policies,
+            entities,
+            wanted: action == actions::compute::SERVERS_CREATE,
+            at_stake: PUTS_ROLES_AT_STAKE.contains(&action),
+            visible,
+        };
+        prepared.insert(action.name, one);
     }
     Ok(prepared)
 }

@@ -1,7 +1,7 @@
 //! The role × scope × action matrix, computed from the policies, so that a reviewer sees what an edit
 //! of theirs means without reading Cedar.
 
-use crate::{Action, Authorizer, Principal, Scope, Target, actions, roles};
+use crate::{Action, AtStake, Authorizer, Principal, Scope, Target, actions, roles};
 use canopy_types::{DomainId, ProjectId, UserId};
 use std::fmt::Write;
 
@@ -89,5 +89,7 @@ fn own(who: &Principal, action: Action) -> Target {
         "Account" => who.user_id.0.clone(),
         _ => "own".into(),
     };
-    Target { id, project_id: project, domain_id: domain, user_id: who.user_id.0.clone(), ..Target::default() }
+    let at_stake = Some(Box::new(AtStake { roles: vec!["reader".into()], holder_domain_id: domain.clone() }));
+    let user_id = who.user_id.0.clone();
+    Target { id, project_id: project, domain_id: domain, user_id, at_stake, ..Target::default() }
 }

@@ -2,7 +2,7 @@
 //! the action's policies look at and nothing else: making a value costs more than deciding by it.
 
 use crate::load::Prepared;
-use crate::{Circumstances, Principal, Scope, Target, Wanted};
+use crate::{AtStake, Circumstances, Principal, Scope, Target, Wanted};
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityUid, Request, RestrictedExpression};
 use std::collections::{HashMap, HashSet};
 
@@ -100,6 +100,12 @@ fn context(action: &Prepared, how: &Circumstances, target: &Target) -> Made<Cont
     if action.wanted && visible.of_context("wanted") {
         fields.push(("wanted".to_owned(), wanted(target.wanted.as_deref().unwrap_or(&Wanted::default()))?));
     }
+    // Absent where nothing is known: a policy then has nothing to permit by.
+    if let Some(stake) =
+        target.at_stake.as_deref().filter(|_| action.at_stake && visible.of_context("at_stake"))
+    {
+        fields.push(("at_stake".to_owned(), at_stake(stake)?));
+    }
     if fields.is_empty() {
         return Ok(Context::empty());
     }
@@ -116,6 +122,14 @@ fn wanted(wanted: &Wanted) -> Made<RestrictedExpression> {
         ("image".to_owned(), text(&wanted.image)),
         ("networks".to_owned(), texts(&wanted.networks)),
         ("zone".to_owned(), text(&wanted.zone)),
+    ];
+    RestrictedExpression::new_record(fields).map_err(|e| e.to_string())
+}
+
+fn at_stake(stake: &AtStake) -> Made<RestrictedExpression> {
+    let fields: Fields = vec![
+        ("roles".to_owned(), texts(&stake.roles)),
+        ("holder_domain_id".to_owned(), text(&stake.holder_domain_id)),
     ];
     RestrictedExpression::new_record(fields).map_err(|e| e.to_string())
 }

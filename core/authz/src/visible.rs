@@ -122,6 +122,7 @@ impl Visible {
             labels: if sees("labels") { target.labels.clone() } else { Vec::new() },
             metadata: if self.metadata { target.metadata.clone() } else { Default::default() },
             wanted: target.wanted.clone(),
+            at_stake: target.at_stake.clone(),
         }
     }
 }
@@ -142,6 +143,7 @@ mod tests {
             labels: vec!["l".into()],
             metadata: [("k".to_owned(), "v".to_owned())].into(),
             wanted: None,
+            at_stake: None,
         };
         Visible::of(&PolicySet::from_str(text).unwrap()).part_of(&target)
     }

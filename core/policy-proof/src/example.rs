@@ -1,7 +1,7 @@
 //! From the solver's model to a request that people can read, confirmed by the authorizer that decides
 //! real ones, and made as plain as it can be while it is still confirmed.
 
-use canopy_authz::cases::{Caller, On, Wish};
+use canopy_authz::cases::{Caller, On, Stake, Wish};
 use canopy_authz::{Action, Snapshot, roles};
 use cedar_policy::{Entity, EvalResult};
 use cedar_policy_symcc::Env;
@@ -74,6 +74,7 @@ fn read(model: &Env) -> Result<(Caller, On), String> {
         labels: strings(attr(resource, "labels")),
         metadata,
         wanted: field("wanted").and_then(wish),
+        at_stake: field("at_stake").and_then(stake),
     };
     Ok((caller, on))
 }
@@ -93,6 +94,14 @@ fn wish(value: EvalResult) -> Option<Wish> {
         image: text("image"),
         networks: strings(record.get("networks").cloned()),
         zone: text("zone"),
+    })
+}
+
+fn stake(value: EvalResult) -> Option<Stake> {
+    let EvalResult::Record(record) = value else { return None };
+    Some(Stake {
+        roles: strings(record.get("roles").cloned()),
+        holder_domain_id: string(record.get("holder_domain_id").cloned()),
     })
 }
 
@@ -163,8 +172,10 @@ fn plainer(mut caller: Caller, mut on: On, holds: impl Fn(&Caller, &On) -> bool)
             caller = plain;
         }
     }
-    let targets: [fn(&mut On); 9] = [
+    let targets: [fn(&mut On); 11] = [
         |t| t.wanted = None,
+        |t| t.at_stake = None,
+        |t| t.at_stake.iter_mut().for_each(|stake| stake.roles.clear()),
         |t| t.metadata.clear(),
         |t| t.labels.clear(),
         |t| t.public = false,
@@ -186,8 +197,9 @@ fn plainer(mut caller: Caller, mut on: On, holds: impl Fn(&Caller, &On) -> bool)
 
 fn texts<'a>(caller: &'a mut Caller, on: &'a mut On) -> Vec<&'a mut String> {
     let Caller { user, project, domain, .. } = caller;
-    let On { id, project_id, domain_id, user_id, .. } = on;
-    vec![user, project, domain, id, project_id, domain_id, user_id]
+    let On { id, project_id, domain_id, user_id, at_stake, .. } = on;
+    let holder = at_stake.as_mut().map(|stake| &mut stake.holder_domain_id);
+    [user, project, domain, id, project_id, domain_id, user_id].into_iter().chain(holder).collect()
 }
 
 /// None, each role alone, and all without those that another brings along.

@@ -1,15 +1,34 @@
 //! Giving and taking roles.
 
+use super::indexed::Indexed;
 use super::{domains, groups, lookup, projects, roles, rows, users};
 use crate::{App, Ctx, access};
-use canopy_authz::{Action, Target, actions};
+use canopy_authz::{Action, AtStake, Target, actions};
 use canopy_store::Conn;
 use canopy_store::identity::{Actor, Assignment, Reach, Role};
 use canopy_types::{Error, Result};
 
 /// Asks for `action` on where a grant is.
 async fn permit(app: &App, ctx: &Ctx, action: Action, reach: &Reach) -> Result<()> {
-    let target = match reach {
+    access::require(app, ctx, action, &place(app, reach).await?)
+}
+
+/// The same of giving a role or taking it away: policies see which one, and whose.
+async fn permit_change(app: &App, ctx: &Ctx, action: Action, change: &Assignment) -> Result<()> {
+    app.identity.catch_up(&app.store).await?;
+    let directory = app.identity.view().directory;
+    let at_stake = at_stake(&directory, directory.brings(&change.role_id), &change.actor);
+    access::require(app, ctx, action, &Target { at_stake, ..place(app, &change.reach).await? })
+}
+
+/// What somebody holds, or is to, for policies to judge; nothing of who is not there.
+pub(super) fn at_stake(directory: &Indexed, roles: Vec<String>, holder: &Actor) -> Option<Box<AtStake>> {
+    let domain = directory.home_of(holder)?;
+    Some(Box::new(AtStake { roles, holder_domain_id: domain.0.clone() }))
+}
+
+async fn place(app: &App, reach: &Reach) -> Result<Target> {
+    Ok(match reach {
         Reach::Project(id) => {
             let project = projects::find(app, id.as_str()).await?;
             let domain_id = project.map(|project| project.domain_id.0).unwrap_or_default();
@@ -17,8 +36,7 @@ async fn permit(app: &App, ctx: &Ctx, action: Action, reach: &Reach) -> Result<(
         }
         Reach::Domain(id) => Target { domain_id: id.0.clone(), ..Target::default() },
         Reach::System => Target::default(),
-    };
-    access::require(app, ctx, action, &target)
+    })
 }
 
 /// Finds who and where, or says which of them is absent.
@@ -54,7 +72,7 @@ fn absent(actor: &Actor) -> Error {
 
 /// Gives a role. Giving it again changes nothing.
 pub async fn grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
-    permit(app, ctx, actions::identity::GRANTS_ADD, &assignment.reach).await?;
+    permit_change(app, ctx, actions::identity::GRANTS_ADD, &assignment).await?;
     lookup(assignment.actor.id()).ok_or_else(|| absent(&assignment.actor))?;
     let now = app.now();
     app.store
@@ -90,7 +108,7 @@ async fn fits(conn: &mut Conn, role: &Role, reach: &Reach) -> Result<()> {
 
 /// Takes a role away; 404 when it was not held.
 pub async fn revoke_grant(app: &App, ctx: &Ctx, assignment: Assignment) -> Result<()> {
-    permit(app, ctx, actions::identity::GRANTS_REMOVE, &assignment.reach).await?;
+    permit_change(app, ctx, actions::identity::GRANTS_REMOVE, &assignment).await?;
     lookup(assignment.actor.id()).ok_or_else(|| absent(&assignment.actor))?;
     let now = app.now();
     app.store

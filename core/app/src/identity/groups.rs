@@ -2,13 +2,13 @@
 
 use super::extras::{Extra, attach};
 use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
-use super::{lookup, rows, users};
+use super::{grants, lookup, rows, users};
 use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions::identity as actions};
 use canopy_store::identity::groups::Filter;
-use canopy_store::identity::{Group, User};
+use canopy_store::identity::{Actor, Group, User};
 use canopy_store::{Conn, Page};
-use canopy_types::{DomainId, Error, GroupId, Result};
+use canopy_types::{DomainId, Error, GroupId, Result, UserId};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewGroup {
@@ -34,6 +34,17 @@ pub(super) fn absent(id: &str) -> Error {
 fn target(id: &str, group: Option<&Group>) -> Target {
     let domain = group.map(|group| group.domain_id.0.clone()).unwrap_or_default();
     Target { id: id.to_owned(), domain_id: domain, ..Target::default() }
+}
+
+/// As [`target`], with the roles that members of the group have by it. `holder`: who is to hold them, or no
+/// longer is; the group itself unless given.
+async fn with_roles(app: &App, id: &str, group: Option<&Group>, holder: Option<Actor>) -> Result<Target> {
+    let Some(group) = group else { return Ok(target(id, None)) };
+    app.identity.catch_up(&app.store).await?;
+    let (directory, actor) = (app.identity.view().directory, Actor::Group(group.id.clone()));
+    let roles = directory.held_anywhere(&actor);
+    let at_stake = grants::at_stake(&directory, roles, &holder.unwrap_or(actor));
+    Ok(Target { at_stake, ..target(id, Some(group)) })
 }
 
 async fn find(app: &App, id: &str) -> Result<Option<Group>> {
@@ -104,7 +115,8 @@ pub async fn create_group(app: &App, ctx: &Ctx, new: NewGroup) -> Result<Group> 
 
 pub async fn update_group(app: &App, ctx: &Ctx, id: &str, change: GroupChange) -> Result<Group> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::GROUPS_UPDATE, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref(), None).await?;
+    access::require(app, ctx, actions::GROUPS_UPDATE, &asked)?;
     let id = found.ok_or_else(|| absent(id))?.id;
     let now = app.now();
     let updated = app
@@ -130,7 +142,8 @@ pub async fn update_group(app: &App, ctx: &Ctx, id: &str, change: GroupChange) -
 /// Removes a group: its members lose at once what they held by it.
 pub async fn delete_group(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::GROUPS_DELETE, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref(), None).await?;
+    access::require(app, ctx, actions::GROUPS_DELETE, &asked)?;
     let id = found.ok_or_else(|| absent(id))?.id;
     let now = app.now();
     app.store
@@ -186,7 +199,8 @@ fn no_member(user: &str, group: &str) -> Error {
 /// Puts a user in. Doing so again changes nothing.
 pub async fn add_member(app: &App, ctx: &Ctx, id: &str, user: &str) -> Result<()> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::GROUPS_ADD_MEMBER, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref(), Some(Actor::User(UserId::from(user)))).await?;
+    access::require(app, ctx, actions::GROUPS_ADD_MEMBER, &asked)?;
     let group = found.ok_or_else(|| absent(id))?.id;
     let user = users::find(app, user).await?.ok_or_else(|| users::absent(user))?.id;
     let now = app.now();
@@ -205,10 +219,12 @@ pub async fn add_member(app: &App, ctx: &Ctx, id: &str, user: &str) -> Result<()
     Ok(())
 }
 
-/// Takes a user out, who loses at once what it held by the group.
+/// Takes a user out, who loses at once what it held by the group. As in keystone its tokens end, so that being
+/// put in again gives nothing to older ones.
 pub async fn remove_member(app: &App, ctx: &Ctx, id: &str, user: &str) -> Result<()> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::GROUPS_REMOVE_MEMBER, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref(), Some(Actor::User(UserId::from(user)))).await?;
+    access::require(app, ctx, actions::GROUPS_REMOVE_MEMBER, &asked)?;
     let group = found.ok_or_else(|| absent(id))?.id;
     let user = users::find(app, user).await?.ok_or_else(|| users::absent(user))?.id;
     let now = app.now();
@@ -217,11 +233,10 @@ pub async fn remove_member(app: &App, ctx: &Ctx, id: &str, user: &str) -> Result
             let (group, user) = (group.clone(), user.clone());
             Box::pin(async move {
                 rows::touch(c, now, "identity.group.remove_member", group.as_str()).await?;
-                if rows::groups::remove_member(c, &group, &user).await? {
-                    Ok(())
-                } else {
-                    Err(no_member(user.as_str(), group.as_str()))
+                if !rows::groups::remove_member(c, &group, &user).await? {
+                    return Err(no_member(user.as_str(), group.as_str()));
                 }
+                rows::users::end_tokens(c, &user, now).await
             })
         })
         .await?;

@@ -203,6 +203,35 @@ impl Indexed {
         all
     }
 
+    /// Names of the roles that a user (its groups' too) or a group holds anywhere, implied ones included.
+    pub fn held_anywhere(&self, actor: &Actor) -> Vec<String> {
+        let ids = match actor {
+            Actor::User(id) => self.with_implied(self.held_by(id).map(|held| &held.role_id)),
+            Actor::Group(_) => {
+                let places = self.held.get(actor).map(Vec::as_slice).unwrap_or_default();
+                self.with_implied(places.iter().map(|at| &self.assignments[*at].role_id))
+            }
+        };
+        self.names(ids)
+    }
+
+    /// Names of a role and of all that it implies; none for an unknown one.
+    pub fn brings(&self, role: &RoleId) -> Vec<String> {
+        self.names(self.with_implied(std::iter::once(role)))
+    }
+
+    fn names(&self, ids: BTreeSet<RoleId>) -> Vec<String> {
+        self.sorted(ids).into_iter().map(|role| role.name).collect()
+    }
+
+    /// The domain of a user or group.
+    pub fn home_of(&self, actor: &Actor) -> Option<&DomainId> {
+        match actor {
+            Actor::User(id) => self.users.get(id).map(|user| &user.domain_id),
+            Actor::Group(id) => self.groups.get(id).map(|group| &group.domain_id),
+        }
+    }
+
     /// Assignments of a user and of its groups.
     fn held_by<'a>(&'a self, user: &UserId) -> impl Iterator<Item = &'a Assignment> + use<'a> {
         let groups = self.member_of.get(user).into_iter().flatten().map(|id| Actor::Group(id.clone()));

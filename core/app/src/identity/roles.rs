@@ -35,15 +35,26 @@ pub fn immutable(role: &Role) -> bool {
     role.domain_id.is_none() && built_in::BUILT_IN.contains(&role.name.as_str())
 }
 
+fn target(role: &Role) -> Target {
+    let domain_id = role.domain_id.as_ref().map(|id| id.0.clone()).unwrap_or_default();
+    Target { domain_id, ..Target::default().id(&role.id) }
+}
+
+/// All that the caller may see.
 pub async fn roles(app: &App, ctx: &Ctx) -> Result<Vec<Role>> {
     access::require(app, ctx, actions::identity::ROLES_LIST, &Target::default())?;
-    app.store.read(|c| Box::pin(rows::roles(c))).await
+    let mut roles = app.store.read(|c| Box::pin(rows::roles(c))).await?;
+    let mut rows = access::Rows::default();
+    roles.retain(|role| rows.allowed(app, ctx, actions::identity::ROLES_SHOW, &target(role)));
+    Ok(roles)
 }
 
 pub async fn role(app: &App, ctx: &Ctx, id: &str) -> Result<Role> {
-    access::require(app, ctx, actions::identity::ROLES_SHOW, &Target::default().id(id))?;
     let roles = app.store.read(|c| Box::pin(rows::roles(c))).await?;
-    roles.into_iter().find(|role| role.id.as_str() == id).ok_or_else(|| absent(id))
+    let found = roles.into_iter().find(|role| role.id.as_str() == id);
+    let asked = found.as_ref().map_or_else(|| Target::default().id(id), target);
+    access::require(app, ctx, actions::identity::ROLES_SHOW, &asked)?;
+    found.ok_or_else(|| absent(id))
 }
 
 pub(super) async fn find(conn: &mut Conn, id: &str) -> Result<Role> {

@@ -5,12 +5,12 @@ use super::delegation::Delegation;
 use super::extras::{Extra, attach};
 use super::password::{MAX_PASSWORD, Secret, check_length};
 use super::projects::{domain_exists, home, own_domain, taken, unknown_marker};
-use super::{lookup, rows, unauthorized};
+use super::{grants, lookup, rows, unauthorized};
 use crate::{App, Ctx, access};
 use canopy_authz::{Circumstances, Principal, Scope, Target, actions};
 use canopy_store::Page;
 use canopy_store::identity::users::Filter;
-use canopy_store::identity::{Project, User, UserOptions};
+use canopy_store::identity::{Actor, Project, User, UserOptions};
 use canopy_types::{DomainId, Error, ProjectId, RequestId, Result, Timestamp, UserId};
 use std::net::IpAddr;
 
@@ -77,6 +77,15 @@ pub(super) fn absent(id: &str) -> Error {
 pub(super) fn target(id: &str, user: Option<&User>) -> Target {
     let domain = user.map(|user| user.domain_id.0.clone()).unwrap_or_default();
     Target { id: id.to_owned(), user_id: id.to_owned(), domain_id: domain, ..Target::default() }
+}
+
+/// As [`target`], with the roles that whoever changes the user could take over or take away.
+async fn with_roles(app: &App, id: &str, user: Option<&User>) -> Result<Target> {
+    let Some(user) = user else { return Ok(target(id, None)) };
+    app.identity.catch_up(&app.store).await?;
+    let (directory, actor) = (app.identity.view().directory, Actor::User(user.id.clone()));
+    let at_stake = grants::at_stake(&directory, directory.held_anywhere(&actor), &actor);
+    Ok(Target { at_stake, ..target(id, Some(user)) })
 }
 
 pub(super) async fn find(app: &App, id: &str) -> Result<Option<User>> {
@@ -174,10 +183,12 @@ pub async fn create_user(app: &App, ctx: &Ctx, new: NewUser) -> Result<User> {
     Ok(created)
 }
 
-/// Changes a user. Another password, and being disabled, ends all of its tokens.
+/// Changes a user. Another password, and being disabled, ends all of its tokens; being disabled removes its
+/// application credentials too.
 pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> Result<User> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::identity::USERS_UPDATE, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref()).await?;
+    access::require(app, ctx, actions::identity::USERS_UPDATE, &asked)?;
     let id = found.ok_or_else(|| absent(id))?.id;
     let hash = match change.password.clone() {
         None => None,
@@ -199,6 +210,7 @@ pub async fn update_user(app: &App, ctx: &Ctx, id: &str, change: UserChange) -> 
                 let mut user = rows::users::get(c, id.as_str()).await?.ok_or_else(|| absent(id.as_str()))?;
                 if change.enabled == Some(false) && user.enabled {
                     user.tokens_valid_after = now;
+                    rows::delegations::forget_credentials(c, id.as_str()).await?;
                 }
                 user.name = change.name.unwrap_or(user.name);
                 user.description = change.description.unwrap_or(user.description);
@@ -328,7 +340,8 @@ fn oneself(app: &App, user: User, request_id: RequestId, source: Option<IpAddr>)
 /// Removes a user with its roles and key pairs. What it made in projects stays: that is the projects'.
 pub async fn delete_user(app: &App, ctx: &Ctx, id: &str) -> Result<()> {
     let found = find(app, id).await?;
-    access::require(app, ctx, actions::identity::USERS_DELETE, &target(id, found.as_ref()))?;
+    let asked = with_roles(app, id, found.as_ref()).await?;
+    access::require(app, ctx, actions::identity::USERS_DELETE, &asked)?;
     let id = found.ok_or_else(|| absent(id))?.id;
     let now = app.now();
     app.store

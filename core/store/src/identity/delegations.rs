@@ -25,6 +25,16 @@ async fn forget(conn: &mut Conn, credentials: &str, trusts: &str, id: &str) -> R
     Ok(())
 }
 
+/// What a user that is disabled does not find again: as in keystone, its application credentials and their
+/// access rules.
+pub async fn forget_credentials(conn: &mut Conn, user: &str) -> Result<()> {
+    let statements = CREDENTIALS.iter().map(|sql| format!("{sql}user_id = $1)"));
+    for sql in statements.chain(["DELETE FROM access_rules WHERE user_id = $1".to_owned()]) {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(user).execute(&mut *conn).await.map_err(db)?;
+    }
+    Ok(())
+}
+
 pub async fn forget_user(conn: &mut Conn, id: &str) -> Result<()> {
     forget(conn, "user_id = $1", "trustor_id = $1 OR trustee_id = $1", id).await?;
     for sql in [

@@ -148,6 +148,17 @@ pub async fn set_password(conn: &mut Conn, id: &UserId, hash: Option<&str>, at: 
     }
 }
 
+/// Refuses every token of the user issued up to `at`.
+pub async fn end_tokens(conn: &mut Conn, id: &UserId, at: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE users SET tokens_valid_after = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(at.0)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
 /// Hashes kept of one user: as many as any rule about earlier passwords looks at.
 const HISTORY: i64 = 10;
 
