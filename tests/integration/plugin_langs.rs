@@ -226,7 +226,6 @@ fn the_python_recipe_builds_passes_check_and_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "builds a project, which takes minutes: `cargo xtask test --all`"]
 async fn the_guide_holds_word_for_word() {
     let cloud = canopy_tests::Cloud::start().await;
     let config = cloud.dir().join("canopy.toml");

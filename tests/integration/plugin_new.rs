@@ -30,7 +30,6 @@ pub(crate) fn target() -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "builds three projects, which takes minutes: `cargo xtask test --all`"]
 async fn a_new_project_of_each_kind_tests_builds_passes_check_and_is_installed_as_it_stands() {
     let cloud = Cloud::start().await;
     let config = cloud.dir().join("canopy.toml");
