@@ -65,6 +65,14 @@ fn the_shipped_policies_have_nothing_wrong_and_their_cases_hold() {
 }
 
 #[test]
+fn without_cases_nothing_was_tested() {
+    let dir = repository();
+    let (code, text) = canopy(dir.path(), &["test", "policies"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("0 cases"), "{text}");
+}
+
+#[test]
 fn what_never_holds_or_changes_nothing_is_found() {
     let dir = repository();
     let more = "\n@id(\"copy\")\npermit (principal, action == Action::\"compute:zones:list\", resource)\n\

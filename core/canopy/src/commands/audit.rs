@@ -1,7 +1,7 @@
 //! `canopy audit`: the audit log verified, read and handed on.
 
 use super::load;
-use canopy_types::{Error, Result};
+use canopy_types::{Error, Result, Timestamp};
 use clap::Subcommand;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -50,10 +50,10 @@ pub struct Place {
 #[derive(clap::Args)]
 pub struct Filter {
     /// From this time on, e.g. `2026-01-31` or `2026-01-31T12:00`, UTC
-    #[arg(long)]
+    #[arg(long, value_parser = instant)]
     since: Option<String>,
     /// Before this time
-    #[arg(long)]
+    #[arg(long, value_parser = instant)]
     until: Option<String>,
     /// Id of the user
     #[arg(long)]
@@ -64,6 +64,15 @@ pub struct Filter {
     /// Only what was denied
     #[arg(long)]
     denied: bool,
+}
+
+/// A day, or a time of one; the beginning of what lines say.
+fn instant(text: &str) -> std::result::Result<String, String> {
+    const WHOLE: &str = "1970-01-01T00:00:00Z";
+    let whole = WHOLE.get(text.len()..).map(|rest| format!("{text}{rest}"));
+    let fits = [10, 16, 19].contains(&text.len()) && !text.contains(' ');
+    let known = fits && whole.and_then(|whole| Timestamp::parse(&whole)).is_some();
+    if known { Ok(text.to_owned()) } else { Err("write 2026-01-31 or 2026-01-31T12:00, in UTC".to_owned()) }
 }
 
 impl Filter {
@@ -171,5 +180,21 @@ fn export(dir: &Path, filter: &Filter) -> Result<ExitCode> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(e) => Err(Error::unavailable("audit.export", format!("standard output: {e}"))),
         Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instant;
+
+    #[test]
+    fn a_span_begins_and_ends_at_a_time_and_nothing_else() {
+        for good in ["2026-01-31", "2026-01-31T12:00", "2026-01-31T12:00:59"] {
+            assert_eq!(instant(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "yesterday", "2026-13-01", "2026-01-31 12:00", "2026-01-31T25:00", "2026-1-1", "ﬀﬀﬀx"]
+        {
+            assert!(instant(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub struct Test {
     json: bool,
 }
 
-/// Exit code 1 where a case is answered otherwise than it expects.
+/// Exit code 1 where a case is answered otherwise than it expects, and where there is none: nothing was tested.
 pub async fn test(args: &Test) -> Result<ExitCode> {
     let bundle = policies::folder(&args.dir).await?.bundle().await?;
     let report = cases::run(&Snapshot::of(bundle), &cases::read(&args.dir)?);
@@ -46,6 +46,9 @@ pub async fn test(args: &Test) -> Result<ExitCode> {
         );
     }
     let covered = report.untried_actions.is_empty() && report.untried_policies.is_empty();
-    let good = report.wrong.is_empty() && (covered || !args.full_coverage);
+    if report.cases == 0 {
+        eprintln!("there are no cases in {}: write some", args.dir.join("tests").display());
+    }
+    let good = report.cases > 0 && report.wrong.is_empty() && (covered || !args.full_coverage);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
