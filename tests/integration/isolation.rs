@@ -66,7 +66,15 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
     };
     let (user, project) = (id_of(admin, "users", name).await, id_of(admin, "projects", name).await);
     put(&["users/{user_id}"], &user);
-    put(&["projects/{project_id}", "os-quota-sets/{project_id}", "quotas/{id}"], &project);
+    put(
+        &[
+            "projects/{project_id}",
+            "os-quota-sets/{project_id}",
+            "os-simple-tenant-usage/{project_id}",
+            "quotas/{id}",
+        ],
+        &project,
+    );
     let domain = json!({"domain": {"name": format!("domain-{name}")}});
     let domain = made(admin, "/identity/v3/domains", domain, "/domain/id").await;
     put(&["domains/{domain_id}"], &domain);

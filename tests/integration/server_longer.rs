@@ -255,6 +255,46 @@ async fn a_servers_disk_becomes_an_image_that_boots() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn usage_is_told_to_a_project_and_of_all_to_an_admin() {
+    for engine in engines() {
+        let room = Room::new(Cloud::start_on(engine).await).await;
+        let admin = room.cloud.admin().await;
+        let id = room.server().await;
+        assert_eq!(room.tenant.delete(&format!("/compute/v2.1/servers/{id}")).await.status, 204);
+        until_gone(&room.tenant, &id).await;
+        let other = room.server().await;
+        let base = "/compute/v2.1/os-simple-tenant-usage";
+        let span = "start=2020-01-01T00:00:00&end=2100-01-01T00:00:00.000000";
+        let own = room.tenant.get(&format!("{base}/{}?{span}", room.project)).await;
+        assert_eq!(own.status, 200, "{own:?}");
+        let usage = &own.json["tenant_usage"];
+        assert!(usage["total_hours"].as_f64().unwrap() > 0.0, "{usage}");
+        let ratio = usage["total_memory_mb_usage"].as_f64().unwrap() / usage["total_hours"].as_f64().unwrap();
+        assert!((ratio - 512.0).abs() < 1e-6, "{usage}");
+        let servers: Vec<_> = usage["server_usages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| (s["instance_id"].as_str().unwrap(), s["state"].as_str().unwrap()))
+            .collect();
+        assert_eq!(servers, [(id.as_str(), "terminated"), (other.as_str(), "active")]);
+        assert_eq!(room.tenant.get(&format!("{base}?{span}")).await.status, 403);
+        assert_eq!(room.tenant.get(&format!("{base}/{}?{span}", "0".repeat(32))).await.status, 403);
+        let all = admin.get(&format!("{base}?{span}")).await;
+        assert_eq!(all.json["tenant_usages"][0]["tenant_id"], room.project.as_str(), "{all:?}");
+        assert!(all.json["tenant_usages"][0].get("server_usages").is_none());
+        let all = admin.get(&format!("{base}?{span}&detailed=1")).await;
+        assert_eq!(all.json["tenant_usages"][0]["server_usages"].as_array().unwrap().len(), 2);
+        let before =
+            room.tenant.get(&format!("{base}/{}?start=2020-01-01&end=2020-01-02", room.project)).await;
+        assert_eq!(before.json["tenant_usage"], json!({}));
+        for bad in ["start=yesterday", "start=2021-01-01&end=2020-01-01", "end=%00"] {
+            assert_eq!(room.tenant.get(&format!("{base}/{}?{bad}", room.project)).await.status, 400, "{bad}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_made_goes_again() {
     let room = Room::new(Cloud::start().await).await;
     let id = room.server().await;

@@ -519,6 +519,35 @@ async fn lists_are_filtered_and_sorted_over_pages() {
             }
             assert_eq!(paged, whole, "{query} {engine:?}");
         }
+        // Every key that the servers differ in sorts them, and pages hold together.
+        for key in [
+            "access_ip_v4",
+            "access_ip_v6",
+            "config_drive",
+            "host",
+            "hostname",
+            "instance_type_id",
+            "locked_by",
+            "node",
+            "power_state",
+            "task_state",
+        ] {
+            let page = admin.get(&format!("/compute/v2.1/servers?sort_key={key}&sort_dir=asc&limit=1")).await;
+            assert_eq!(page.status, 200, "{key} {page:?}");
+            let next = page.text_at("/servers_links/0/href").replace(&cloud.url, "");
+            let page = admin.get(&next).await;
+            assert_eq!(page.json["servers"].as_array().map(Vec::len), Some(1), "{key} {page:?}");
+        }
+        for (key, expected) in [("hostname", "aabc"), ("access_ip_v4", "bcaa")] {
+            let change = json!({"server": {"accessIPv4": "9.9.9.9"}});
+            for server in admin.get("/compute/v2.1/servers?name=a").await.json["servers"].as_array().unwrap()
+            {
+                let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().unwrap());
+                assert_eq!(admin.put(&path, &change).await.status, 200);
+            }
+            let query = format!("sort_key={key}&sort_key=display_name&sort_dir=asc");
+            assert_eq!(names("2.37", &query).await, expected, "{key} {engine:?}");
+        }
         for bad in ["sort_key=password", "sort_key=display_name&sort_dir=up"] {
             assert_eq!(admin.get(&format!("/compute/v2.1/servers?{bad}")).await.status, 400, "{bad}");
         }

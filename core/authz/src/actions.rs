@@ -163,6 +163,8 @@ pub mod compute {
         ZONES_LIST = "compute:zones:list" on "Zone";
         ZONES_LIST_DETAIL = "compute:zones:list_detail" on "Zone";
         LIMITS_SHOW = "compute:limits:show" on "Project";
+        USAGE_LIST = "compute:usage:list" on "Project";
+        USAGE_SHOW = "compute:usage:show" on "Project";
         QUOTA_SETS_SHOW = "compute:quota_sets:show" on "Project";
         QUOTA_SETS_DEFAULTS = "compute:quota_sets:defaults" on "Project";
         QUOTA_SETS_UPDATE = "compute:quota_sets:update" on "Project";

@@ -4,9 +4,11 @@ use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::servers::{ServerRow, server};
 use crate::store::db;
+use canopy_types::server::{Hold, How, PHASES, Phase, PowerIntent, derive, wish};
 use canopy_types::{Error, Page, ProjectId, Result, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
+use std::borrow::Cow;
 
 /// What a list is asked for. `None` and empty mean any.
 #[derive(Clone, Debug, Default)]
@@ -65,12 +67,25 @@ pub enum Sort {
     User,
     Zone,
     Status,
+    AccessV4,
+    AccessV6,
+    ConfigDrive,
+    /// By its id, as the snapshot begins with it.
+    Flavor,
+    /// By the host's name.
+    Host,
+    Hostname,
+    Lock,
+    Power,
+    Task,
 }
 
 impl Sort {
     /// The expression, and whether it is a number. Never NULL, so that every row has its place.
-    fn column(self) -> (&'static str, bool) {
-        match self {
+    fn column(self) -> (Cow<'static, str>, bool) {
+        let (column, number) = match self {
+            Self::Power => return (Cow::Owned(power()), true),
+            Self::Task => return (Cow::Owned(task()), false),
             Self::Created => ("created_at", true),
             Self::Updated => ("updated_at", true),
             Self::Launched => ("COALESCE(launched_at, 0)", true),
@@ -85,8 +100,48 @@ impl Sort {
             Self::User => ("user_id", false),
             Self::Zone => ("availability_zone", false),
             Self::Status => ("status", false),
-        }
+            Self::AccessV4 => ("COALESCE(access_ip_v4, '')", false),
+            Self::AccessV6 => ("COALESCE(access_ip_v6, '')", false),
+            Self::ConfigDrive => ("config_drive", true),
+            Self::Flavor => ("flavor", false),
+            Self::Host => {
+                ("COALESCE((SELECT hosts.name FROM hosts WHERE hosts.id = servers.host_id), '')", false)
+            }
+            Self::Hostname => ("hostname", false),
+            Self::Lock => ("COALESCE(locked_by, '')", false),
+        };
+        (Cow::Borrowed(column), number)
     }
+}
+
+/// The number of its power state, as the table has it for the phase.
+fn power() -> String {
+    let cases: Vec<String> =
+        PHASES.iter().map(|row| format!("WHEN '{}' THEN {}", row.phase.as_str(), row.power_state)).collect();
+    format!("(CASE phase {} ELSE 0 END)", cases.join(" "))
+}
+
+/// The word of its task state, as the tables have it for what is in flight.
+fn task() -> String {
+    let building: Vec<String> =
+        PHASES.iter().map(|row| format!("WHEN '{}' THEN '{}'", row.phase.as_str(), row.building)).collect();
+    let flying: Vec<String> = How::ALL
+        .iter()
+        .flat_map(|how| [(*how, true), (*how, false)])
+        .map(|(how, on)| {
+            let intent = PowerIntent { on, n: 2, how };
+            let shown = derive(wish(false, false, intent, 1, Hold::None), Phase::Stopped).task_state;
+            let (how, on) = (how.as_str(), i64::from(on));
+            format!("WHEN power_how = '{how}' AND power_on = {on} THEN '{}'", shown.unwrap_or_default())
+        })
+        .collect();
+    format!(
+        "(CASE WHEN deleting = 1 THEN 'deleting' WHEN refused = 1 OR broken = 1 OR observed_n >= power_n THEN '' \
+         WHEN phase = 'failed' AND failed_n >= power_n THEN '' WHEN power_how = 'accept' THEN '' \
+         WHEN observed_n = 0 THEN (CASE phase {} ELSE '' END) {} ELSE '' END)",
+        building.join(" "),
+        flying.join(" ")
+    )
 }
 
 const SOFT_DELETED: &str = "SOFT_DELETED";

@@ -304,6 +304,30 @@ pub async fn update_observed(conn: &mut Conn, server: &ServerRow) -> Result<()> 
     Ok(())
 }
 
+/// Servers that had been launched before `end` and were not deleted before `start`, tombstones included, of one
+/// project or of all; the next `most` after the number `after`, in creation order.
+pub async fn launched_within(
+    conn: &mut Conn,
+    (start, end): (Timestamp, Timestamp),
+    project: Option<&ProjectId>,
+    after: i64,
+    most: i64,
+) -> Result<Vec<ServerRow>> {
+    let rows = sqlx::query(
+        "SELECT * FROM servers WHERE launched_at < $1 AND (deleted_at IS NULL OR deleted_at >= $2) \
+         AND ($3 = '' OR project_id = $3) AND number > $4 ORDER BY number LIMIT $5",
+    )
+    .bind(end.0)
+    .bind(start.0)
+    .bind(project.map_or("", ProjectId::as_str))
+    .bind(after)
+    .bind(most)
+    .fetch_all(conn)
+    .await
+    .map_err(db)?;
+    rows.iter().map(server).collect()
+}
+
 /// Live servers that have been in this state since `before` or longer, with nothing in flight; the longest first.
 pub async fn held_before(conn: &mut Conn, hold: Hold, before: Timestamp, most: i64) -> Result<Vec<ServerId>> {
     let rows = sqlx::query(

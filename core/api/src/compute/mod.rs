@@ -10,6 +10,7 @@ mod quotas;
 mod server_groups;
 mod servers;
 mod services;
+mod usage;
 mod zones;
 
 use crate::route::Route;
@@ -28,6 +29,7 @@ pub fn routes() -> Vec<Route> {
         zones::routes(),
         quotas::routes(),
         limits::routes(),
+        usage::routes(),
     ]
     .into_iter()
     .flatten()

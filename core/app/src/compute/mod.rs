@@ -11,5 +11,6 @@ pub mod placement;
 pub mod questions;
 pub mod server_groups;
 pub mod servers;
+pub mod usage;
 
 pub use crate::quota;
