@@ -113,6 +113,7 @@ fn spec(image: &Path) -> ServerSpec {
             ramdisk: None,
             properties: BTreeMap::new(),
         }),
+        leaving: Vec::new(),
         ports: Vec::new(),
         config_drive: true,
         // #!/bin/sh\necho user-data-ran > /dev/console\n
@@ -131,6 +132,7 @@ fn spec(image: &Path) -> ServerSpec {
         kept_n: None,
         rescue: None,
         snapshot: None,
+        device_tags: canopy_agent_api::DeviceTags::default(),
     }
 }
 

@@ -48,15 +48,19 @@ const OPERATIONS: &[&str] = &[
     "agent.disk.put_back",
     "agent.domain.discard_memory",
     "agent.domain.pause",
+    "agent.domain.plug",
     "agent.domain.shutdown",
     "agent.domain.suspend",
+    "agent.domain.unplug",
     "agent.image.send",
     "image.blob.store",
     "image.snapshot_begin",
     "image.temp.create",
     "image.temp.write",
     "image.upload_finish",
+    "server.attach_interface",
     "server.change",
+    "server.detach_interface",
     "server.resize",
     "server.snapshot",
 ];
@@ -238,6 +242,9 @@ async fn operate(room: &mut Room) {
     let built = settle(&mut room.process, &client, all_settled).await;
     let Some(id) = built.first().and_then(|server| server["id"].as_str()).map(str::to_owned) else { return };
     assert_eq!(built[0]["status"], "ACTIVE", "{built:#?}");
+    if !rewire(room, &client, &id).await {
+        return;
+    }
     for (body, status) in operations(&room.image, &room.larger) {
         let path = format!("/compute/v2.1/servers/{id}/action");
         let Some(asked) = compute.try_send(compute.request("POST", &path).json(&body)).await else { return };
@@ -245,6 +252,21 @@ async fn operate(room: &mut Room) {
         let settled = settle(&mut room.process, &client, all_settled).await;
         assert!(settled.is_empty() || settled[0]["status"] == status, "{body}: {settled:#?}");
     }
+}
+
+/// One more interface, and off again, if the guest lets it; whether the process lives.
+async fn rewire(room: &mut Room, client: &Client, id: &str) -> bool {
+    let path = format!("/compute/v2.1/servers/{id}/os-interface");
+    let body = json!({"interfaceAttachment": {"net_id": room.network}});
+    let Some(made) = client.try_send(client.request("POST", &path).json(&body)).await else { return false };
+    assert_eq!(made.status, 200, "{made:?}");
+    let path = format!("{path}/{}", made.text_at("/interfaceAttachment/port_id"));
+    if client.try_send(client.request("DELETE", &path)).await.is_none() {
+        return false;
+    }
+    let settled = settle(&mut room.process, client, all_settled).await;
+    assert!(settled.is_empty() || settled[0]["status"] == "ACTIVE", "{settled:#?}");
+    true
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,7 +156,8 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
     let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"}});
     put(&["subnets/{id}"], &made(&client, "/network/v2.0/subnets", subnet, "/subnet/id").await);
     let port = json!({"port": {"network_id": network}});
-    put(&["ports/{id}"], &made(&client, "/network/v2.0/ports", port, "/port/id").await);
+    let port = made(&client, "/network/v2.0/ports", port, "/port/id").await;
+    put(&["ports/{id}", "os-interface/{port_id}"], &port);
     let groups = client.get("/network/v2.0/security-groups").await;
     put(&["security-groups/{id}"], groups.text_at("/security_groups/0/id"));
     let rules = client.get("/network/v2.0/security-group-rules").await;
@@ -428,6 +429,8 @@ fn bodies(own: &World) -> Vec<(&'static str, &'static str, Value, &'static str, 
     let port = format!("/network/v2.0/ports/{}", of("ports/{id}"));
     let port: &'static str = port.leak();
     let action: &'static str = format!("/compute/v2.1/servers/{}/action", of("servers/{server_id}")).leak();
+    let interfaces: &'static str =
+        format!("/compute/v2.1/servers/{}/os-interface", of("servers/{server_id}")).leak();
     let credentials: &'static str =
         format!("/identity/v3/users/{}/application_credentials", of("users/{user_id}")).leak();
     vec![
@@ -444,6 +447,20 @@ fn bodies(own: &World) -> Vec<(&'static str, &'static str, Value, &'static str, 
             servers,
             server(json!({"networks": [{"port": "?"}]})),
             "/server/networks/0/port",
+            "ports/{id}",
+        ),
+        (
+            "POST",
+            interfaces,
+            json!({"interfaceAttachment": {"net_id": "?"}}),
+            "/interfaceAttachment/net_id",
+            "networks/{id}",
+        ),
+        (
+            "POST",
+            interfaces,
+            json!({"interfaceAttachment": {"port_id": "?"}}),
+            "/interfaceAttachment/port_id",
             "ports/{id}",
         ),
         ("POST", servers, server(json!({"key_name": "?"})), "/server/key_name", "os-keypairs/{name}"),

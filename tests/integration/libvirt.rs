@@ -27,6 +27,10 @@ const HALTS: &str = "fa31c08ed8be237cfcac84c0741288c3bafd03eca82074f888d8baf803e
 const POWERS_OFF: &str = "fa31c08ed8be2a7cfcac84c0741288c3bafd03eca82074f888d8baf803eeebe9\
     ba0406b80020eff4ebfd63616e6f70792d67756573743a2075700d0a";
 
+/// The same, then lets go of every PCI device that it is asked to, as an operating system does.
+const LETS_GO: &str = "fa31c08ed8be317cfcac84c0741288c3bafd03eca82074f888d8baf803eeebe9\
+    ba04ae66ed6685c074f6ba08ae66efebef63616e6f70792d67756573743a2075700d0a";
+
 /// Tests that use libvirtd hold it for reading, tests that stop it for writing.
 static DAEMON: RwLock<()> = RwLock::const_new(());
 
@@ -213,6 +217,7 @@ async fn a_guest_from_definition_to_oblivion() {
     assert_eq!(code(hypervisor.undefine(guest.id()).await), Ok(()));
 
     hypervisor.define(&guest.spec).await.unwrap();
+    assert_eq!(hypervisor.diagnostics(guest.id()).await.unwrap_err().code, "libvirt.not_running");
     expect(&mut events, Event::Changed(guest.id())).await;
     guest.spec.memory_mib = 80;
     hypervisor.define(&guest.spec).await.unwrap();
@@ -228,6 +233,16 @@ async fn a_guest_from_definition_to_oblivion() {
     guest.said(1).await;
     hypervisor.start(guest.id()).await.unwrap();
     hypervisor.define(&guest.spec).await.unwrap();
+    let told = hypervisor.diagnostics(guest.id()).await.unwrap();
+    assert!(!told.paused && told.cpus.len() == 1 && told.cpus[0].time > 0, "{told:?}");
+    assert_eq!((told.hypervisor.as_str(), told.memory.maximum), ("qemu", 80 << 10), "{told:?}");
+    let devices: Vec<&str> = told.disks.iter().map(|disk| disk.device.as_str()).collect();
+    assert_eq!(devices, ["vda", "vdb", "hda"]);
+    assert!(told.disks[0].read_bytes >= 512, "its boot sector: {told:?}");
+    assert_eq!(
+        (told.nics[0].device.as_str(), told.nics[0].mac.as_str()),
+        (tap.as_str(), "fa:16:3e:01:02:03")
+    );
     assert_eq!(guest.state(&hypervisor).await, Some(DomainState::Running));
     let link = std::fs::read_link(format!("/sys/class/net/{tap}/master")).expect("the tap is on the bridge");
     assert!(link.ends_with(&bridge.0));
@@ -354,6 +369,51 @@ async fn a_running_guests_disk_is_copied_and_the_guest_goes_on() {
         assert!(converted.expect("qemu-img").success());
         assert_eq!(std::fs::read(&flat).unwrap(), std::fs::read(&guest.spec.disks[0].path).unwrap());
     }
+}
+
+#[tokio::test]
+async fn network_devices_come_to_a_running_guest_and_go_when_it_lets_them() {
+    let _daemon = shared().await;
+    let hypervisor = connect().await;
+    let bridge = Bridge::new();
+    let (tap, mac) = (format!("cnt{}", &bridge.0[3..]), "fa:16:3e:01:02:04".to_owned());
+    let nic = Nic { mac, bridge: bridge.0.clone(), tap: tap.clone(), mtu: 1450 };
+    let there = || Path::new(&format!("/sys/class/net/{tap}")).exists();
+    for (code, lets_go) in [(LETS_GO, true), (HALTS, false)] {
+        let guest = Guest::new(code);
+        let id = guest.id();
+        hypervisor.define(&guest.spec).await.unwrap();
+        assert_eq!(hypervisor.plug(id, &nic).await.unwrap_err().code, "libvirt.not_running");
+        hypervisor.unplug(id, &nic).await.unwrap();
+        hypervisor.start(id).await.unwrap();
+        guest.said(1).await;
+        hypervisor.unplug(id, &nic).await.unwrap();
+        for _ in 0..2 {
+            hypervisor.plug(id, &nic).await.unwrap();
+            assert!(there(), "the tap is there");
+        }
+        let devices = virsh(&["domiflist", &id.to_string()]).unwrap();
+        assert_eq!(devices.matches(&nic.mac).count(), 1, "once: {devices}");
+        if lets_go {
+            for _ in 0..2 {
+                hypervisor.unplug(id, &nic).await.unwrap();
+                assert!(!there(), "the tap is gone");
+            }
+            hypervisor.plug(id, &nic).await.unwrap();
+        } else {
+            for _ in 0..2 {
+                assert_eq!(hypervisor.unplug(id, &nic).await.unwrap_err().code, "libvirt.unplug_ignored");
+            }
+            assert!(there());
+        }
+        // Without a definition of it, the next start has none.
+        hypervisor.destroy(id).await.unwrap();
+        hypervisor.unplug(id, &nic).await.unwrap();
+        hypervisor.start(id).await.unwrap();
+        assert!(!there());
+    }
+    let bad = Nic { tap: "vnet0".into(), ..nic };
+    assert_eq!(hypervisor.plug(ServerId::random(), &bad).await.unwrap_err().code, "libvirt.bad_spec");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ fn asked(image: &str, flavor: &str) -> Vec<(&'static Rule, &'static str, &'stati
         action(&rules::UNSHELVE, json!({"unshelve": null})),
         action(&rules::RESTORE, json!({"restore": null})),
         action(&rules::CREATE_IMAGE, json!({"createImage": {"name": "i"}})),
+        (&rules::ATTACH_INTERFACE, "POST", "/os-interface", json!({"interfaceAttachment": {}})),
+        (&rules::DETACH_INTERFACE, "DELETE", ABSENT, Value::Null),
         action(&rules::LOCK, json!({"lock": null})),
         action(&rules::UNLOCK, json!({"unlock": null})),
         (&rules::UPDATE, "PUT", "", json!({"server": {"name": "s"}})),
@@ -40,6 +42,8 @@ fn asked(image: &str, flavor: &str) -> Vec<(&'static Rule, &'static str, &'stati
         (&rules::DELETE, "DELETE", "", Value::Null),
     ]
 }
+
+const ABSENT: &str = "/os-interface/5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11";
 
 /// How a running server gets into each settled state.
 const STATES: &[(&str, &[&str])] = &[
@@ -123,6 +127,10 @@ async fn every_operation_in_every_state_is_done_or_refused_by_name_and_settles()
     let admin = cloud.admin().await;
     let flavors = [flavor(&admin, "small", 1, 512, 1).await, flavor(&admin, "large", 2, 768, 2).await];
     let image = image(&admin, "img").await;
+    let network = admin.post("/network/v2.0/networks", &json!({"network": {"name": "n"}})).await;
+    let subnet =
+        json!({"network_id": network.text_at("/network/id"), "ip_version": 4, "cidr": "10.7.0.0/24"});
+    assert_eq!(admin.post("/network/v2.0/subnets", &json!({ "subnet": subnet })).await.status, 201);
     // Disks do not shrink: from one pair of states to the next the server is a new one.
     let body = server("s", &flavors[0], &image);
     let mut id = boot(&admin, &body).await;
@@ -143,7 +151,13 @@ async fn every_operation_in_every_state_is_done_or_refused_by_name_and_settles()
                 ask(&admin, &id, "POST", "/metadata", &json!({"metadata": {"k": "v"}})).await;
             }
             let before = state_of(&show(&admin, &id).await);
-            let answer = ask(&admin, &id, method, suffix, &request).await;
+            let mut suffix = suffix.to_owned();
+            if rule == &rules::DETACH_INTERFACE && rules::check(rule, &before).is_ok() {
+                let body = json!({"interfaceAttachment": {}});
+                let made = ask(&admin, &id, "POST", "/os-interface", &body).await;
+                suffix = format!("/os-interface/{}", made.text_at("/interfaceAttachment/port_id"));
+            }
+            let answer = ask(&admin, &id, method, &suffix, &request).await;
             match rules::check(rule, &before) {
                 Ok(()) => assert!(answer.status < 300, "{} in {}: {answer:?}", rule.name, state.0),
                 Err(refusal) => {

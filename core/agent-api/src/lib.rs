@@ -78,6 +78,9 @@ pub struct ServerSpec {
     pub flavor: FlavorSpec,
     pub image: Option<ImageSpec>,
     pub ports: Vec<PortSpec>,
+    /// Ports whose devices the open intent takes off the guest.
+    #[serde(default)]
+    pub leaving: Vec<PortSpec>,
     pub config_drive: bool,
     /// As given by the client: base64.
     pub user_data: Option<String>,
@@ -98,6 +101,25 @@ pub struct ServerSpec {
     /// The open intent makes this image of the disk.
     #[serde(default)]
     pub snapshot: Option<ImageId>,
+    #[serde(default)]
+    pub device_tags: DeviceTags,
+}
+
+/// By which names the guest finds its devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceTags {
+    pub v: u32,
+    /// Of the root disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    #[serde(default)]
+    pub ports: BTreeMap<PortId, String>,
+}
+
+impl DeviceTags {
+    pub fn is_empty(&self) -> bool {
+        self.root.is_none() && self.ports.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -291,6 +313,8 @@ pub struct Question {
 pub enum Ask {
     /// The last `lines` of the serial console, or all of the kept log (at most 1 MiB).
     ConsoleOutput { lines: Option<u32> },
+    /// A running guest's [`canopy_types::diagnostics::Diagnostics`], as JSON.
+    Diagnostics,
     /// An [`Inspection`] as JSON; with `repair`, after putting right what can only mean one thing.
     Inspect { repair: bool },
 }

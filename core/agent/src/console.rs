@@ -69,7 +69,11 @@ async fn answer(shared: &Arc<Shared>, known: &watch::Receiver<Option<Known>>, qu
             let log = ServerDir::new(&shared.config.state_dir, server_id).console_log();
             files::blocking(move || read(&log, lines)).await
         }
-        (Ask::ConsoleOutput { .. }, None) => {
+        (Ask::Diagnostics, Some(server_id)) => match shared.hypervisor.diagnostics(server_id).await {
+            Ok(told) => serde_json::to_string(&told).map_err(|e| Error::internal("agent.diagnostics", e)),
+            Err(error) => Err(error),
+        },
+        (Ask::ConsoleOutput { .. } | Ask::Diagnostics, None) => {
             Err(Error::bad_request("agent.question", "The question names no server."))
         }
         (Ask::Inspect { repair }, _) => match inspect::inspect(shared, known, repair).await {

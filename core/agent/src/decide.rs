@@ -88,6 +88,8 @@ pub enum Step {
     PutBack,
     /// The disk is copied and sent to the image store.
     Snapshot,
+    /// The guest's network devices come and go.
+    Rewire,
     DropKept,
     MakeRescueDisk,
     /// The guest is off and is to boot from something else: what it was rescued with goes.
@@ -126,6 +128,7 @@ impl Step {
             Self::KeepDisk => "keep_disk",
             Self::GrowDisk => "grow_disk",
             Self::Snapshot => "snapshot",
+            Self::Rewire => "rewire",
             Self::PutBack => "put_back",
             Self::DropKept => "drop_kept",
             Self::MakeRescueDisk => "make_rescue_disk",
@@ -172,7 +175,7 @@ impl Step {
     /// A step whose repeated failure ends the intent and leaves the guest as it is: it still runs, and
     /// nothing of it was lost.
     pub fn may_be_dropped(self) -> bool {
-        matches!(self, Self::Pause | Self::Suspend | Self::Snapshot)
+        matches!(self, Self::Pause | Self::Suspend | Self::Snapshot | Self::Rewire)
     }
 }
 
@@ -195,7 +198,7 @@ fn satisfied(view: &View<'_>, spec: &ServerSpec, record: &Record) -> bool {
             is_on(domain) == spec.power.on
         }
         How::ConfirmResize => !view.local.keeps_any,
-        How::Snapshot => false,
+        How::Snapshot | How::Rewire => false,
         // A guest that went off meanwhile did so by its own will: it is not started to be paused.
         How::Pause | How::Suspend if !is_on(domain) => true,
         How::Pause => domain == Some(DomainState::Paused),
@@ -237,6 +240,7 @@ pub fn decide(view: &View<'_>) -> Step {
             (How::Suspend, _) => return Step::Suspend,
             (How::ConfirmResize, _) => return Step::DropKept,
             (How::Snapshot, _) => return Step::Snapshot,
+            (How::Rewire, _) => return Step::Rewire,
             (how, domain) if how.cycles() && record.cycled_n < spec.power.n => {
                 return match domain {
                     Some(DomainState::Suspended) => Step::DiscardMemory,
@@ -458,6 +462,8 @@ mod tests {
             how(How::Restore, row("restore", (true, 2, 1), stop, S::Start)),
             how(How::Snapshot, row("snapshot of a guest that runs", (true, 2, 1), run, S::Snapshot)),
             how(How::Snapshot, row("snapshot of one that does not", (false, 2, 1), stop, S::Snapshot)),
+            how(How::Rewire, row("devices of a guest that runs", (true, 2, 1), run, S::Rewire)),
+            how(How::Rewire, row("devices of one that does not", (false, 2, 1), stop, S::Rewire)),
             how(How::Accept, row("accepted as it is, on", (false, 2, 1), run, S::Satisfy)),
             how(How::Accept, row("accepted as it is, off", (true, 2, 1), stop, S::Satisfy)),
             how(How::Accept, row("accepted before it was built", (true, 2, 0), None, S::Satisfy)),

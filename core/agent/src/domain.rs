@@ -3,7 +3,7 @@
 use crate::images::{Images, hex};
 use crate::record::ServerDir;
 use crate::scope::domain_name;
-use canopy_agent_api::{Blob, NetworkSpec, ServerSpec, bridge_name, tap_name};
+use canopy_agent_api::{Blob, NetworkSpec, PortSpec, ServerSpec, bridge_name, tap_name};
 use canopy_hypervisor::{Boot, Disk, DomainSpec, Nic};
 use canopy_types::Error;
 use sha2::{Digest, Sha256};
@@ -21,15 +21,9 @@ pub fn blobs(spec: &ServerSpec) -> Vec<&Blob> {
         .collect()
 }
 
-pub fn build(
-    spec: &ServerSpec,
-    networks: &[NetworkSpec],
-    dir: &ServerDir,
-    images: &Images,
-    scope: &str,
-) -> Result<DomainSpec, Error> {
-    let nics = spec
-        .ports
+/// The devices of these ports, in their order.
+pub fn nics(ports: &[PortSpec], networks: &[NetworkSpec]) -> Result<Vec<Nic>, Error> {
+    ports
         .iter()
         .map(|port| {
             let network = networks.iter().find(|n| n.id == port.network_id).ok_or_else(|| {
@@ -45,7 +39,16 @@ pub fn build(
                 mtu: network.mtu,
             })
         })
-        .collect::<Result<_, Error>>()?;
+        .collect()
+}
+
+pub fn build(
+    spec: &ServerSpec,
+    networks: &[NetworkSpec],
+    dir: &ServerDir,
+    images: &Images,
+    scope: &str,
+) -> Result<DomainSpec, Error> {
     let boots_from = spec.rescue.as_ref().or(spec.image.as_ref());
     let boot = match boots_from.and_then(|image| Some((image, image.kernel.as_ref()?))) {
         None => Boot::Disk,
@@ -71,7 +74,7 @@ pub fn build(
             .map(|path| Disk { path, format: "qcow2".into() })
             .collect(),
         config_drive: spec.config_drive.then(|| dir.config_drive()),
-        nics,
+        nics: nics(&spec.ports, networks)?,
         console_log: dir.console_log(),
     })
 }

@@ -158,7 +158,8 @@ impl Servers {
 }
 
 fn target(desired: &Desired, spec: &ServerSpec) -> Target {
-    let mine = |network: &&NetworkSpec| spec.ports.iter().any(|p| p.network_id == network.id);
+    let ports = spec.ports.iter().chain(&spec.leaving).map(|port| port.network_id);
+    let mine = |network: &&NetworkSpec| ports.clone().any(|id| id == network.id);
     let networks = desired
         .networks
         .iter()

@@ -47,6 +47,7 @@ pub async fn act(
             None => Ok(()),
         },
         (Step::Snapshot, Some(target)) => snapshot(worker, target, state).await,
+        (Step::Rewire, Some(target)) => rewire(worker, target, state).await,
         (Step::DropKept, _) => worker.dir.drop_kept().await,
         (Step::GrowDisk, Some(target)) => {
             let _permit = permit(worker).await?;
@@ -156,6 +157,26 @@ async fn snapshot(worker: &mut Worker, target: &Target, state: Option<DomainStat
         let copy = worker.dir.snapshot();
         files::blocking(move || files::remove(&copy)).await?;
         made?;
+    }
+    satisfied(worker, target, is_on(state)).await
+}
+
+/// The definition first, so that the next start has what is wanted whatever becomes of the guest meanwhile. A guest
+/// that is on then loses what leaves and gets what it lacks.
+async fn rewire(worker: &mut Worker, target: &Target, state: Option<DomainState>) -> Result<(), Error> {
+    let deadline = worker.shared.config.network_deadline;
+    worker.shared.wiring.wait(target.revision, &target.network_ids(), deadline).await?;
+    if state.is_some() {
+        define(worker, target).await?;
+    }
+    if is_on(state) {
+        let leaving = domain::nics(&target.spec.leaving, &target.networks)?;
+        for nic in &leaving {
+            effect("agent.domain.unplug", worker.shared.hypervisor.unplug(worker.id, nic)).await?;
+        }
+        for nic in &domain::nics(&target.spec.ports, &target.networks)? {
+            effect("agent.domain.plug", worker.shared.hypervisor.plug(worker.id, nic)).await?;
+        }
     }
     satisfied(worker, target, is_on(state)).await
 }

@@ -31,6 +31,7 @@ pub fn spec() -> ServerSpec {
             extra_specs: BTreeMap::new(),
         },
         image: Some(image(blob_of(b"image"))),
+        leaving: Vec::new(),
         ports: Vec::new(),
         config_drive: false,
         user_data: None,
@@ -48,6 +49,7 @@ pub fn spec() -> ServerSpec {
         kept_n: None,
         rescue: None,
         snapshot: None,
+        device_tags: DeviceTags::default(),
     }
 }
 

@@ -161,6 +161,15 @@ impl Hypervisor for Deaf {
     async fn copy_disk(&self, id: ServerId, to: &std::path::Path) -> Result<(), Error> {
         self.0.copy_disk(id, to).await
     }
+    async fn diagnostics(&self, id: ServerId) -> Result<canopy_types::diagnostics::Diagnostics, Error> {
+        self.0.diagnostics(id).await
+    }
+    async fn plug(&self, id: ServerId, nic: &canopy_hypervisor::Nic) -> Result<(), Error> {
+        self.0.plug(id, nic).await
+    }
+    async fn unplug(&self, id: ServerId, nic: &canopy_hypervisor::Nic) -> Result<(), Error> {
+        self.0.unplug(id, nic).await
+    }
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {
         self.0.destroy(id).await
     }

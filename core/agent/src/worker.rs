@@ -32,7 +32,7 @@ pub struct Target {
 impl Target {
     /// Those that its ports are on.
     pub fn network_ids(&self) -> Vec<NetworkId> {
-        self.spec.ports.iter().map(|port| port.network_id).collect()
+        self.spec.ports.iter().chain(&self.spec.leaving).map(|port| port.network_id).collect()
     }
 }
 

@@ -152,6 +152,14 @@ pub mod compute {
         SERVERS_RESTORE = "compute:servers:restore" on "Server";
         SERVERS_CREATE_IMAGE = "compute:servers:create_image" on "Server";
         SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
+        SERVERS_LIST_SECURITY_GROUPS = "compute:servers:list_security_groups" on "Server";
+        SERVERS_ADD_SECURITY_GROUP = "compute:servers:add_security_group" on "Server";
+        SERVERS_REMOVE_SECURITY_GROUP = "compute:servers:remove_security_group" on "Server";
+        SERVERS_LIST_INTERFACES = "compute:servers:list_interfaces" on "Server";
+        SERVERS_SHOW_INTERFACE = "compute:servers:show_interface" on "Server";
+        SERVERS_ATTACH_INTERFACE = "compute:servers:attach_interface" on "Server";
+        SERVERS_DETACH_INTERFACE = "compute:servers:detach_interface" on "Server";
+        SERVERS_DIAGNOSTICS = "compute:servers:diagnostics" on "Server";
         FLAVORS_LIST = "compute:flavors:list" on "Flavor";
         FLAVORS_SHOW = "compute:flavors:show" on "Flavor";
         FLAVORS_CREATE = "compute:flavors:create" on "Flavor";

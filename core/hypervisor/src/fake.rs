@@ -6,8 +6,9 @@
 //! our back ([`FakeHypervisor::kill`], [`FakeHypervisor::forget`]) and the broken host
 //! ([`FakeHypervisor::fail_next`], [`FakeHypervisor::disconnect`]).
 
-use crate::{DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor};
+use crate::{DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor, Nic};
 use async_trait::async_trait;
+use canopy_types::diagnostics::{CpuFigures, Diagnostics, DiskFigures, MemoryFigures, NicFigures};
 use canopy_types::{Error, ServerId};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -51,6 +52,9 @@ pub enum Op {
     Suspend,
     DiscardMemory,
     CopyDisk,
+    Diagnostics,
+    Plug,
+    Unplug,
     Destroy,
     Undefine,
 }
@@ -60,6 +64,8 @@ struct Domain {
     spec: DomainSpec,
     state: DomainState,
     ignores_shutdown: bool,
+    /// What a guest that is on has in its slots.
+    plugged: Vec<Nic>,
 }
 
 struct State {
@@ -190,6 +196,13 @@ impl FakeHypervisor {
         self.lock().domains.get(&id).map(|domain| domain.spec.clone())
     }
 
+    /// The network devices of a guest that runs or is paused, by their MAC addresses.
+    pub fn plugged(&self, id: ServerId) -> Vec<String> {
+        let state = self.lock();
+        let on = state.domains.get(&id).filter(|domain| is_active(domain.state));
+        on.into_iter().flat_map(|domain| &domain.plugged).map(|nic| nic.mac.clone()).collect()
+    }
+
     pub fn state(&self, id: ServerId) -> Option<DomainState> {
         self.lock().domains.get(&id).map(|domain| domain.state)
     }
@@ -283,8 +296,12 @@ impl Hypervisor for FakeHypervisor {
         match state.domains.get_mut(&spec.id) {
             Some(domain) => domain.spec = spec.clone(),
             None => {
-                let domain =
-                    Domain { spec: spec.clone(), state: DomainState::Stopped, ignores_shutdown: false };
+                let domain = Domain {
+                    spec: spec.clone(),
+                    state: DomainState::Stopped,
+                    ignores_shutdown: false,
+                    plugged: Vec::new(),
+                };
                 state.domains.insert(spec.id, domain);
             }
         }
@@ -313,6 +330,10 @@ impl Hypervisor for FakeHypervisor {
         let domain = state.domains.get_mut(&id).ok_or_else(|| not_found(id))?;
         if domain.state == DomainState::Running {
             return Ok(());
+        }
+        // Paused and suspended guests keep their devices.
+        if matches!(domain.state, DomainState::Stopped | DomainState::Crashed) {
+            domain.plugged = domain.spec.nics.clone();
         }
         domain.state = DomainState::Running;
         drop(state);
@@ -375,6 +396,55 @@ impl Hypervisor for FakeHypervisor {
         }
         let full = |e| Error::unavailable("libvirt.failed", "The copy could not be written.").with_source(e);
         std::fs::write(to, empty_disk()).map_err(full)
+    }
+
+    async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, Error> {
+        let state = self.enter(Op::Diagnostics, Some(id))?;
+        let domain = state.domains.get(&id).ok_or_else(|| not_found(id))?;
+        if !is_active(domain.state) {
+            return Err(off());
+        }
+        let (spec, memory) = (&domain.spec, u64::try_from(domain.spec.memory_mib).unwrap_or(0) << 10);
+        Ok(Diagnostics {
+            paused: domain.state == DomainState::Paused,
+            hypervisor: "qemu".into(),
+            // Nothing takes time here.
+            cpus: (0..).zip(0..spec.vcpus).map(|(id, _)| CpuFigures { id, time: 0 }).collect(),
+            memory: MemoryFigures { maximum: memory, used: memory, resident: None },
+            disks: ('a'..='z')
+                .zip(&spec.disks)
+                .map(|(letter, _)| DiskFigures { device: format!("vd{letter}"), ..DiskFigures::default() })
+                .collect(),
+            nics: domain
+                .plugged
+                .iter()
+                .map(|nic| NicFigures {
+                    device: nic.tap.clone(),
+                    mac: nic.mac.clone(),
+                    ..NicFigures::default()
+                })
+                .collect(),
+        })
+    }
+
+    async fn plug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {
+        let mut state = self.enter(Op::Plug, Some(id))?;
+        let domain = state.domains.get_mut(&id).ok_or_else(|| not_found(id))?;
+        if !is_active(domain.state) {
+            return Err(off());
+        }
+        if !domain.plugged.iter().any(|has| has.mac == nic.mac) {
+            domain.plugged.push(nic.clone());
+        }
+        Ok(())
+    }
+
+    async fn unplug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {
+        let mut state = self.enter(Op::Unplug, Some(id))?;
+        if let Some(domain) = state.domains.get_mut(&id) {
+            domain.plugged.retain(|has| has.mac != nic.mac);
+        }
+        Ok(())
     }
 
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 pub mod fake;
 
 use async_trait::async_trait;
+use canopy_types::diagnostics::Diagnostics;
 use canopy_types::{Error, ServerId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -132,6 +133,17 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Copies the first disk of a guest that runs or is paused, with all that it stands on, into a new qcow2 file.
     /// The guest goes on; the copy is of the moment at which the call returns. A conflict when it is off.
     async fn copy_disk(&self, id: ServerId, to: &Path) -> Result<(), Error>;
+
+    /// Gives a guest that runs or is paused one more network device. No error when it has it already; a conflict
+    /// when it is off.
+    async fn plug(&self, id: ServerId, nic: &Nic) -> Result<(), Error>;
+
+    /// Takes a network device off a guest that runs or is paused, and returns when it has let it go. No error when
+    /// it has none such or is off.
+    async fn unplug(&self, id: ServerId, nic: &Nic) -> Result<(), Error>;
+
+    /// What a guest that runs or is paused uses. A conflict when it is off.
+    async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, Error>;
 
     /// Cuts the power. No error when it does not run or does not exist.
     async fn destroy(&self, id: ServerId) -> Result<(), Error>;

@@ -5,9 +5,11 @@
 
 use crate::compare;
 use crate::copy::{self, Job};
-use crate::domain::{Facts, METADATA_URI, domain_xml};
+use crate::domain::{Facts, METADATA_URI, check_nic, domain_xml};
 use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
-use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus};
+use crate::{figures, wires};
+use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus, Nic};
+use canopy_types::diagnostics::Diagnostics;
 use canopy_types::{Error, ServerId};
 use nix::fcntl::OFlag;
 use std::os::unix::fs::OpenOptionsExt;
@@ -175,6 +177,46 @@ pub fn copy_end(conn: &Connect, id: ServerId) -> Result<()> {
         Err(CallError::Libvirt(error)) if not_in_that_state(&error) => Ok(()),
         outcome => outcome,
     }
+}
+
+pub fn diagnostics(conn: &Connect, id: ServerId) -> Result<Diagnostics> {
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    if !domain.is_active()? {
+        return Err(not_running().into());
+    }
+    figures::figures(&domain)
+}
+
+pub fn plug(conn: &Connect, id: ServerId, nic: &Nic) -> Result<()> {
+    check_nic(nic)?;
+    let domain = find(conn, id)?.ok_or_else(|| domain_not_found(id))?;
+    if !domain.is_active()? {
+        return Err(not_running().into());
+    }
+    wires::plug(&domain, nic)
+}
+
+/// Whether the guest has let go of it.
+pub fn unplug(conn: &Connect, id: ServerId, nic: &Nic) -> Result<bool> {
+    check_nic(nic)?;
+    let Some(domain) = find(conn, id)? else { return Ok(true) };
+    if !domain.is_active()? {
+        return Ok(true);
+    }
+    match wires::unplug(&domain, nic) {
+        Err(CallError::Libvirt(error))
+            if not_in_that_state(&error) && !domain.is_active().unwrap_or(true) =>
+        {
+            Ok(true)
+        }
+        outcome => outcome,
+    }
+}
+
+/// The same, without asking the guest again.
+pub fn unplugged(conn: &Connect, id: ServerId, nic: &Nic) -> Result<bool> {
+    let Some(domain) = find(conn, id)? else { return Ok(true) };
+    Ok(!domain.is_active()? || !wires::has(&domain, nic)?)
 }
 
 pub fn destroy(conn: &Connect, id: ServerId) -> Result<()> {

@@ -1,7 +1,7 @@
 //! From a [`DomainSpec`] to libvirt's domain XML. Pure: what had to be looked up comes in as [`Facts`].
 
 use crate::xml::Xml;
-use canopy_hypervisor::{Boot, DomainSpec};
+use canopy_hypervisor::{Boot, DomainSpec, Nic};
 use canopy_types::Error;
 use std::path::Path;
 
@@ -130,14 +130,7 @@ fn devices(xml: &mut Xml, spec: &DomainSpec, facts: &Facts) {
     xml.empty("controller", &[("type", "usb"), ("model", "none")]);
     xml.empty("controller", &[("type", "virtio-serial"), ("index", "0")]);
     for nic in &spec.nics {
-        xml.nest("interface", &[("type", "bridge")], |xml| {
-            xml.empty("mac", &[("address", &nic.mac)]);
-            xml.empty("source", &[("bridge", &nic.bridge)]);
-            xml.empty("target", &[("dev", &nic.tap)]);
-            xml.empty("model", &[("type", "virtio")]);
-            xml.empty("mtu", &[("size", &nic.mtu.to_string())]);
-            xml.empty("rom", &[("enabled", "no")]);
-        });
+        interface(xml, nic);
     }
     xml.nest("serial", &[("type", "pty")], |xml| {
         xml.empty("log", &[("file", text(&spec.console_log)), ("append", "on")]);
@@ -158,6 +151,18 @@ fn devices(xml: &mut Xml, spec: &DomainSpec, facts: &Facts) {
     xml.nest("memballoon", &[("model", "virtio")], |xml| xml.empty("stats", &[("period", "10")]));
 }
 
+/// A network device, in a domain or by itself.
+pub fn interface(xml: &mut Xml, nic: &Nic) {
+    xml.nest("interface", &[("type", "bridge")], |xml| {
+        xml.empty("mac", &[("address", &nic.mac)]);
+        xml.empty("source", &[("bridge", &nic.bridge)]);
+        xml.empty("target", &[("dev", &nic.tap)]);
+        xml.empty("model", &[("type", "virtio")]);
+        xml.empty("mtu", &[("size", &nic.mtu.to_string())]);
+        xml.empty("rom", &[("enabled", "no")]);
+    });
+}
+
 /// Below [`MAX_DISKS`], which [`check`] has made sure of.
 fn letter(index: usize) -> char {
     char::from(b'a' + u8::try_from(index % MAX_DISKS).unwrap_or(0))
@@ -168,11 +173,12 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
+fn bad(what: &str) -> Result<(), Error> {
+    let message = format!("The guest cannot be described to the hypervisor: {what}.");
+    Err(Error::bad_request("libvirt.bad_spec", message))
+}
+
 fn check(spec: &DomainSpec) -> Result<(), Error> {
-    let bad = |what: &str| {
-        let message = format!("The guest cannot be described to the hypervisor: {what}.");
-        Err(Error::bad_request("libvirt.bad_spec", message))
-    };
     if !domain_name(&spec.name) {
         return bad("its name must have 1 to 250 characters, none of them a slash or a control character");
     }
@@ -203,20 +209,23 @@ fn check(spec: &DomainSpec) -> Result<(), Error> {
     if !plain(cmdline) {
         return bad("the kernel's command line must be one line without control characters");
     }
-    for nic in &spec.nics {
-        if !mac_address(&nic.mac) {
-            return bad("a MAC address must be six pairs of hex digits and not a multicast address");
-        }
-        if !interface_name(&nic.bridge) || !interface_name(&nic.tap) {
-            return bad("a bridge or tap name must have 1 to 15 letters, digits, '-', '_' or '.'");
-        }
-        if nic.tap.starts_with("vnet") {
-            // libvirt takes the prefix for itself and would silently choose another name.
-            return bad("a tap name must not begin with 'vnet'");
-        }
-        if !(68..=65535).contains(&nic.mtu) {
-            return bad("an MTU must be 68 to 65535 bytes");
-        }
+    spec.nics.iter().try_for_each(check_nic)
+}
+
+/// `libvirt.bad_spec` for a network device that libvirt would misread or refuse.
+pub fn check_nic(nic: &Nic) -> Result<(), Error> {
+    if !mac_address(&nic.mac) {
+        return bad("a MAC address must be six pairs of hex digits and not a multicast address");
+    }
+    if !interface_name(&nic.bridge) || !interface_name(&nic.tap) {
+        return bad("a bridge or tap name must have 1 to 15 letters, digits, '-', '_' or '.'");
+    }
+    if nic.tap.starts_with("vnet") {
+        // libvirt takes the prefix for itself and would silently choose another name.
+        return bad("a tap name must not begin with 'vnet'");
+    }
+    if !(68..=65535).contains(&nic.mtu) {
+        return bad("an MTU must be 68 to 65535 bytes");
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use crate::errors::{Asked, CallError, cannot_connect, failed, no_answer, unavail
 use crate::pool::Ticket;
 use crate::session::{Link, Live, Opener};
 use async_trait::async_trait;
-use canopy_hypervisor::{DomainSpec, DomainStatus, Event, HostInfo, Hypervisor};
+use canopy_hypervisor::{DomainSpec, DomainStatus, Event, HostInfo, Hypervisor, Nic};
+use canopy_types::diagnostics::Diagnostics;
 use canopy_types::{Error, ServerId};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,9 @@ use virt::connect::Connect;
 const COPY_DEADLINE: Duration = Duration::from_secs(4 * 3_600);
 /// Between two looks at it.
 const COPY_POLL: Duration = Duration::from_millis(200);
+/// How long a guest may take to let go of a device, and between two looks.
+const UNPLUG_DEADLINE: Duration = Duration::from_secs(10);
+const UNPLUG_POLL: Duration = Duration::from_millis(200);
 /// Events kept for a slow receiver.
 const EVENTS: usize = 1024;
 /// How long the first connection may take.
@@ -465,6 +469,42 @@ impl Hypervisor for Libvirt {
         // The end makes it a copy of this moment; after a failure it only stops.
         let ended = inner.call(asked, inner.ticket(Some(id)), move |conn| calls::copy_end(conn, id)).await;
         outcome.and(ended)
+    }
+
+    async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "diagnostics", phrase: "say what the guest uses" };
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::diagnostics(conn, id)).await
+    }
+
+    async fn plug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "plug", phrase: "give the guest a network device" };
+        let nic = nic.clone();
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::plug(conn, id, &nic)).await
+    }
+
+    async fn unplug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "unplug", phrase: "take a network device off the guest" };
+        let wanted = nic.clone();
+        let ask = move |conn: &Connect| calls::unplug(conn, id, &wanted);
+        if inner.call(asked, inner.ticket(Some(id)), ask).await? {
+            return Ok(());
+        }
+        let deadline = tokio::time::Instant::now() + UNPLUG_DEADLINE;
+        while tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(UNPLUG_POLL).await;
+            let wanted = nic.clone();
+            let look = move |conn: &Connect| calls::unplugged(conn, id, &wanted);
+            if inner.call(asked, inner.ticket(Some(id)), look).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::unavailable(
+            "libvirt.unplug_ignored",
+            "The guest does not let go of the network device. It may not have booted yet.",
+        ))
     }
 
     async fn destroy(&self, id: ServerId) -> Result<(), Error> {

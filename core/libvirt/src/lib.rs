@@ -3,8 +3,8 @@
 //! libvirt's calls block and may hang, its daemon may be restarted at any time, and the host may carry
 //! guests that are not ours. So: calls run on a few threads with deadlines (`pool`), the connection is
 //! replaced when it is lost (`driver`, `session`), and only domains with our metadata are listed or
-//! touched (`calls`). `domain` builds the XML and `accel` chooses KVM or TCG. `callbacks` and `copy` call C
-//! functions that the safe wrapper lacks; they are the only modules here with `unsafe` code.
+//! touched (`calls`). `domain` builds the XML and `accel` chooses KVM or TCG. `callbacks`, `copy` and `figures` call
+//! C functions that the safe wrapper lacks; they are the only modules here with `unsafe` code.
 
 mod accel;
 mod callbacks;
@@ -14,9 +14,11 @@ mod copy;
 mod domain;
 mod driver;
 mod errors;
+mod figures;
 mod pool;
 mod probe_code;
 mod session;
+mod wires;
 mod xml;
 
 pub use accel::Accel;

@@ -9,9 +9,10 @@ pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
 use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
+use canopy_agent_api::DeviceTags;
 use canopy_types::server::{Derived, Hold, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
-    ConsumerId, DecisionId, Error, FlavorId, HostId, ImageId, ProjectId, RequestId, Result, ServerId,
+    ConsumerId, DecisionId, Error, FlavorId, HostId, ImageId, PortId, ProjectId, RequestId, Result, ServerId,
     Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,17 @@ pub struct Operation {
     /// The image that its disk is becoming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<ImageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
+}
+
+/// A port that comes or goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub port: PortId,
+    pub detach: bool,
+    /// The power intent that does it.
+    pub n: i64,
 }
 
 /// A resize that is neither confirmed nor reverted.
@@ -126,6 +138,8 @@ pub struct ServerRow {
     pub hold_since: Option<Timestamp>,
     pub operation: Operation,
     pub tags: BTreeSet<String>,
+    /// Written by [`set_device_tags`] only.
+    pub device_tags: DeviceTags,
     pub phase: Phase,
     pub observed_n: i64,
     /// The power intent that [`Phase::Failed`] is about.
@@ -283,6 +297,17 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     Ok(())
 }
 
+/// Writes the names of a server's devices.
+pub async fn set_device_tags(conn: &mut Conn, id: ServerId, tags: &DeviceTags) -> Result<()> {
+    sqlx::query("UPDATE servers SET device_tags = $2 WHERE id = $1")
+        .bind(id.to_string())
+        .bind((!tags.is_empty()).then(|| to_json(tags)).transpose()?)
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
 /// Writes what a report of the agent changes, and no more: reports are most of all writes.
 pub async fn update_observed(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     sqlx::query(
@@ -426,6 +451,7 @@ pub(crate) fn server(row: &AnyRow) -> Result<ServerRow> {
         hold_since: row.time_opt("hold_since")?,
         operation: row.json_opt("operation")?.unwrap_or_default(),
         tags: row.json("tags")?,
+        device_tags: row.json_opt("device_tags")?.unwrap_or_default(),
         phase: Phase::parse(&phase).ok_or_else(|| corrupt("phase", &phase))?,
         observed_n: row.int("observed_n")?,
         failed_n: row.int("failed_n")?,

@@ -3,6 +3,7 @@
 //! Nothing here does I/O; the exceptions are the system clock (injected everywhere as [`time::Clock`])
 //! and the crash points of [`effect`], which exist so that a test can stop the process at each of them.
 
+pub mod diagnostics;
 pub mod effect;
 pub mod error;
 pub mod ids;

@@ -72,12 +72,14 @@ pub enum How {
     Restore,
     /// Its disk becomes an image.
     Snapshot,
+    /// Its network devices become what is wanted, whether it runs or not.
+    Rewire,
     /// Whatever it is now is what is wanted: ends an operation that got nowhere.
     Accept,
 }
 
 impl How {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Plain,
         Self::Pause,
         Self::Unpause,
@@ -96,6 +98,7 @@ impl How {
         Self::SoftDelete,
         Self::Restore,
         Self::Snapshot,
+        Self::Rewire,
         Self::Accept,
     ];
 
@@ -119,6 +122,7 @@ impl How {
             Self::SoftDelete => "soft_delete",
             Self::Restore => "restore",
             Self::Snapshot => "snapshot",
+            Self::Rewire => "rewire",
             Self::Accept => "accept",
         }
     }
@@ -148,7 +152,7 @@ impl How {
 
     /// Leaves the guest's power as it is, whatever that is.
     pub fn leaves_power(self) -> bool {
-        matches!(self, Self::ConfirmResize | Self::Snapshot)
+        matches!(self, Self::ConfirmResize | Self::Snapshot | Self::Rewire)
     }
 }
 
@@ -269,6 +273,7 @@ pub enum Wish {
     SoftDelete,
     Restore,
     Snapshot,
+    Rewire,
     /// Kept, and held in a state of its own.
     Resized,
     Rescued,
@@ -281,7 +286,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Build,
         Self::Keep,
         Self::Start,
@@ -303,6 +308,7 @@ impl Wish {
         Self::SoftDelete,
         Self::Restore,
         Self::Snapshot,
+        Self::Rewire,
         Self::Resized,
         Self::Rescued,
         Self::Shelved,
@@ -397,7 +403,7 @@ const fn wish_row(
 }
 
 /// Every wish, once.
-pub const WISHES: [WishRow; 27] = [
+pub const WISHES: [WishRow; 28] = [
     wish_row(W::Build, None, Shown::Building, None),
     wish_row(W::Keep, None, Shown::Observed, None),
     wish_row(W::Start, Some("powering-on"), Shown::Was("stopped"), None),
@@ -419,6 +425,8 @@ pub const WISHES: [WishRow; 27] = [
     wish_row(W::SoftDelete, Some("soft-deleting"), Shown::Observed, None),
     wish_row(W::Restore, Some("restoring"), Shown::Was("soft-delete"), None),
     wish_row(W::Snapshot, Some("image_uploading"), Shown::Observed, None),
+    // nova has no word for it: there the next request waits where this one is refused.
+    wish_row(W::Rewire, Some("updating_interfaces"), Shown::Observed, None),
     wish_row(W::Resized, None, Shown::Was("resized"), None),
     wish_row(W::Rescued, None, Shown::Was("rescued"), None),
     wish_row(W::Shelved, None, Shown::Was("shelved"), None),
@@ -463,6 +471,7 @@ pub fn wish(deleted: bool, refused: bool, power: PowerIntent, satisfied: i64, ho
             How::SoftDelete => W::SoftDelete,
             How::Restore => W::Restore,
             How::Snapshot => W::Snapshot,
+            How::Rewire => W::Rewire,
         },
     }
 }
@@ -568,6 +577,7 @@ mod tests {
             (W::Shelved, P::Stopped, "shelved", None, 4, "SHELVED"),
             (W::SoftDeleted, P::Stopped, "soft-delete", None, 4, "SOFT_DELETED"),
             (W::Snapshot, P::Paused, "paused", Some("image_uploading"), 3, "PAUSED"),
+            (W::Rewire, P::Stopped, "stopped", Some("updating_interfaces"), 4, "SHUTOFF"),
             (W::Delete, P::Pending, "building", Some("deleting"), 0, "BUILD"),
             (W::Delete, P::Running, "active", Some("deleting"), 1, "ACTIVE"),
             (W::Delete, P::Failed, "error", Some("deleting"), 0, "ERROR"),

@@ -159,6 +159,19 @@ impl GuestData {
         })
     }
 
+    /// Those that have a tag. Where they sit is the guest's to find: a network device by its address.
+    fn devices(&self) -> Vec<Value> {
+        let (spec, tags) = (&self.spec, &self.spec.device_tags);
+        let nics = spec.ports.iter().filter_map(|port| {
+            let tag = tags.ports.get(&port.id)?;
+            Some(json!({"type": "nic", "bus": "none", "address": "none", "mac": port.mac, "tags": [tag]}))
+        });
+        let disks = tags.root.iter().map(|tag| {
+            json!({"type": "disk", "bus": "none", "address": "none", "path": "/dev/vda", "tags": [tag]})
+        });
+        nics.chain(disks).collect()
+    }
+
     fn meta_data(&self, version: &str) -> Map<String, Value> {
         let spec = &self.spec;
         let mut data = Map::new();
@@ -185,7 +198,7 @@ impl GuestData {
             data.insert("project_id".into(), spec.project_id.as_str().into());
         }
         if version >= "2016-06-30" {
-            data.insert("devices".into(), json!([]));
+            data.insert("devices".into(), self.devices().into());
         }
         data
     }
@@ -218,6 +231,25 @@ mod tests {
 
     fn text(guest: &GuestData, path: &str) -> String {
         String::from_utf8(guest.file(path).unwrap_or_else(|| panic!("{path}")).bytes).unwrap()
+    }
+
+    #[test]
+    fn devices_are_listed_by_their_tags() {
+        let (mut spec, networks) = crate::testing::spec_with_network();
+        let none = GuestData::new(Arc::new(spec.clone()), Arc::new(networks.clone()));
+        assert_eq!(none.meta_data("2016-06-30")["devices"], json!([]));
+        let mac = spec.ports[0].mac.clone();
+        spec.device_tags.ports.insert(spec.ports[0].id, "lan".into());
+        spec.device_tags.root = Some("root".into());
+        let tagged = GuestData::new(Arc::new(spec), Arc::new(networks));
+        assert_eq!(
+            tagged.meta_data("2018-08-27")["devices"],
+            json!([
+                {"type": "nic", "bus": "none", "address": "none", "mac": mac, "tags": ["lan"]},
+                {"type": "disk", "bus": "none", "address": "none", "path": "/dev/vda", "tags": ["root"]},
+            ])
+        );
+        assert!(!tagged.meta_data("2015-10-15").contains_key("devices"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Operations of more than one step, with real disks.
 
 use super::*;
+use canopy_agent_api::PortSpec;
 use canopy_types::ImageId;
 
 /// Asks for one, and waits until it is satisfied.
@@ -121,5 +122,39 @@ async fn a_snapshot_that_cannot_be_made_is_given_up_and_the_guest_runs_on() {
     let observed = host.controller.observed(spec.id).unwrap();
     assert_eq!((observed.phase, observed.error.as_deref()), (Phase::Running, Some("No copy.")));
     assert_eq!(host.controller.stored(image), None);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn network_devices_come_and_go_and_what_the_guest_keeps_is_said() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    let (wired, networks) = testing::spec_with_network();
+    let port = PortSpec { server_id: Some(spec.id), ..wired.ports[0].clone() };
+    let networks = networks.into_iter().map(|mut network| {
+        network.ports = vec![port.clone()];
+        network
+    });
+    let mut with = spec.clone();
+    with.ports = vec![port.clone()];
+    with.power = PowerIntent { on: true, how: How::Rewire, n: 2 };
+    host.controller.want(vec![with.clone()], networks.collect());
+    until("plugged", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
+    assert_eq!(host.hypervisor.plugged(spec.id), std::slice::from_ref(&port.mac));
+    assert_eq!(host.hypervisor.spec(spec.id).unwrap().nics.len(), 1, "the next start has it too");
+    // The guest keeps it: the intent is given up, and it runs on.
+    for _ in 0..3 {
+        host.hypervisor.fail_next(Op::Unplug, Error::unavailable("libvirt.unplug_ignored", "It keeps it."));
+    }
+    asked(&host, spec.id, 3, |s| {
+        s.leaving = std::mem::take(&mut s.ports);
+        s.power = PowerIntent { on: true, how: How::Rewire, n: 3 };
+    })
+    .await;
+    let observed = host.controller.observed(spec.id).unwrap();
+    assert_eq!((observed.phase, observed.error.as_deref()), (Phase::Running, Some("It keeps it.")));
+    asked(&host, spec.id, 4, |s| s.power = PowerIntent { on: true, how: How::Rewire, n: 4 }).await;
+    assert_eq!(host.hypervisor.plugged(spec.id), [] as [String; 0]);
+    assert_eq!(host.hypervisor.spec(spec.id).unwrap().nics.len(), 0);
     host.stop().await;
 }

@@ -1,11 +1,12 @@
 //! `os-simple-tenant-usage`: what projects have used over a span of time.
 
-use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
+use crate::version::{Microversion, v};
+use crate::{handler, links};
 use canopy_app::compute::usage::{self, ProjectUsage, ServerUsage, Span};
 use canopy_authz::actions::compute as policy;
-use canopy_types::{Error, Result, Timestamp};
+use canopy_types::{Error, Page, Result, ServerId, Timestamp};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -31,22 +32,45 @@ fn span(req: &Req) -> Result<Span> {
     Ok((at("start")?, at("end")?))
 }
 
+/// Since 2.40 usage is told by pages of servers, whose parts of one project the client adds up.
+const WITH_PAGES: Microversion = v(2, 40);
+
+fn page(req: &Req) -> Result<Option<Page>> {
+    if req.version >= WITH_PAGES { req.query.page().map(Some) } else { Ok(None) }
+}
+
+/// The link to what comes after the last server, if that may be something.
+fn link(req: &Req, path: &str, last: Option<ServerId>) -> Option<Value> {
+    let query = links::next_query(&req.query, &last?.to_string());
+    let path = format!("{}/compute/v2.1/os-simple-tenant-usage{path}", req.base);
+    Some(json!([{"rel": "next", "href": format!("{path}?{query}")}]))
+}
+
 async fn list(req: Req) -> Result<Reply> {
     let span = span(&req)?;
     let detailed = req.query.last("detailed") == Some("1");
-    let usages = usage::list(&req.app, req.ctx()?, span).await?;
+    let (usages, last) = usage::list(&req.app, req.ctx()?, span, page(&req)?).await?;
     let shaped: Vec<Value> =
         usages.iter().map(|(project, usage)| shape(project.as_str(), usage, span, detailed)).collect();
-    Reply::json(200, &json!({ "tenant_usages": shaped }))
+    let mut body = json!({ "tenant_usages": shaped });
+    if let Some(link) = link(&req, "", last) {
+        body["tenant_usages_links"] = link;
+    }
+    Reply::json(200, &body)
 }
 
 /// A project without any usage is answered with nothing at all, as nova does.
 async fn show(req: Req) -> Result<Reply> {
     let span = span(&req)?;
     let project = req.param("project_id").to_owned();
-    let usage = usage::show(&req.app, req.ctx()?, span, project.clone().into()).await?;
+    let page = page(&req)?;
+    let (usage, last) = usage::show(&req.app, req.ctx()?, span, project.clone().into(), page).await?;
     let shaped = if usage.servers.is_empty() { json!({}) } else { shape(&project, &usage, span, true) };
-    Reply::json(200, &json!({ "tenant_usage": shaped }))
+    let mut body = json!({ "tenant_usage": shaped });
+    if let Some(link) = link(&req, &format!("/{}", links::escape(&project)), last) {
+        body["tenant_usage_links"] = link;
+    }
+    Reply::json(200, &body)
 }
 
 fn shape(project: &str, usage: &ProjectUsage, (start, stop): Span, detailed: bool) -> Value {

@@ -11,6 +11,7 @@ use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use canopy_types::{Error, HostId, ImageId, Result, ServerId};
 use futures::StreamExt;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,15 +165,15 @@ impl LocalController {
                 Box::pin(async move {
                     let networks = canopy_store::ports::specs_for_host(c, host).await?;
                     let rows = canopy_store::servers::on_host(c, host).await?;
+                    let ids: Vec<ServerId> = rows.iter().map(|row| row.id).collect();
+                    // In the order of the guest's interfaces.
+                    let mut ports = BTreeMap::new();
+                    for ids in ids.chunks(1_000) {
+                        ports.append(&mut canopy_store::ports::ports_of_servers(c, ids).await?);
+                    }
                     let mut servers = Vec::with_capacity(rows.len());
                     for row in &rows {
-                        let ports = networks
-                            .iter()
-                            .flat_map(|network| &network.ports)
-                            .filter(|port| port.server_id == Some(row.id))
-                            .cloned()
-                            .collect();
-                        servers.push(spec(row, ports)?);
+                        servers.push(spec(row, ports.remove(&row.id).unwrap_or_default())?);
                     }
                     Ok(Desired { revision, servers, networks })
                 })
@@ -181,7 +182,9 @@ impl LocalController {
     }
 }
 
-fn spec(row: &ServerRow, ports: Vec<canopy_agent_api::PortSpec>) -> Result<ServerSpec> {
+fn spec(row: &ServerRow, mut ports: Vec<canopy_agent_api::PortSpec>) -> Result<ServerSpec> {
+    let going = row.operation.interface.as_ref().filter(|interface| interface.detach);
+    let leaving = ports.extract_if(.., |port| going.is_some_and(|going| going.port == port.id)).collect();
     let corrupt = |e: serde_json::Error| Error::internal("server.corrupt", e);
     Ok(ServerSpec {
         id: row.id,
@@ -201,6 +204,7 @@ fn spec(row: &ServerRow, ports: Vec<canopy_agent_api::PortSpec>) -> Result<Serve
         },
         image: row.image.clone().map(serde_json::from_value).transpose().map_err(corrupt)?,
         ports,
+        leaving,
         config_drive: row.config_drive,
         user_data: row.user_data.clone(),
         keys: serde_json::from_value(row.keys.clone()).map_err(corrupt)?,
@@ -212,6 +216,7 @@ fn spec(row: &ServerRow, ports: Vec<canopy_agent_api::PortSpec>) -> Result<Serve
         request_id: row.request_id.clone(),
         kept_n: row.operation.resize.as_ref().map(|resize| resize.n),
         snapshot: row.operation.snapshot,
+        device_tags: row.device_tags.clone(),
         rescue: match &row.operation.rescue {
             Some(rescue) => Some(serde_json::from_value(rescue.image.clone()).map_err(corrupt)?),
             None => None,

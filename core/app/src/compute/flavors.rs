@@ -72,6 +72,12 @@ pub async fn list(app: &App, ctx: &Ctx, query: &FlavorQuery) -> Result<Listed> {
     Ok(Listed { flavors, more })
 }
 
+/// Whether the caller may show a flavor of any project's.
+pub(crate) fn may_show(app: &App, ctx: &Ctx) -> bool {
+    let all = FlavorId::from("");
+    access::allowed(app, ctx, FLAVORS_SHOW, &target(&all, true))
+}
+
 pub async fn show(app: &App, ctx: &Ctx, id: &FlavorId) -> Result<Flavor> {
     // No flavor has such an id, and not every database takes the text.
     if id.0.chars().count() > MAX_ID || id.0.contains('\0') {

@@ -39,6 +39,13 @@ impl Questions {
             .map_err(|message| Error::not_found("server.no_console", message))
     }
 
+    /// The same about a guest, which must be there.
+    pub async fn ask_guest(&self, host: HostId, server_id: ServerId, ask: Ask) -> Result<String> {
+        self.put(host, Some(server_id), ask, DEADLINE)
+            .await?
+            .map_err(|message| Error::unavailable("server.guest", message))
+    }
+
     /// Asks the host's agent about the host itself and waits for its answer.
     pub async fn ask_host(&self, host: HostId, ask: Ask, deadline: Duration) -> Result<String> {
         self.put(host, None, ask, deadline)

@@ -4,7 +4,7 @@ use crate::{App, Ctx, access};
 use canopy_authz::{Target, actions::compute as actions};
 use canopy_store::servers::{self, ServerRow};
 use canopy_types::time::SECOND;
-use canopy_types::{Error, Kind, ProjectId, Result, Timestamp};
+use canopy_types::{Error, Kind, Page, ProjectId, Result, ServerId, Timestamp};
 use std::collections::BTreeMap;
 
 /// Servers read at once.
@@ -36,27 +36,46 @@ pub struct ProjectUsage {
     pub servers: Vec<ServerUsage>,
 }
 
-/// Of every project that had servers then.
-pub async fn list(app: &App, ctx: &Ctx, span: Span) -> Result<BTreeMap<ProjectId, ProjectUsage>> {
+/// What was read, and the last server of a page after which there may be more.
+type Usages = (BTreeMap<ProjectId, ProjectUsage>, Option<ServerId>);
+
+/// Of every project that had servers then, or of a page of those servers.
+pub async fn list(app: &App, ctx: &Ctx, span: Span, page: Option<Page>) -> Result<Usages> {
     access::require(app, ctx, actions::USAGE_LIST, &Target::default())?;
-    read(app, span, None).await
+    read(app, span, None, page).await
 }
 
 /// Of one project, which need not have had any.
-pub async fn show(app: &App, ctx: &Ctx, span: Span, project: ProjectId) -> Result<ProjectUsage> {
+pub async fn show(
+    app: &App,
+    ctx: &Ctx,
+    span: Span,
+    project: ProjectId,
+    page: Option<Page>,
+) -> Result<(ProjectUsage, Option<ServerId>)> {
     access::require(app, ctx, actions::USAGE_SHOW, &Target::in_project(&project))?;
     // No project has such an id, and not every database takes the text.
     if project.as_str().len() > MAX_ID || project.as_str().contains('\0') {
-        return Ok(ProjectUsage::default());
+        return Ok((ProjectUsage::default(), None));
     }
-    Ok(read(app, span, Some(project.clone())).await?.remove(&project).unwrap_or_default())
+    let (mut usages, last) = read(app, span, Some(project.clone()), page).await?;
+    Ok((usages.remove(&project).unwrap_or_default(), last))
 }
 
-async fn read(
-    app: &App,
-    span: Span,
-    project: Option<ProjectId>,
-) -> Result<BTreeMap<ProjectId, ProjectUsage>> {
+/// The number of the server that a page begins after.
+async fn place(app: &App, project: Option<&ProjectId>, marker: &str) -> Result<i64> {
+    let found = match marker.parse() {
+        Ok(id) => app.store.read(move |c| Box::pin(servers::get(c, id))).await?,
+        Err(_) => None,
+    };
+    let found = found.filter(|server| project.is_none_or(|project| server.project_id == *project));
+    found.map(|server| server.number).ok_or_else(|| {
+        let shown: String = marker.chars().take(64).collect();
+        Error::bad_request("page.marker", format!("marker [{shown}] not found"))
+    })
+}
+
+async fn read(app: &App, span: Span, project: Option<ProjectId>, page: Option<Page>) -> Result<Usages> {
     if span.0 > span.1 {
         return Err(Error::bad_request(
             "usage.span",
@@ -66,19 +85,24 @@ async fn read(
     let now = app.now();
     let mut usages: BTreeMap<ProjectId, ProjectUsage> = BTreeMap::new();
     let (mut after, mut seen) = (0, 0);
+    if let Some(marker) = page.as_ref().and_then(|page| page.marker.as_deref()) {
+        after = place(app, project.as_ref(), marker).await?;
+    }
+    let most = page.as_ref().map_or(PAGE, Page::size);
     loop {
         let project = project.clone();
-        let page = app
+        let rows = app
             .store
             .read(move |c| {
                 Box::pin(
-                    async move { servers::launched_within(c, span, project.as_ref(), after, PAGE).await },
+                    async move { servers::launched_within(c, span, project.as_ref(), after, most).await },
                 )
             })
             .await?;
-        let Some(last) = page.last() else { return Ok(usages) };
+        let Some(last) = rows.last() else { return Ok((usages, None)) };
+        let (id, full) = (last.id, i64::try_from(rows.len()).is_ok_and(|count| count == most));
         after = last.number;
-        seen += page.len();
+        seen += rows.len();
         if seen > MOST {
             return Err(Error::new(
                 Kind::BadRequest,
@@ -86,7 +110,7 @@ async fn read(
                 format!("More than {MOST} servers ran then. Ask for a shorter time or one project."),
             ));
         }
-        for server in page {
+        for server in rows {
             let Some(launched) = server.launched_at else { continue };
             let usage = usages.entry(server.project_id.clone()).or_default();
             let hours = hours(span, launched, server.deleted_at, now);
@@ -97,6 +121,9 @@ async fn read(
             usage.gib_hours += hours * float(flavor.root_gib.saturating_add(flavor.ephemeral_gib));
             let uptime = (server.deleted_at.unwrap_or(now).0 - launched.0).max(0) / SECOND;
             usage.servers.push(ServerUsage { server, hours, uptime });
+        }
+        if page.is_some() {
+            return Ok((usages, full.then_some(id)));
         }
     }
 }

@@ -16,8 +16,8 @@ mod service_port;
 pub mod subnets;
 
 pub use server_ports::{
-    NetworkRequest, PortPlan, create_server_ports, plan_auto, plan_ports, release_server_ports,
-    set_ports_status,
+    MAX_INTERFACES, NetworkRequest, PortPlan, create_server_ports, plan_auto, plan_ports,
+    release_server_port, release_server_ports, set_ports_status,
 };
 
 /// Rows and lists as the store keeps them, for those who show them.
@@ -143,7 +143,7 @@ async fn refund(conn: &mut Conn, project: &ProjectId, resource: &str, count: usi
     crate::quota::refund(conn, project, resource, amount).await
 }
 
-async fn event(
+pub(crate) async fn event(
     conn: &mut Conn,
     now: Timestamp,
     kind: &str,

@@ -24,12 +24,15 @@ pub struct NetworkRequest {
     pub network: Option<NetworkId>,
     pub port: Option<PortId>,
     pub fixed_ip: Option<IpAddr>,
+    /// By which the guest finds it.
+    pub tag: Option<String>,
 }
 
 /// One interface, looked up and allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPlan {
     pub network_id: NetworkId,
+    pub tag: Option<String>,
     given: Option<PortId>,
     fixed_ip: Option<IpAddr>,
     port_security: bool,
@@ -69,7 +72,7 @@ pub async fn plan_ports(app: &App, ctx: &Ctx, requests: &[NetworkRequest]) -> Re
         if plan.is_given() && plans.iter().any(|before| before.given == plan.given) {
             return Err(still_in_use(plan.given));
         }
-        plans.push(plan);
+        plans.push(PortPlan { tag: request.tag.clone(), ..plan });
     }
     Ok(plans)
 }
@@ -111,7 +114,7 @@ async fn plan_network(app: &App, network: &Network, fixed_ip: Option<IpAddr>) ->
     if let Some(ip) = fixed_ip {
         addresses::check(id, &subnets, &[WantedIp { subnet_id: None, ip: Some(ip) }])?;
     }
-    Ok(PortPlan { network_id: id, given: None, fixed_ip, port_security: network.port_security })
+    Ok(PortPlan { network_id: id, tag: None, given: None, fixed_ip, port_security: network.port_security })
 }
 
 async fn plan_port(app: &App, ctx: &Ctx, id: PortId) -> Result<PortPlan> {
@@ -135,6 +138,7 @@ async fn plan_port(app: &App, ctx: &Ctx, id: PortId) -> Result<PortPlan> {
     }
     Ok(PortPlan {
         network_id: port.network_id,
+        tag: None,
         given: Some(id),
         fixed_ip: None,
         port_security: port.port_security,
@@ -248,19 +252,39 @@ pub async fn release_server_ports(conn: &mut Conn, server: ServerId, now: Timest
         refund(conn, &first.project_id, "ports", owned.len()).await?;
     }
     for port in &ports {
-        if port.owned_by_server {
-            rows::delete(conn, port.id).await?;
-            event(conn, now, "port.delete", &port.project_id, port.id).await?;
-        } else if let Some(mut port) = rows::lock(conn, port.id, now).await? {
-            port.device_id = String::new();
-            port.device_owner = String::new();
-            port.host_id = None;
-            port.status = "DOWN".into();
-            rows::save(conn, &port).await?;
-            event(conn, now, "port.update", &port.project_id, port.id).await?;
-        }
+        let_go(conn, port, now).await?;
     }
     Ok(())
+}
+
+/// The same for one of them; one that the server has not is no error.
+pub async fn release_server_port(
+    conn: &mut Conn,
+    server: ServerId,
+    id: PortId,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(port) = rows::of_server(conn, server).await?.into_iter().find(|port| port.id == id) else {
+        return Ok(());
+    };
+    if port.owned_by_server {
+        refund(conn, &port.project_id, "ports", 1).await?;
+    }
+    let_go(conn, &port, now).await
+}
+
+async fn let_go(conn: &mut Conn, port: &Port, now: Timestamp) -> Result<()> {
+    if port.owned_by_server {
+        rows::delete(conn, port.id).await?;
+        return event(conn, now, "port.delete", &port.project_id, port.id).await;
+    }
+    let Some(mut port) = rows::lock(conn, port.id, now).await? else { return Ok(()) };
+    port.device_id = String::new();
+    port.device_owner = String::new();
+    port.host_id = None;
+    port.status = "DOWN".into();
+    rows::save(conn, &port).await?;
+    event(conn, now, "port.update", &port.project_id, port.id).await
 }
 
 /// `ACTIVE` or `DOWN`, as the server's guest runs or not.

@@ -43,6 +43,9 @@ const fn kept_beside(name: &'static str, idle: bool, lockable: bool) -> Rule {
 /// Where what is kept beside the guest may change.
 const SETTLED: &[&str] = &["active", "paused", "suspended", "stopped"];
 
+/// Where network devices may come and go.
+const WIRED: &[&str] = &["active", "paused", "stopped"];
+
 pub const START: Rule = rule("start", &["stopped"]);
 pub const STOP: Rule = rule("stop", &["active", "error"]);
 pub const PAUSE: Rule = rule("pause", &["active"]);
@@ -61,6 +64,8 @@ pub const SHELVE: Rule = rule("shelve", SETTLED);
 pub const UNSHELVE: Rule = rule("unshelve", &["shelved"]);
 pub const RESTORE: Rule = rule("restore", &["soft-delete"]);
 pub const CREATE_IMAGE: Rule = rule("createImage", SETTLED);
+pub const ATTACH_INTERFACE: Rule = rule("attach_interface", WIRED);
+pub const DETACH_INTERFACE: Rule = rule("detach_interface", WIRED);
 pub const DELETE: Rule = always("delete", true, true);
 pub const FORCE_DELETE: Rule = always("forceDelete", true, true);
 pub const LOCK: Rule = always("lock", false, true);
@@ -72,7 +77,7 @@ pub const DELETE_METADATA: Rule = kept_beside("delete metadata", true, true);
 pub const UPDATE_TAGS: Rule = kept_beside("update tags", false, false);
 
 /// Every rule there is.
-pub const ALL: [&Rule; 27] = [
+pub const ALL: [&Rule; 29] = [
     &START,
     &STOP,
     &PAUSE,
@@ -91,6 +96,8 @@ pub const ALL: [&Rule; 27] = [
     &UNSHELVE,
     &RESTORE,
     &CREATE_IMAGE,
+    &ATTACH_INTERFACE,
+    &DETACH_INTERFACE,
     &DELETE,
     &FORCE_DELETE,
     &LOCK,

@@ -87,6 +87,7 @@ fn parse(server: &Value) -> Result<Create> {
             ));
         }
     }
+    let tags = server["tags"].as_array().into_iter().flatten();
     Ok(Create {
         name: text("name").unwrap_or_default(),
         description: text("description"),
@@ -103,7 +104,9 @@ fn parse(server: &Value) -> Result<Create> {
         min_count: min,
         max_count: max,
         return_reservation_id: flag(&server["return_reservation_id"]),
+        tags: tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect(),
         hints: Hints::default(),
+        disk_tag: server["block_device_mapping_v2"][0]["tag"].as_str().map(str::to_owned),
         once: None,
     })
 }
@@ -213,7 +216,7 @@ fn networks(value: &Value) -> Result<Networks> {
                     "A fixed IP cannot be given together with a port: the port has its own.",
                 ));
             }
-            Ok(NetworkRequest { network, port, fixed_ip })
+            Ok(NetworkRequest { network, port, fixed_ip, tag: entry["tag"].as_str().map(str::to_owned) })
         })
         .collect::<Result<_>>()
         .map(Networks::These)

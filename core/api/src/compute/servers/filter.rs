@@ -39,6 +39,40 @@ const SORT_KEYS: &[(&str, Option<Sort>)] = &[
     ("vm_state", Some(Sort::Status)),
 ];
 
+/// The words that a status may be.
+const STATUSES: [&str; 20] = [
+    "ACTIVE",
+    "BUILD",
+    "DELETED",
+    "ERROR",
+    "HARD_REBOOT",
+    "MIGRATING",
+    "PASSWORD",
+    "PAUSED",
+    "REBOOT",
+    "REBUILD",
+    "RESCUE",
+    "RESIZE",
+    "REVERT_RESIZE",
+    "SHELVED",
+    "SHELVED_OFFLOADED",
+    "SHUTOFF",
+    "SOFT_DELETED",
+    "SUSPENDED",
+    "UNKNOWN",
+    "VERIFY_RESIZE",
+];
+
+/// Since 2.38 at least one of those given must be one; before, a list by others is empty.
+fn statuses(req: &Req) -> Result<Vec<String>> {
+    let given: Vec<String> = req.query.all("status").map(str::to_uppercase).collect();
+    let senseless = !given.is_empty() && !given.iter().any(|word| STATUSES.contains(&word.as_str()));
+    if senseless && req.version >= v(2, 38) {
+        return Err(Error::bad_request("query.status", "Invalid status value"));
+    }
+    Ok(given)
+}
+
 /// The filter, and whether every project's servers are asked for.
 pub fn filter(req: &Req) -> Result<(Filter, bool)> {
     let query = &req.query;
@@ -64,7 +98,7 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
     let filter = Filter {
         project_id: if all { text("project_id").or_else(|| text("tenant_id")).map(Into::into) } else { None },
         user_id: text("user_id"),
-        statuses: query.all("status").map(str::to_uppercase).collect(),
+        statuses: statuses(req)?,
         name_contains: text("name"),
         image_id: text("image"),
         flavor_id: text("flavor"),

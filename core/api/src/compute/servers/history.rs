@@ -59,8 +59,13 @@ async fn show(req: Req, deleted: bool) -> Result<Reply> {
     let request = req.param("request_id");
     let (line, steps) = servers::history_of(&req.app, req.ctx()?, id(&req)?, request, deleted).await?;
     let mut shown = shape(&line);
-    if steps {
-        shown["events"] = json!([event(&line)]);
+    // Since 2.51 whoever sees the line sees its steps, though not what the host said.
+    if steps || req.version >= v(2, 51) {
+        let mut event = event(&line);
+        if let Some(fields) = event.as_object_mut().filter(|_| !steps) {
+            fields.remove("traceback");
+        }
+        shown["events"] = json!([event]);
     }
     Reply::json(200, &json!({ "instanceAction": shown }))
 }

@@ -2,8 +2,11 @@
 
 mod actions;
 mod create;
+mod diagnostics;
 mod filter;
+mod groups;
 mod history;
+mod interfaces;
 mod list;
 mod longer;
 mod notes;
@@ -55,7 +58,10 @@ pub fn routes() -> Vec<Route> {
     routes.extend(actions::routes());
     routes.extend(longer::routes());
     routes.extend(notes::routes());
+    routes.extend(diagnostics::routes());
+    routes.extend(groups::routes());
     routes.extend(history::routes());
+    routes.extend(interfaces::routes());
     routes
 }
 

@@ -6,12 +6,34 @@ use crate::version::{Microversion, v};
 use canopy_app::compute::servers::{MAX_METADATA, MAX_TAGS};
 use serde_json::{Value, json};
 
-/// From 2.1; 2.19 adds `description`; 2.37 wants `networks` and knows `auto` and `none`.
+/// From 2.1; 2.19 adds `description`, 2.32 tags of devices, which 2.33 forgets for disks and 2.37 for all until 2.42;
+/// 2.37 wants `networks` and knows `auto` and `none`; 2.52 adds `tags`.
 pub const CREATE: &[(Microversion, Schema)] = &[
-    (v(2, 1), || create(false, false)),
-    (v(2, 19), || create(true, false)),
-    (v(2, 37), || create(true, true)),
+    (v(2, 1), || create(Knows::default())),
+    (v(2, 19), || create(Knows { description: true, ..Knows::default() })),
+    (v(2, 32), || create(Knows { description: true, nic_tag: true, disk_tag: true, ..Knows::default() })),
+    (v(2, 33), || create(Knows { description: true, nic_tag: true, ..Knows::default() })),
+    (v(2, 37), || create(Knows { description: true, auto: true, ..Knows::default() })),
+    (v(2, 42), || create(Knows { tags: false, ..NEWEST })),
+    (v(2, 52), || create(NEWEST)),
 ];
+
+/// What a version of the body may say.
+#[derive(Clone, Copy, Default)]
+struct Knows {
+    description: bool,
+    auto: bool,
+    nic_tag: bool,
+    disk_tag: bool,
+    tags: bool,
+}
+
+const NEWEST: Knows = Knows { description: true, auto: true, nic_tag: true, disk_tag: true, tags: true };
+
+/// Of a server or of a device.
+pub fn tag() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 60, "pattern": r"^[^,/\p{Cc}]*$"})
+}
 pub const CONSOLE: &[(Microversion, Schema)] = &[(v(2, 1), console)];
 /// The schemas of an action without arguments: nova takes anything, mostly null, as its value.
 macro_rules! bare {
@@ -77,8 +99,7 @@ pub const METADATA_ITEM: &[(Microversion, Schema)] = &[(v(2, 1), || {
     object(json!({ "meta": one }), &["meta"])
 })];
 pub const TAGS: &[(Microversion, Schema)] = &[(v(2, 26), || {
-    let tag = json!({"type": "string", "minLength": 1, "maxLength": 60, "pattern": r"^[^,/\p{Cc}]*$"});
-    let tags = json!({"type": "array", "maxItems": MAX_TAGS, "uniqueItems": true, "items": tag});
+    let tags = json!({"type": "array", "maxItems": MAX_TAGS, "uniqueItems": true, "items": tag()});
     object(json!({ "tags": tags }), &["tags"])
 })];
 
@@ -144,19 +165,28 @@ fn console() -> Value {
     object(json!({"os-getConsoleOutput": object(json!({ "length": length }), &[])}), &["os-getConsoleOutput"])
 }
 
-fn create(description: bool, auto: bool) -> Value {
+fn create(knows: Knows) -> Value {
     let mut metadata = metadata();
     metadata["maxProperties"] = json!(MAX_METADATA);
-    let network = object(
-        json!({
-            "uuid": uuid(), "port": {"anyOf": [uuid(), {"type": "null"}]},
-            "fixed_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "maxLength": 45},
-            "tag": text(60),
-        }),
-        &[],
-    );
+    let mut network = json!({
+        "uuid": uuid(), "port": {"anyOf": [uuid(), {"type": "null"}]},
+        "fixed_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "maxLength": 45},
+    });
+    let mut disk = json!({
+        "boot_index": {"enum": [0, "0"]}, "uuid": uuid(),
+        "source_type": {"const": "image"}, "destination_type": {"const": "local"},
+        "delete_on_termination": {"enum": [true, "true", "True"]},
+    });
+    if knows.nic_tag {
+        network["tag"] = tag();
+    }
+    if knows.disk_tag {
+        disk["tag"] = tag();
+    }
+    let network = object(network, &[]);
     let networks = json!({"type": "array", "maxItems": 64, "items": network});
-    let networks = if auto { json!({"anyOf": [networks, {"enum": ["auto", "none"]}]}) } else { networks };
+    let networks =
+        if knows.auto { json!({"anyOf": [networks, {"enum": ["auto", "none"]}]}) } else { networks };
     let count = json!({"anyOf": [
         {"type": "integer", "minimum": 1, "maximum": 1_000}, {"type": "string", "pattern": "^[1-9][0-9]{0,2}$"},
     ]});
@@ -183,19 +213,17 @@ fn create(description: bool, auto: bool) -> Value {
         "accessIPv4": {"type": "string", "maxLength": 45},
         "accessIPv6": {"type": "string", "maxLength": 45},
         "block_device_mapping_v2": {"type": "array", "maxItems": 1, "items": object(
-            json!({
-                "boot_index": {"enum": [0, "0"]}, "uuid": uuid(),
-                "source_type": {"const": "image"}, "destination_type": {"const": "local"},
-                "delete_on_termination": {"enum": [true, "true", "True"]},
-            }),
-            &["uuid", "source_type", "destination_type"],
+            disk, &["uuid", "source_type", "destination_type"],
         )},
     });
-    if description {
+    if knows.description {
         properties["description"] = json!({"anyOf": [text(255), {"type": "null"}]});
     }
+    if knows.tags {
+        properties["tags"] = json!({"type": "array", "maxItems": MAX_TAGS, "items": tag()});
+    }
     let mut required = vec!["name", "flavorRef"];
-    if auto {
+    if knows.auto {
         required.push("networks");
     }
     let hints = hints();

@@ -154,8 +154,24 @@ fn image(req: &Req, listed: &Listed) -> Value {
     }
 }
 
+/// Since 2.47 what the flavor was when the server was made, which an id cannot lead back to.
 fn flavor(req: &Req, listed: &Listed) -> Value {
-    let id = &listed.server.flavor.id;
+    let flavor = &listed.server.flavor;
+    if req.version >= v(2, 47) {
+        let mut shown = json!({
+            "original_name": flavor.name,
+            "vcpus": flavor.vcpus,
+            "ram": flavor.memory_mib,
+            "disk": flavor.root_gib,
+            "ephemeral": flavor.ephemeral_gib,
+            "swap": flavor.swap_mib,
+        });
+        if listed.shows_extra_specs {
+            shown["extra_specs"] = json!(flavor.extra_specs);
+        }
+        return shown;
+    }
+    let id = &flavor.id;
     json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{}/compute/flavors/{id}", req.base)}]})
 }
 

@@ -16,7 +16,7 @@ use crate::image::{self, BootImage};
 use crate::network::{self, NetworkRequest, PortPlan};
 use crate::quota::{self, Ask};
 use crate::{App, Ctx};
-use canopy_agent_api::{ImageSpec, KeySpec};
+use canopy_agent_api::{DeviceTags, ImageSpec, KeySpec};
 use canopy_authz::{Target, Wanted, actions::compute as actions};
 use canopy_placement::{Decision, Request};
 use canopy_store::events::{self, NewEvent};
@@ -62,7 +62,10 @@ pub struct Create {
     pub min_count: u32,
     pub max_count: u32,
     pub return_reservation_id: bool,
+    pub tags: BTreeSet<String>,
     pub hints: Hints,
+    /// By which the guest finds its root disk.
+    pub disk_tag: Option<String>,
     /// Asked again with the same key, nothing more is made.
     pub once: Option<Once>,
 }
@@ -408,8 +411,20 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene
     }
     let charged = plan.ports.iter().filter(|port| !port.is_given()).count() as i64;
     if server.host_id.is_some() {
-        network::create_server_ports(conn, server.id, server.host_id, &plan.project, &plan.ports, plan.now)
-            .await?;
+        let made = network::create_server_ports(
+            conn,
+            server.id,
+            server.host_id,
+            &plan.project,
+            &plan.ports,
+            plan.now,
+        )
+        .await?;
+        let ports = made.iter().zip(&plan.ports).filter_map(|(id, port)| Some((*id, port.tag.clone()?)));
+        let tags = DeviceTags { v: 1, root: plan.create.disk_tag.clone(), ports: ports.collect() };
+        if !tags.is_empty() {
+            servers::set_device_tags(conn, server.id, &tags).await?;
+        }
     } else if charged > 0 {
         // A refused server holds no port, so it is not charged for one.
         let spend = Spend {
@@ -479,7 +494,8 @@ fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
         hold: Hold::None,
         hold_since: None,
         operation: Operation::default(),
-        tags: BTreeSet::new(),
+        tags: create.tags.clone(),
+        device_tags: DeviceTags::default(),
         phase: Phase::Pending,
         observed_n: 0,
         failed_n: 0,

@@ -4,15 +4,22 @@
 //! Called in the report's transaction, so there is no moment in which the host is done and the books are not.
 //! Whatever an operation holds is given back by exactly one of: its end, its undoing, the server's deletion.
 
+use super::interfaces::rewire;
 use super::resize::{consumer, revert};
 use canopy_store::quota::Spend;
-use canopy_store::servers::{Operation, Resize, ServerRow};
-use canopy_store::{Conn, consumers, hosts, quota};
+use canopy_store::servers::{Interface, Operation, Resize, ServerRow};
+use canopy_store::{Conn, consumers, hosts, quota, servers};
 use canopy_types::server::{Hold, How, Phase};
 use canopy_types::{Result, Timestamp};
 
-/// Whether more of the row has changed than what was observed.
-pub(super) async fn advance(conn: &mut Conn, server: &mut ServerRow, now: Timestamp) -> Result<bool> {
+/// Whether more of the row has changed than what was observed. `given_up` tells that the host has let go of the
+/// newest intent, the guest being as it was.
+pub(super) async fn advance(
+    conn: &mut Conn,
+    server: &mut ServerRow,
+    given_up: bool,
+    now: Timestamp,
+) -> Result<bool> {
     if server.deleting {
         return Ok(false);
     }
@@ -22,6 +29,12 @@ pub(super) async fn advance(conn: &mut Conn, server: &mut ServerRow, now: Timest
         crate::image::discard(conn, &server.user_id, image, now).await?;
         server.operation.snapshot = None;
         tidy(server);
+        return Ok(true);
+    }
+    if let Some(interface) = server.operation.interface.clone()
+        && server.observed_n >= interface.n
+    {
+        end_interface(conn, server, &interface, given_up, now).await?;
         return Ok(true);
     }
     let failed = (server.phase == Phase::Failed).then_some(server.failed_n);
@@ -64,6 +77,30 @@ fn tidy(server: &mut ServerRow) {
     if server.operation == (Operation { v: 1, ..Operation::default() }) {
         server.operation = Operation::default();
     }
+}
+
+/// A port that the guest has let go of goes, and one that it could not be given is taken off it again. Everything
+/// else stays with the server: also what an operator has broken off, when nobody knows how far it came.
+async fn end_interface(
+    conn: &mut Conn,
+    server: &mut ServerRow,
+    interface: &Interface,
+    given_up: bool,
+    now: Timestamp,
+) -> Result<()> {
+    server.operation.interface = None;
+    tidy(server);
+    match (interface.detach, given_up) {
+        (true, false) if server.power.how == How::Rewire => {
+            crate::network::release_server_port(conn, server.id, interface.port, now).await?;
+            if server.device_tags.ports.remove(&interface.port).is_some() {
+                servers::set_device_tags(conn, server.id, &server.device_tags).await?;
+            }
+        }
+        (false, true) => rewire(server, interface.port, true),
+        _ => {}
+    }
+    touch(conn, server).await
 }
 
 async fn touch(conn: &mut Conn, server: &ServerRow) -> Result<()> {

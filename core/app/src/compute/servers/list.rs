@@ -17,6 +17,8 @@ pub struct Listed {
     pub shows_extended: bool,
     /// Whether the caller may see how the host is.
     pub shows_host_status: bool,
+    /// Whether the caller may see a flavor's extra specs.
+    pub shows_extra_specs: bool,
     pub addresses: Vec<ServerAddress>,
 }
 
@@ -107,6 +109,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<L
             (extended, status.allowed(app, ctx, actions::SERVERS_SHOW_HOST_STATUS, &target))
         })
         .collect();
+    let shows_extra_specs = crate::compute::flavors::may_show(app, ctx);
     let may_see_hosts = shows.iter().any(|(extended, _)| *extended);
     let (mut addresses, hosts) = app
         .store
@@ -125,6 +128,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<L
         .map(|(server, (shows_extended, shows_host_status))| Listed {
             shows_extended,
             shows_host_status,
+            shows_extra_specs,
             host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
             addresses: addresses.remove(&server.id).unwrap_or_default(),
             server,

@@ -3,9 +3,12 @@
 mod change;
 mod create;
 mod delete;
+mod diagnostics;
 mod endings;
 mod exact;
+mod groups;
 mod history;
+mod interfaces;
 mod list;
 mod notes;
 mod observe;
@@ -24,8 +27,11 @@ pub use canopy_store::ports::ServerAddress;
 pub use canopy_store::servers::{Direction, Filter, Sort, TagFilter};
 pub use create::{Create, Networks, create};
 pub use delete::{delete, force_delete};
+pub use diagnostics::diagnostics;
 pub use exact::NO_CANDIDATE;
+pub use groups::{add_group, groups, remove_group};
 pub use history::{ServerAction, history, history_of};
+pub use interfaces::{attach, detach, interface, interfaces};
 pub use list::{Listed, absent, addresses, list, show};
 pub use notes::{
     MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,

@@ -43,7 +43,8 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         news = true;
                         continue;
                     }
-                    let advanced = super::endings::advance(c, &mut server, now).await?;
+                    let given_up = report.error.is_some() && phase != Phase::Failed;
+                    let advanced = super::endings::advance(c, &mut server, given_up, now).await?;
                     canopy_store::servers::update_observed(c, &server).await?;
                     if advanced {
                         canopy_store::servers::update(c, &server).await?;
