@@ -69,7 +69,7 @@ async fn lists_limits_aggregates_and_flavors_are_shown_as_each_version_knows_the
     let renamed = room.tenant.at("2.47").put(&path, &json!({"server": {"name": "t"}})).await;
     assert_eq!(renamed.json["server"]["flavor"], embedded, "{renamed:?}");
     let newest = room.tenant.at("latest").get(&path).await;
-    assert_eq!(newest.header("x-openstack-nova-api-version"), Some("2.52"));
+    assert_eq!(newest.header("x-openstack-nova-api-version"), Some("2.54"));
     assert_eq!(newest.header("x-openstack-request-id"), newest.header("x-compute-request-id"));
 }
 
@@ -271,4 +271,85 @@ async fn steps_are_told_to_owners_since_2_51_and_servers_begin_with_tags_since_2
         body["server"]["tags"] = bad.clone();
         assert_eq!(room.tenant.at("2.52").post("/compute/v2.1/servers", &body).await.status, 400, "{bad}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_hypervisors_are_named_by_uuids_since_2_53() {
+    let room = Room::new(Cloud::start().await).await;
+    let id = room.server().await;
+    let host = room.cloud.hosts().await[0].clone();
+    let uuid = host.id.to_string();
+    let (services, hypervisors) = ("/compute/v2.1/os-services", "/compute/v2.1/os-hypervisors");
+    let get = async |version: &str, path: &str| {
+        let answer = room.admin.at(version).get(path).await;
+        (answer.status, answer.json.clone())
+    };
+    let put = async |version: &str, path: &str, body: Value| {
+        let answer = room.admin.at(version).put(path, &body).await;
+        (answer.status, answer.json.clone())
+    };
+    assert_eq!(get("2.52", services).await.1["services"][0]["id"], host.number);
+    assert_eq!(get("2.53", services).await.1["services"][0]["id"], uuid.as_str());
+    let one = format!("{services}/{uuid}");
+    assert_eq!(put("2.52", &one, json!({"status": "disabled"})).await.0, 404);
+    let body = json!({"status": "disabled", "disabled_reason": "broken", "forced_down": true});
+    let (status, changed) = put("2.53", &one, body).await;
+    assert_eq!(status, 200, "{changed}");
+    let service = &changed["service"];
+    assert_eq!((&service["status"], &service["disabled_reason"]), (&json!("disabled"), &json!("broken")));
+    assert_eq!((&service["forced_down"], &service["id"]), (&json!(true), &json!(uuid)));
+    let (status, changed) = put("2.53", &one, json!({"status": "enabled", "forced_down": false})).await;
+    assert_eq!((status, &changed["service"]["status"]), (200, &json!("enabled")));
+    for (path, body, expected) in [
+        (one.clone(), json!({}), 400),
+        (one.clone(), json!({"disabled_reason": "r"}), 400),
+        (one.clone(), json!({"status": "enabled", "disabled_reason": "r"}), 400),
+        (one.clone(), json!({"status": "off"}), 400),
+        (format!("{services}/1"), json!({"status": "enabled"}), 400),
+        (format!("{services}/{id}"), json!({"status": "enabled"}), 404),
+        (format!("{services}/enable"), json!({"host": host.name, "binary": "nova-compute"}), 404),
+    ] {
+        assert_eq!(put("2.53", &path, body.clone()).await.0, expected, "{path} {body}");
+    }
+    assert_eq!(room.tenant.at("2.53").put(&one, &json!({"status": "enabled"})).await.status, 403);
+
+    let old = get("2.52", &format!("{hypervisors}/{}", host.number)).await.1;
+    let new = get("2.53", &format!("{hypervisors}/{uuid}")).await.1;
+    assert_eq!((&old["hypervisor"]["id"], &new["hypervisor"]["id"]), (&json!(host.number), &json!(uuid)));
+    assert_eq!(new["hypervisor"]["service"]["id"], uuid.as_str());
+    assert_eq!(new["hypervisor"].get("servers"), None);
+    let path = format!("{hypervisors}/{uuid}?with_servers=true");
+    assert_eq!(get("2.53", &path).await.1["hypervisor"]["servers"][0]["uuid"], id.as_str());
+    let list = format!("{hypervisors}?with_servers=1&hypervisor_hostname_pattern=");
+    let found = get("2.53", &format!("{list}{}", &host.name[1..])).await.1;
+    assert_eq!(found["hypervisors"][0]["servers"][0]["uuid"], id.as_str());
+    assert_eq!(get("2.53", &format!("{list}nosuch")).await.0, 404);
+    assert_eq!(get("2.53", &format!("{list}h&limit=1")).await.0, 400);
+    assert_eq!(get("2.53", &format!("{hypervisors}/1")).await.0, 400);
+    assert_eq!(get("2.53", &format!("{hypervisors}/{}/servers", host.name)).await.0, 404);
+    assert_eq!(get("2.52", &format!("{hypervisors}/{}/servers", host.name)).await.0, 200);
+    let paged = get("2.53", &format!("{hypervisors}?limit=1")).await.1;
+    assert_eq!(paged["hypervisors"][0]["id"], uuid.as_str());
+    assert_eq!(get("2.53", &format!("{hypervisors}?marker={uuid}")).await.1["hypervisors"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_changes_the_key_since_2_54() {
+    let room = Room::new(Cloud::start().await).await;
+    let id = room.server().await;
+    let made = room.tenant.post("/compute/v2.1/os-keypairs", &json!({"keypair": {"name": "k"}})).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let action = format!("/compute/v2.1/servers/{id}/action");
+    let body = |key: Value| json!({"rebuild": {"imageRef": room.image, "key_name": key}});
+    assert_eq!(room.tenant.at("2.53").post(&action, &body(json!("k"))).await.status, 400);
+    assert_eq!(room.tenant.at("2.54").post(&action, &body(json!("nosuch"))).await.status, 400);
+    for (key, shown) in [(json!("k"), json!("k")), (Value::Null, Value::Null)] {
+        let rebuilt = room.tenant.at("2.54").post(&action, &body(key)).await;
+        assert_eq!((rebuilt.status, &rebuilt.json["server"]["key_name"]), (202, &shown), "{rebuilt:?}");
+        until_status(&room.tenant, &id, "ACTIVE").await;
+    }
+    let plain = json!({"rebuild": {"imageRef": room.image}});
+    let rebuilt = room.tenant.at("2.53").post(&action, &plain).await;
+    assert_eq!(rebuilt.json["server"].get("key_name"), None, "{rebuilt:?}");
+    until_status(&room.tenant, &id, "ACTIVE").await;
 }

@@ -1,20 +1,23 @@
-//! `os-hypervisors`: what hosts have and what is used. 2.28 shows processors as an object, 2.33 pages.
+//! `os-hypervisors`: what hosts have and what is used. 2.28 shows processors as an object, 2.33 pages; 2.53 names
+//! them by the ids that hosts have everywhere, and looks for names and shows servers in the lists themselves.
 
-use super::services::{reason, state, status};
+use super::services::{self, reason, state, status};
 use crate::request::{Reply, Req};
 use crate::route::{Route, Service};
 use crate::version::{Microversion, v};
 use crate::{handler, links};
+use canopy_app::App;
 use canopy_app::compute::hosts::{self, Host};
 use canopy_authz::{Action, actions::compute as actions};
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
-use canopy_types::{Error, Kind, Result};
+use canopy_types::{Error, HostId, Kind, Result};
 use http::Method;
 use serde_json::{Value, json};
 
 const CPU_AS_OBJECT: Microversion = v(2, 28);
 const WITH_PAGES: Microversion = v(2, 33);
 const BY_NAME_UNTIL: Microversion = v(2, 52);
+const BY_ID: Microversion = v(2, 53);
 
 pub fn routes() -> Vec<Route> {
     let route = |path, summary, action: Action, handler| {
@@ -54,9 +57,9 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn brief(host: &Host) -> Value {
+fn brief(req: &Req, host: &Host) -> Value {
     json!({
-        "id": host.row.number,
+        "id": services::id(req, host),
         "hypervisor_hostname": host.row.name,
         "state": state(host),
         "status": status(host),
@@ -64,7 +67,7 @@ fn brief(host: &Host) -> Value {
 }
 
 fn full(req: &Req, host: &Host) -> Value {
-    let mut view = brief(host);
+    let mut view = brief(req, host);
     let free_disk = host.free_disk_gib();
     for (name, value) in [
         ("hypervisor_type", json!(host.row.hypervisor_type)),
@@ -83,7 +86,10 @@ fn full(req: &Req, host: &Host) -> Value {
         ("disk_available_least", json!(free_disk)),
         ("running_vms", json!(host.servers)),
         ("current_workload", json!(0)),
-        ("service", json!({"id": host.row.number, "host": host.row.name, "disabled_reason": reason(host)})),
+        (
+            "service",
+            json!({"id": services::id(req, host), "host": host.row.name, "disabled_reason": reason(host)}),
+        ),
     ] {
         view[name] = value;
     }
@@ -96,7 +102,7 @@ fn absent(id: &str) -> Error {
 }
 
 async fn list(req: Req) -> Result<Reply> {
-    page(req, "os-hypervisors", |_, host| brief(host)).await
+    page(req, "os-hypervisors", brief).await
 }
 
 async fn detail(req: Req) -> Result<Reply> {
@@ -110,41 +116,91 @@ async fn page(req: Req, path: &str, view: fn(&Req, &Host) -> Value) -> Result<Re
         return Reply::json(200, &json!({ "hypervisors": views }));
     }
     let page = req.query.page()?;
+    let with_servers = with_servers(&req)?;
+    let pattern = req.query.last("hypervisor_hostname_pattern").filter(|_| req.version >= BY_ID);
+    if let Some(pattern) = pattern {
+        if page.limit.is_some() || page.marker.is_some() {
+            return Err(Error::bad_request(
+                "hypervisor.page",
+                "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.",
+            ));
+        }
+        let found = matching(all, pattern)?;
+        let mut views: Vec<Value> = found.iter().map(|host| view(&req, host)).collect();
+        if with_servers {
+            add_servers(&req.app, &found, &mut views).await?;
+        }
+        return Reply::json(200, &json!({ "hypervisors": views }));
+    }
     let from = match &page.marker {
         None => 0,
         Some(marker) => {
-            let known = all.iter().position(|host| host.row.number.to_string() == *marker);
+            let known = all.iter().position(|host| named(&req, host) == *marker);
             known.ok_or_else(|| Error::bad_request("page.marker", format!("marker [{marker}] not found")))?
                 + 1
         }
     };
     let size = usize::try_from(page.size()).unwrap_or(0);
     let shown = &all[from..all.len().min(from + size)];
-    let views: Vec<Value> = shown.iter().map(|host| view(&req, host)).collect();
+    let mut views: Vec<Value> = shown.iter().map(|host| view(&req, host)).collect();
+    if with_servers {
+        add_servers(&req.app, shown, &mut views).await?;
+    }
     let mut body = json!({ "hypervisors": views });
     if let Some(last) = shown.last().filter(|_| from + size < all.len()) {
-        let query = links::next_query(&req.query, &last.row.number.to_string());
+        let query = links::next_query(&req.query, &named(&req, last));
         body["hypervisors_links"] =
             json!([{"rel": "next", "href": format!("{}/compute/v2.1/{path}?{query}", req.base)}]);
     }
     Reply::json(200, &body)
 }
 
-fn one(all: Vec<Host>, id: &str) -> Result<Host> {
+/// The id as text.
+fn named(req: &Req, host: &Host) -> String {
+    if req.version >= BY_ID { host.row.id.to_string() } else { host.row.number.to_string() }
+}
+
+fn one(req: &Req, all: Vec<Host>) -> Result<Host> {
+    let id = req.param("hypervisor_id");
+    if req.version >= BY_ID && id.parse::<HostId>().is_err() {
+        let shown: String = id.chars().take(64).collect();
+        return Err(Error::bad_request("hypervisor.id", format!("Invalid uuid {shown}")));
+    }
     let mut all = all.into_iter();
-    all.find(|host| host.row.number.to_string() == id).ok_or_else(|| absent(id))
+    all.find(|host| named(req, host) == id).ok_or_else(|| absent(id))
+}
+
+/// Whether servers are asked for, in a version that knows the word.
+fn with_servers(req: &Req) -> Result<bool> {
+    if req.version < BY_ID { Ok(false) } else { Ok(req.query.flag("with_servers")?.unwrap_or(false)) }
+}
+
+/// Adds to each those that it has; none are not shown.
+async fn add_servers(app: &App, hosts: &[Host], views: &mut [Value]) -> Result<()> {
+    for (host, view) in hosts.iter().zip(views) {
+        let servers = hosts::servers(app, host.row.id).await?;
+        if !servers.is_empty() {
+            let named = servers.into_iter().map(|(id, name)| json!({"uuid": id, "name": name}));
+            view["servers"] = named.collect();
+        }
+    }
+    Ok(())
 }
 
 async fn show(req: Req) -> Result<Reply> {
     let all = hosts::all(&req.app, req.ctx()?, actions::HYPERVISORS_SHOW).await?;
-    let host = one(all, req.param("hypervisor_id"))?;
-    Reply::json(200, &json!({ "hypervisor": full(&req, &host) }))
+    let host = one(&req, all)?;
+    let mut shown = full(&req, &host);
+    if with_servers(&req)? {
+        add_servers(&req.app, &[host], std::slice::from_mut(&mut shown)).await?;
+    }
+    Reply::json(200, &json!({ "hypervisor": shown }))
 }
 
 /// As nova answers for drivers that cannot tell.
 async fn uptime(req: Req) -> Result<Reply> {
     let all = hosts::all(&req.app, req.ctx()?, actions::HYPERVISORS_SHOW).await?;
-    one(all, req.param("hypervisor_id"))?;
+    one(&req, all)?;
     Err(Error::new(
         Kind::NotImplemented,
         "hypervisor.uptime",
@@ -190,21 +246,15 @@ fn matching(all: Vec<Host>, text: &str) -> Result<Vec<Host>> {
 
 async fn search(req: Req) -> Result<Reply> {
     let all = hosts::all(&req.app, req.ctx()?, actions::HYPERVISORS_LIST).await?;
-    let found: Vec<Value> = matching(all, req.param("hypervisor_id"))?.iter().map(brief).collect();
+    let found: Vec<Value> =
+        matching(all, req.param("hypervisor_id"))?.iter().map(|host| brief(&req, host)).collect();
     Reply::json(200, &json!({ "hypervisors": found }))
 }
 
 async fn servers(req: Req) -> Result<Reply> {
-    let mut views = Vec::new();
     let all = hosts::all(&req.app, req.ctx()?, actions::HYPERVISORS_LIST).await?;
-    for host in matching(all, req.param("hypervisor_id"))? {
-        let servers = hosts::servers(&req.app, host.row.id).await?;
-        let mut view = brief(&host);
-        if !servers.is_empty() {
-            let named = servers.into_iter().map(|(id, name)| json!({"uuid": id, "name": name}));
-            view["servers"] = named.collect();
-        }
-        views.push(view);
-    }
+    let found = matching(all, req.param("hypervisor_id"))?;
+    let mut views: Vec<Value> = found.iter().map(|host| brief(&req, host)).collect();
+    add_servers(&req.app, &found, &mut views).await?;
     Reply::json(200, &json!({ "hypervisors": views }))
 }

@@ -2,11 +2,11 @@
 
 use crate::request::{Reply, Req};
 use crate::route::{Route, Schema, Service};
-use crate::version::{Microversion, v};
+use crate::version::{COMPUTE, Microversion, v};
 use crate::{handler, schema};
 use canopy_app::compute::hosts::{self, Host, ServiceChange};
 use canopy_authz::actions::compute as actions;
-use canopy_types::{Error, Result};
+use canopy_types::{Error, HostId, Result};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -14,6 +14,14 @@ const BINARY: &str = "nova-compute";
 const WITH_FORCED_DOWN: Microversion = v(2, 11);
 const BY_NAME_UNTIL: Microversion = v(2, 52);
 
+const BY_ID: Microversion = v(2, 53);
+
+const CHANGED: &[(Microversion, Schema)] = &[(BY_ID, || {
+    let status = json!({"enum": ["enabled", "disabled"]});
+    let properties =
+        json!({"status": status, "disabled_reason": schema::name(), "forced_down": {"type": "boolean"}});
+    schema::object(properties, &[])
+})];
 const NAMED: &[(Microversion, Schema)] = &[(v(2, 1), || named(json!({}), &[]))];
 const REASON: &[(Microversion, Schema)] =
     &[(v(2, 1), || named(json!({"disabled_reason": schema::name()}), &["disabled_reason"]))];
@@ -38,6 +46,11 @@ pub fn routes() -> Vec<Route> {
     vec![
         route(Method::GET, "/v2.1/os-services", "List compute services", handler!(list))
             .action(actions::SERVICES_LIST),
+        route(Method::PUT, "/v2.1/os-services/{service_id}", "Change a service", handler!(update))
+            .action(actions::SERVICES_UPDATE)
+            .versions(BY_ID, COMPUTE.max)
+            .json(CHANGED)
+            .answers(&[200], &[404]),
         change(enable, "Let a host take new servers", v(2, 1), NAMED, handler!(enabled)),
         change(disable, "Keep new servers from a host", v(2, 1), NAMED, handler!(disabled)),
         change(reason, "Keep new servers from a host, and say why", v(2, 1), REASON, handler!(disabled)),
@@ -56,7 +69,7 @@ fn named(extra: Value, required: &[&str]) -> Value {
 
 fn view(req: &Req, host: &Host) -> Value {
     let mut view = json!({
-        "id": host.row.number,
+        "id": id(req, host),
         "binary": BINARY,
         "host": host.row.name,
         "zone": host.zone,
@@ -69,6 +82,11 @@ fn view(req: &Req, host: &Host) -> Value {
         view["forced_down"] = json!(host.row.forced_down);
     }
     view
+}
+
+/// A number, and since 2.53 the id that the host has everywhere.
+pub(super) fn id(req: &Req, host: &Host) -> Value {
+    if req.version >= BY_ID { json!(host.row.id) } else { json!(host.row.number) }
 }
 
 pub(super) fn status(host: &Host) -> &'static str {
@@ -106,6 +124,43 @@ async fn change(req: Req, change: ServiceChange, mut answer: Value) -> Result<Re
     answer["host"] = json!(host);
     answer["binary"] = json!(BINARY);
     Reply::json(200, &json!({ "service": answer }))
+}
+
+/// The changes that a body asks for, each by itself.
+fn asked(body: &Value) -> Result<Vec<ServiceChange>> {
+    let bad = |message: &str| Err(Error::bad_request("service.update", message));
+    let (reason, mut changes) = (body["disabled_reason"].as_str().map(str::to_owned), Vec::new());
+    match body["status"].as_str() {
+        Some("disabled") => changes.push(ServiceChange::Disable(reason)),
+        _ if reason.is_some() => {
+            return bad("Specifying disabled_reason requires that status is 'disabled'.");
+        }
+        Some(_) => changes.push(ServiceChange::Enable),
+        None => {}
+    }
+    changes.extend(body["forced_down"].as_bool().map(ServiceChange::ForceDown));
+    if changes.is_empty() {
+        return bad("No updates were requested. Fields 'status' or 'forced_down' should be specified.");
+    }
+    Ok(changes)
+}
+
+async fn update(req: Req) -> Result<Reply> {
+    let all = hosts::all(&req.app, req.ctx()?, actions::SERVICES_UPDATE).await?;
+    let asked_id = req.param("service_id");
+    let shown: String = asked_id.chars().take(64).collect();
+    let id: HostId =
+        asked_id.parse().map_err(|_| Error::bad_request("service.id", format!("Invalid uuid {shown}")))?;
+    let host = all.into_iter().find(|host| host.row.id == id).ok_or_else(|| {
+        Error::not_found("service.not_found", format!("Service {shown} could not be found."))
+    })?;
+    for change in asked(&req.json)? {
+        hosts::change_service(&req.app, req.ctx()?, &host.row.name, change).await?;
+    }
+    let all = hosts::all(&req.app, req.ctx()?, actions::SERVICES_UPDATE).await?;
+    let changed = all.iter().find(|host| host.row.id == id);
+    let changed = changed.ok_or_else(|| hosts::no_service(&host.row.name))?;
+    Reply::json(200, &json!({ "service": view(&req, changed) }))
 }
 
 async fn enabled(req: Req) -> Result<Reply> {

@@ -4,12 +4,15 @@ use super::{create, notes, schema, shape};
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Handler, Route, Schema, Service};
-use crate::version::Microversion;
+use crate::version::{Microversion, v};
 use canopy_app::compute::servers::{self, power};
 use canopy_authz::{Action, actions::compute as policy};
 use canopy_types::{Error, Result};
 use http::Method;
 use serde_json::json;
+
+/// A rebuild may change the key, and shows it.
+const WITH_KEY: Microversion = v(2, 54);
 
 /// A route of `POST /servers/{id}/action`, told from the others by the body's key.
 pub fn action(
@@ -135,6 +138,7 @@ async fn rebuild(req: Req) -> Result<Reply> {
         image,
         name: wanted["name"].as_str().map(str::to_owned),
         description: given("description").then(|| wanted["description"].as_str().map(str::to_owned)),
+        key_name: given("key_name").then(|| wanted["key_name"].as_str().map(str::to_owned)),
         metadata: given("metadata").then(|| notes::items(&wanted["metadata"])),
         access_ip_v4: given("accessIPv4").then(|| create::address(wanted, "accessIPv4")).transpose()?,
         access_ip_v6: given("accessIPv6").then(|| create::address(wanted, "accessIPv6")).transpose()?,
@@ -142,6 +146,9 @@ async fn rebuild(req: Req) -> Result<Reply> {
     servers::rebuild(&req.app, req.ctx()?, id, change).await?;
     let listed = servers::show(&req.app, req.ctx()?, id).await?;
     let mut shown = shape::changed(&req, &listed);
+    if req.version >= WITH_KEY {
+        shown["key_name"] = json!(listed.server.key_name);
+    }
     shown["adminPass"] = json!(create::admin_pass(wanted));
     let own = format!("{}/compute/v2.1/servers/{id}", req.base);
     Ok(Reply::json(202, &json!({"server": shown}))?.header("location", &own))

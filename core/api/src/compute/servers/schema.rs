@@ -53,8 +53,12 @@ pub const REBOOT: &[(Microversion, Schema)] = &[(v(2, 1), || {
     let kind = json!({"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]});
     object(json!({"reboot": object(json!({ "type": kind }), &["type"])}), &["reboot"])
 })];
-/// 2.19 adds the description.
-pub const REBUILD: &[(Microversion, Schema)] = &[(v(2, 1), || rebuild(false)), (v(2, 19), || rebuild(true))];
+/// 2.19 adds the description, 2.54 the key.
+pub const REBUILD: &[(Microversion, Schema)] = &[
+    (v(2, 1), || rebuild(false, false)),
+    (v(2, 19), || rebuild(true, false)),
+    (v(2, 54), || rebuild(true, true)),
+];
 /// 2.73 adds the reason.
 pub const LOCK: &[(Microversion, Schema)] =
     &[(v(2, 1), || no_arguments("lock")), (v(2, 73), lock_with_reason)];
@@ -110,7 +114,7 @@ fn lock_with_reason() -> Value {
     object(json!({ "lock": lock }), &["lock"])
 }
 
-fn rebuild(description: bool) -> Value {
+fn rebuild(description: bool, key: bool) -> Value {
     let mut properties = json!({
         "imageRef": {"type": "string", "minLength": 1, "maxLength": 1_024},
         "name": name(),
@@ -125,6 +129,9 @@ fn rebuild(description: bool) -> Value {
     properties["metadata"]["maxProperties"] = json!(MAX_METADATA);
     if description {
         properties["description"] = json!({"anyOf": [text(255), {"type": "null"}]});
+    }
+    if key {
+        properties["key_name"] = json!({"anyOf": [name(), {"type": "null"}]});
     }
     object(json!({"rebuild": object(properties, &["imageRef"])}), &["rebuild"])
 }

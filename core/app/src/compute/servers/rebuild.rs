@@ -4,6 +4,7 @@ use super::change::change_with;
 use super::create::fits;
 use super::list::find;
 use super::notes::Metadata;
+use crate::compute::keypairs;
 use crate::image::{self, BootImage};
 use crate::{App, Ctx};
 use canopy_authz::actions::compute as actions;
@@ -19,6 +20,7 @@ pub struct Rebuild {
     pub image: ImageId,
     pub name: Option<String>,
     pub description: Option<Option<String>>,
+    pub key_name: Option<Option<String>>,
     pub metadata: Option<Metadata>,
     pub access_ip_v4: Option<Option<Ipv4Addr>>,
     pub access_ip_v6: Option<Option<Ipv6Addr>>,
@@ -30,11 +32,21 @@ pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Re
     fits(&server.flavor, &bootable)?;
     same_room(app, &server, &bootable).await?;
     let image = serde_json::to_value(&bootable.spec).map_err(|e| Error::internal("server.serialise", e))?;
+    // The caller's own key, whoever's the server is.
+    let keys = match &rebuild.key_name {
+        None => None,
+        Some(None) => Some(serde_json::json!([])),
+        Some(Some(name)) => Some(serde_json::json!([keypairs::for_boot(app, ctx, name).await?])),
+    };
     let contents = bootable.contents.clone();
-    let edit = Arc::new((rebuild, image));
+    let edit = Arc::new((rebuild, image, keys));
     let asked = (&rules::REBUILD, actions::SERVERS_REBUILD);
     change_with(app, ctx, id, asked, contents, move |server| {
         let (wanted, image) = (edit.0.clone(), edit.1.clone());
+        if let (Some(name), Some(keys)) = (wanted.key_name, &edit.2) {
+            server.key_name = name;
+            server.keys = keys.clone();
+        }
         // What was off stays off, with a new disk.
         let on = server.derived().vm_state != "stopped";
         server.power = server.power.next(on, How::Rebuild);
