@@ -48,6 +48,10 @@ async fn a_manager_of_a_domain_runs_what_is_in_it() {
         let within = format!("domains/{domain}");
         assert_eq!(given(&admin, &within, &format!("users/{boss}"), &manager).await, 204);
         let boss = login(&cloud, &boss, json!({"domain": {"id": domain}})).await;
+        // What the operator lets all members have changes nothing.
+        let more = admin.post(&format!("{V3}/roles"), &json!({"role": {"name": "balancer"}})).await;
+        let implies = format!("{V3}/roles/{member}/implies/{}", more.text_at("/role/id"));
+        assert_eq!(admin.put(&implies, &Value::Null).await.status, 201);
 
         // As `openstack role add` does: roles are found by name first.
         assert_eq!(id_of(&boss, "roles", "member").await, member);

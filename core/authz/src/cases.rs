@@ -65,7 +65,7 @@ pub struct On {
     pub at_stake: Option<Stake>,
 }
 
-/// What changing a user, a group or a grant puts at stake. Roles that others imply are written out.
+/// What changing a user, a group or a grant puts at stake.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stake {

@@ -105,8 +105,8 @@ pub struct Target {
 /// The power that an administration of users hands on, takes over or takes away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AtStake {
-    /// Names of the roles, implied ones included: of a grant its own, of a user or group all that it holds
-    /// anywhere.
+    /// Names of the roles, without those that they imply: of a grant its own, of a user or group all that it is
+    /// given anywhere. A domain's role is named as all that it implies.
     pub roles: Vec<String>,
     /// The domain of the user or group that holds them, or is to.
     pub holder_domain_id: String,

@@ -17,7 +17,7 @@ async fn permit(app: &App, ctx: &Ctx, action: Action, reach: &Reach) -> Result<(
 async fn permit_change(app: &App, ctx: &Ctx, action: Action, change: &Assignment) -> Result<()> {
     app.identity.catch_up(&app.store).await?;
     let directory = app.identity.view().directory;
-    let at_stake = at_stake(&directory, directory.brings(&change.role_id), &change.actor);
+    let at_stake = at_stake(&directory, directory.names(std::iter::once(&change.role_id)), &change.actor);
     access::require(app, ctx, action, &Target { at_stake, ..place(app, &change.reach).await? })
 }
 

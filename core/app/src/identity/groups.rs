@@ -42,7 +42,7 @@ async fn with_roles(app: &App, id: &str, group: Option<&Group>, holder: Option<A
     let Some(group) = group else { return Ok(target(id, None)) };
     app.identity.catch_up(&app.store).await?;
     let (directory, actor) = (app.identity.view().directory, Actor::Group(group.id.clone()));
-    let roles = directory.held_anywhere(&actor);
+    let roles = directory.given_anywhere(&actor);
     let at_stake = grants::at_stake(&directory, roles, &holder.unwrap_or(actor));
     Ok(Target { at_stake, ..target(id, Some(group)) })
 }

@@ -203,25 +203,25 @@ impl Indexed {
         all
     }
 
-    /// Names of the roles that a user (its groups' too) or a group holds anywhere, implied ones included.
-    pub fn held_anywhere(&self, actor: &Actor) -> Vec<String> {
-        let ids = match actor {
-            Actor::User(id) => self.with_implied(self.held_by(id).map(|held| &held.role_id)),
+    /// Names of the roles that a user (its groups' too) or a group is given anywhere.
+    pub fn given_anywhere(&self, actor: &Actor) -> Vec<String> {
+        match actor {
+            Actor::User(id) => self.names(self.held_by(id).map(|held| &held.role_id)),
             Actor::Group(_) => {
                 let places = self.held.get(actor).map(Vec::as_slice).unwrap_or_default();
-                self.with_implied(places.iter().map(|at| &self.assignments[*at].role_id))
+                self.names(places.iter().map(|at| &self.assignments[*at].role_id))
             }
-        };
-        self.names(ids)
+        }
     }
 
-    /// Names of a role and of all that it implies; none for an unknown one.
-    pub fn brings(&self, role: &RoleId) -> Vec<String> {
-        self.names(self.with_implied(std::iter::once(role)))
-    }
-
-    fn names(&self, ids: BTreeSet<RoleId>) -> Vec<String> {
-        self.sorted(ids).into_iter().map(|role| role.name).collect()
+    /// Each once, without what they imply: that is the cloud's to decide. Policies know no names of domains' roles, so
+    /// these are given as all that they stand for. None for an unknown one.
+    pub fn names<'a>(&'a self, ids: impl Iterator<Item = &'a RoleId>) -> Vec<String> {
+        let global = |id: &RoleId| self.roles.get(id).is_some_and(|role| role.domain_id.is_none());
+        let (own, of_domains): (Vec<&RoleId>, Vec<&RoleId>) = ids.partition(|id| global(id));
+        let mut all = self.with_implied(of_domains.into_iter());
+        all.extend(own.into_iter().cloned());
+        self.sorted(all).into_iter().map(|role| role.name).collect()
     }
 
     /// The domain of a user or group.

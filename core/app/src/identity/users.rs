@@ -84,7 +84,7 @@ async fn with_roles(app: &App, id: &str, user: Option<&User>) -> Result<Target> 
     let Some(user) = user else { return Ok(target(id, None)) };
     app.identity.catch_up(&app.store).await?;
     let (directory, actor) = (app.identity.view().directory, Actor::User(user.id.clone()));
-    let at_stake = grants::at_stake(&directory, directory.held_anywhere(&actor), &actor);
+    let at_stake = grants::at_stake(&directory, directory.given_anywhere(&actor), &actor);
     Ok(Target { at_stake, ..target(id, Some(user)) })
 }
 
