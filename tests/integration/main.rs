@@ -48,5 +48,6 @@ mod server_interfaces;
 mod server_longer;
 mod server_operations;
 mod server_versions;
+mod server_versions_later;
 mod servers_api;
 mod store;

@@ -1,20 +1,20 @@
-//! What each microversion of compute above 2.37 changed, at the version and at the one before it.
+//! What each microversion of compute from 2.38 to 2.54 changed, at the version and at the one before it.
 
 use canopy_tests::fixtures::{boot, flavor, image, server, until_status};
 use canopy_tests::{Client, Cloud, engines, until};
 use serde_json::{Value, json};
 
-struct Room {
-    cloud: Cloud,
-    admin: Client,
-    tenant: Client,
-    project: String,
-    flavor: String,
-    image: String,
+pub struct Room {
+    pub cloud: Cloud,
+    pub admin: Client,
+    pub tenant: Client,
+    pub project: String,
+    pub flavor: String,
+    pub image: String,
 }
 
 impl Room {
-    async fn new(cloud: Cloud) -> Self {
+    pub async fn new(cloud: Cloud) -> Self {
         let (admin, tenant) = (cloud.admin().await, cloud.tenant("t").await);
         let flavor = flavor(&admin, "small", 1, 512, 1).await;
         let image = image(&tenant, "img").await;
@@ -23,14 +23,14 @@ impl Room {
         Self { cloud, admin, tenant, project, flavor, image }
     }
 
-    async fn server(&self) -> String {
+    pub async fn server(&self) -> String {
         let id = boot(&self.tenant, &server("s", &self.flavor, &self.image)).await;
         until_status(&self.tenant, &id, "ACTIVE").await;
         id
     }
 
     /// What the tenant gets at a version.
-    async fn at(&self, version: &str, path: &str) -> (u16, Value) {
+    pub async fn at(&self, version: &str, path: &str) -> (u16, Value) {
         let answer = self.tenant.at(version).get(path).await;
         (answer.status, answer.json.clone())
     }
@@ -69,7 +69,7 @@ async fn lists_limits_aggregates_and_flavors_are_shown_as_each_version_knows_the
     let renamed = room.tenant.at("2.47").put(&path, &json!({"server": {"name": "t"}})).await;
     assert_eq!(renamed.json["server"]["flavor"], embedded, "{renamed:?}");
     let newest = room.tenant.at("latest").get(&path).await;
-    assert_eq!(newest.header("x-openstack-nova-api-version"), Some("2.54"));
+    assert_eq!(newest.header("x-openstack-nova-api-version"), Some("2.79"));
     assert_eq!(newest.header("x-openstack-request-id"), newest.header("x-compute-request-id"));
 }
 

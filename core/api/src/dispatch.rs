@@ -302,6 +302,7 @@ async fn handle(
         _ => entry.schemas.check(asked, &json)?,
     }
     let query = parse_query(parts.uri.query().unwrap_or_default())?;
+    entry.route.check_query(asked, &query)?;
     let req = Req {
         app: shared.app.clone(),
         request_id: request_id.clone(),

@@ -3,7 +3,8 @@
 use crate::version::Microversion;
 use bytes::Bytes;
 use canopy_app::{App, Ctx};
-use canopy_types::{Error, RequestId, Result};
+use canopy_types::time::SECOND;
+use canopy_types::{Error, RequestId, Result, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
@@ -86,6 +87,34 @@ impl Query {
             })?),
         };
         Ok(canopy_types::Page { limit, marker: self.get("marker").map(str::to_owned) })
+    }
+
+    /// A point in time, as ISO 8601.
+    pub fn time(&self, name: &str) -> Result<Option<Timestamp>> {
+        self.get(name)
+            .map(|text| {
+                Timestamp::parse(text).ok_or_else(|| {
+                    let shown: String = text.chars().take(64).collect();
+                    Error::bad_request("query.time", format!("Invalid {name} '{shown}': use ISO 8601."))
+                })
+            })
+            .transpose()
+    }
+
+    /// `changes-since` and `changes-before`, in this order. The second takes in the whole of its second, as what is
+    /// shown of a change is its second.
+    pub fn changes(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+        let (since, before) = (self.time("changes-since")?, self.time("changes-before")?);
+        if let (Some(since), Some(before)) = (since, before)
+            && before < since
+        {
+            return Err(Error::bad_request(
+                "query.changes",
+                "The value of changes-since must be less than or equal to changes-before.",
+            ));
+        }
+        let whole = |at: Timestamp| Timestamp(at.0 - at.0.rem_euclid(SECOND) + SECOND - 1);
+        Ok((since, before.map(whole)))
     }
 
     /// A boolean as OpenStack's services read one.

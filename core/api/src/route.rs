@@ -1,9 +1,9 @@
 //! The shape of a row of the route table.
 
-use crate::request::{Reply, Req};
+use crate::request::{Query, Reply, Req};
 use crate::version::Microversion;
 use canopy_authz::Action;
-use canopy_types::Result;
+use canopy_types::{Error, Result};
 use futures::future::BoxFuture;
 use http::Method;
 
@@ -100,6 +100,8 @@ pub struct Route {
     /// What policies are asked. `None` needs a reason in the coverage test.
     pub action: Option<Action>,
     pub body: Body,
+    /// The names that a query may hold from a version on. Before the first of them others are passed over.
+    pub query: &'static [(Microversion, &'static [&'static str])],
     pub success: &'static [u16],
     /// Beside 400, 401, 403 and 5xx, which any route may answer.
     pub errors: &'static [u16],
@@ -125,6 +127,7 @@ impl Route {
             auth: Auth::Token,
             action: None,
             body: Body::None,
+            query: &[],
             success: &[200],
             errors: &[],
             summary,
@@ -175,6 +178,12 @@ impl Route {
     }
 
     #[must_use]
+    pub fn query(mut self, known: &'static [(Microversion, &'static [&'static str])]) -> Self {
+        self.query = known;
+        self
+    }
+
+    #[must_use]
     pub fn stream(mut self) -> Self {
         self.body = Body::Stream;
         self
@@ -185,6 +194,21 @@ impl Route {
         self.success = success;
         self.errors = errors;
         self
+    }
+
+    /// Refuses a query with a name that `version` does not know.
+    pub fn check_query(&self, version: Microversion, query: &Query) -> Result<()> {
+        let Some((_, known)) = self.query.iter().rev().find(|(from, _)| *from <= version) else {
+            return Ok(());
+        };
+        let Some((name, _)) = query.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let shown: String = name.chars().take(64).collect();
+        Err(Error::bad_request(
+            "query.unknown",
+            format!("Additional properties are not allowed ('{shown}' was unexpected)"),
+        ))
     }
 
     pub fn full_path(&self) -> String {

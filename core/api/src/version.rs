@@ -42,7 +42,7 @@ pub struct Range {
     pub max: Microversion,
 }
 
-pub const COMPUTE: Range = Range { service: "compute", min: v(2, 1), max: v(2, 54) };
+pub const COMPUTE: Range = Range { service: "compute", min: v(2, 1), max: v(2, 79) };
 
 pub const PLACEMENT: Range = Range { service: "placement", min: v(1, 0), max: v(1, 39) };
 

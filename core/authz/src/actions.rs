@@ -117,6 +117,7 @@ pub mod compute {
 
     actions! {
         SERVERS_CREATE = "compute:servers:create" on "Server";
+        SERVERS_CREATE_ON_HOST = "compute:servers:create_on_host" on "Server";
         SERVERS_LIST = "compute:servers:list" on "Server";
         SERVERS_LIST_ALL = "compute:servers:list_all" on "Server";
         SERVERS_SHOW = "compute:servers:show" on "Server";
@@ -160,9 +161,11 @@ pub mod compute {
         SERVERS_ATTACH_INTERFACE = "compute:servers:attach_interface" on "Server";
         SERVERS_DETACH_INTERFACE = "compute:servers:detach_interface" on "Server";
         SERVERS_DIAGNOSTICS = "compute:servers:diagnostics" on "Server";
+        SERVERS_TOPOLOGY = "compute:servers:topology" on "Server";
         FLAVORS_LIST = "compute:flavors:list" on "Flavor";
         FLAVORS_SHOW = "compute:flavors:show" on "Flavor";
         FLAVORS_CREATE = "compute:flavors:create" on "Flavor";
+        FLAVORS_UPDATE = "compute:flavors:update" on "Flavor";
         FLAVORS_DELETE = "compute:flavors:delete" on "Flavor";
         KEYPAIRS_LIST = "compute:keypairs:list" on "Keypair";
         KEYPAIRS_SHOW = "compute:keypairs:show" on "Keypair";

@@ -22,6 +22,7 @@ pub struct Flavor {
     pub rxtx_factor: String,
     pub is_public: bool,
     pub extra_specs: BTreeMap<String, String>,
+    pub description: Option<String>,
     pub created_at: Timestamp,
 }
 
@@ -63,7 +64,7 @@ impl SortKey {
 }
 
 const COLUMNS: &str = "id, name, vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib, rxtx_factor, is_public, \
-     extra_specs, created_at";
+     extra_specs, description, created_at";
 
 fn flavor(row: &AnyRow) -> Result<Flavor> {
     Ok(Flavor {
@@ -77,6 +78,7 @@ fn flavor(row: &AnyRow) -> Result<Flavor> {
         rxtx_factor: row.text("rxtx_factor")?,
         is_public: row.flag("is_public")?,
         extra_specs: row.json("extra_specs")?,
+        description: row.text_opt("description")?,
         created_at: row.time("created_at")?,
     })
 }
@@ -85,7 +87,7 @@ fn flavor(row: &AnyRow) -> Result<Flavor> {
 pub async fn insert(conn: &mut Conn, flavor: &Flavor) -> Result<()> {
     sqlx::query(
         "INSERT INTO flavors (id, name, vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib, rxtx_factor, \
-         is_public, extra_specs, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         is_public, extra_specs, description, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(flavor.id.as_str())
     .bind(&flavor.name)
@@ -97,6 +99,7 @@ pub async fn insert(conn: &mut Conn, flavor: &Flavor) -> Result<()> {
     .bind(&flavor.rxtx_factor)
     .bind(i64::from(flavor.is_public))
     .bind(to_json(&flavor.extra_specs)?)
+    .bind(flavor.description.as_deref())
     .bind(flavor.created_at.0)
     .execute(conn)
     .await
@@ -132,6 +135,13 @@ pub async fn set_extra_specs(conn: &mut Conn, id: &FlavorId, specs: &BTreeMap<St
         .await
         .map_err(db)?;
     Ok(())
+}
+
+/// The flavor as it is then; `None` when there is none.
+pub async fn describe(conn: &mut Conn, id: &FlavorId, text: Option<&str>) -> Result<Option<Flavor>> {
+    let sql = AssertSqlSafe(format!("UPDATE flavors SET description = $2 WHERE id = $1 RETURNING {COLUMNS}"));
+    let row = sqlx::query(sql).bind(id.as_str()).bind(text).fetch_optional(conn).await.map_err(db)?;
+    row.as_ref().map(flavor).transpose()
 }
 
 /// `false` when there is none.

@@ -7,11 +7,8 @@ use crate::Conn;
 use crate::rows::Columns;
 use crate::servers::ServerRow;
 use crate::store::db;
-use canopy_types::{ProjectId, RequestId, Result, ServerId, Timestamp, UserId};
+use canopy_types::{Error, HostId, Page, ProjectId, RequestId, Result, ServerId, Timestamp, UserId};
 use sqlx::any::AnyRow;
-
-/// Lines ever read of one server.
-const MOST: i64 = 1_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerAction {
@@ -24,6 +21,22 @@ pub struct ServerAction {
     pub finished_at: Option<Timestamp>,
     /// Why it came to nothing.
     pub message: Option<String>,
+    /// Where the server was.
+    pub host_id: Option<HostId>,
+}
+
+impl ServerAction {
+    /// When something last happened to the line.
+    pub fn updated_at(&self) -> Timestamp {
+        self.finished_at.unwrap_or(self.at)
+    }
+}
+
+/// What of a history is asked for: lines that last changed within a span, both ends included.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    pub since: Option<Timestamp>,
+    pub before: Option<Timestamp>,
 }
 
 /// Adds a line. `waits` is the power intent that ends it; without one it is over already.
@@ -36,8 +49,8 @@ pub async fn record(
     at: Timestamp,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO server_actions (server_id, request_id, action, project_id, user_id, at, power_n, finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (server_id, request_id, action) DO NOTHING",
+        "INSERT INTO server_actions (server_id, request_id, action, project_id, user_id, at, power_n, finished_at, \
+         host_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (server_id, request_id, action) DO NOTHING",
     )
     .bind(server.id.to_string())
     .bind(&request_id.0)
@@ -47,6 +60,7 @@ pub async fn record(
     .bind(at.0)
     .bind(waits)
     .bind(waits.is_none().then_some(at.0))
+    .bind(server.host_id.map(|id| id.to_string()))
     .execute(conn)
     .await
     .map_err(db)?;
@@ -88,13 +102,27 @@ pub async fn fail(conn: &mut Conn, server: ServerId, action: &str, message: &str
     Ok(())
 }
 
-/// Newest first; deleted servers' too.
-pub async fn list(conn: &mut Conn, server: ServerId) -> Result<Vec<ServerAction>> {
+/// A page of them, newest first; deleted servers' too. The marker is a request.
+pub async fn list(conn: &mut Conn, server: ServerId, span: Span, page: &Page) -> Result<Vec<ServerAction>> {
+    let after = match &page.marker {
+        None => None,
+        Some(marker) => {
+            let shown: String = marker.chars().take(255).collect();
+            let absent = || Error::bad_request("page.marker", format!("Marker {shown} could not be found."));
+            Some(get(conn, server, marker).await?.ok_or_else(absent)?)
+        }
+    };
     let rows = sqlx::query(
-        "SELECT * FROM server_actions WHERE server_id = $1 ORDER BY at DESC, request_id DESC, action LIMIT $2",
+        "SELECT * FROM server_actions WHERE server_id = $1 \
+         AND COALESCE(finished_at, at) BETWEEN $2 AND $3 AND (at < $4 OR (at = $4 AND request_id < $5)) \
+         ORDER BY at DESC, request_id DESC, action LIMIT $6",
     )
     .bind(server.to_string())
-    .bind(MOST)
+    .bind(span.since.map_or(i64::MIN, |at| at.0))
+    .bind(span.before.map_or(i64::MAX, |at| at.0))
+    .bind(after.as_ref().map_or(i64::MAX, |line| line.at.0))
+    .bind(after.as_ref().map_or("", |line| line.request_id.0.as_str()))
+    .bind(page.size())
     .fetch_all(conn)
     .await
     .map_err(db)?;
@@ -123,5 +151,6 @@ fn action(row: &AnyRow) -> Result<ServerAction> {
         at: row.time("at")?,
         finished_at: row.time_opt("finished_at")?,
         message: row.text_opt("message")?,
+        host_id: row.text_opt("host_id")?.and_then(|id| id.parse().ok()),
     })
 }

@@ -30,6 +30,9 @@ pub struct Filter {
     pub address_contains: Option<String>,
     pub tags: TagFilter,
     pub changes_since: Option<Timestamp>,
+    /// Included.
+    pub changes_before: Option<Timestamp>,
+    pub locked: Option<bool>,
     /// Only tombstones, or only live ones.
     pub deleted: bool,
     /// First by the first; then newest first.
@@ -76,6 +79,8 @@ pub enum Sort {
     Host,
     Hostname,
     Lock,
+    /// Whether anybody locked it.
+    Locked,
     Power,
     Task,
 }
@@ -109,6 +114,7 @@ impl Sort {
             }
             Self::Hostname => ("hostname", false),
             Self::Lock => ("COALESCE(locked_by, '')", false),
+            Self::Locked => ("(CASE WHEN locked_by IS NULL THEN 0 ELSE 1 END)", true),
         };
         (Cow::Borrowed(column), number)
     }
@@ -230,7 +236,7 @@ fn conditions(filter: &Filter) -> Result<Query> {
     let mut query = Query::default();
     if filter.deleted {
         query.conditions.push_str(" AND deleted_at IS NOT NULL");
-    } else if filter.changes_since.is_none() {
+    } else if filter.changes_since.is_none() && filter.changes_before.is_none() {
         query.conditions.push_str(" AND deleted_at IS NULL");
         // As in nova: only who asks for them is shown what can still be restored.
         if !filter.statuses.iter().any(|status| status == SOFT_DELETED) {
@@ -265,9 +271,16 @@ fn conditions(filter: &Filter) -> Result<Query> {
     }
     query.texts(false, " OR ", "status = $?", filter.statuses.iter().cloned());
     tag_conditions(&mut query, &filter.tags)?;
-    if let Some(since) = filter.changes_since {
-        let place = query.place(Value::Int(since.0));
-        query.conditions.push_str(&format!(" AND updated_at >= {place}"));
+    for (edge, sign) in [(filter.changes_since, ">="), (filter.changes_before, "<=")] {
+        if let Some(edge) = edge {
+            let place = query.place(Value::Int(edge.0));
+            query.conditions.push_str(&format!(" AND updated_at {sign} {place}"));
+        }
+    }
+    match filter.locked {
+        None => {}
+        Some(true) => query.conditions.push_str(" AND locked_by IS NOT NULL"),
+        Some(false) => query.conditions.push_str(" AND locked_by IS NULL"),
     }
     Ok(query)
 }

@@ -1,8 +1,9 @@
-//! Flavors and their extra specs.
+//! Flavors and their extra specs. 2.55 adds descriptions, 2.61 shows extra specs within the flavor; since 2.75 no
+//! swap is 0.
 
 use crate::request::{Query, Reply, Req, parse_bool};
 use crate::route::{Route, Schema, Service};
-use crate::version::{Microversion, v};
+use crate::version::{COMPUTE, Microversion, v};
 use crate::{handler, links, schema};
 use canopy_app::compute::flavors::{self, Flavor, FlavorQuery, SortKey};
 use canopy_authz::actions::compute as actions;
@@ -11,7 +12,19 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-const CREATE: &[(Microversion, Schema)] = &[(v(2, 1), create_schema)];
+const WITH_DESCRIPTION: Microversion = v(2, 55);
+const WITH_SPECS: Microversion = v(2, 61);
+const SWAP_IS_A_NUMBER: Microversion = v(2, 75);
+const MAX_DESCRIPTION: usize = 65_535;
+
+const CREATE: &[(Microversion, Schema)] =
+    &[(v(2, 1), || create_schema(false)), (WITH_DESCRIPTION, || create_schema(true))];
+const UPDATE: &[(Microversion, Schema)] = &[(WITH_DESCRIPTION, || {
+    let flavor = schema::object(json!({ "description": description() }), &["description"]);
+    schema::object(json!({ "flavor": flavor }), &["flavor"])
+})];
+const QUERY: &[(Microversion, &[&str])] =
+    &[(v(2, 75), &["limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir"])];
 const SPECS: &[(Microversion, Schema)] = &[(v(2, 1), specs_schema)];
 const SPEC: &[(Microversion, Schema)] = &[(v(2, 1), spec_schema)];
 
@@ -20,15 +33,23 @@ pub fn routes() -> Vec<Route> {
     let specs = "/v2.1/flavors/{id}/os-extra_specs";
     let spec = "/v2.1/flavors/{id}/os-extra_specs/{key}";
     vec![
-        route(Method::GET, "/v2.1/flavors", "List flavors", handler!(list)).action(actions::FLAVORS_LIST),
+        route(Method::GET, "/v2.1/flavors", "List flavors", handler!(list))
+            .action(actions::FLAVORS_LIST)
+            .query(QUERY),
         route(Method::GET, "/v2.1/flavors/detail", "List flavors with details", handler!(detail))
-            .action(actions::FLAVORS_LIST),
+            .action(actions::FLAVORS_LIST)
+            .query(QUERY),
         route(Method::POST, "/v2.1/flavors", "Create a flavor", handler!(create))
             .action(actions::FLAVORS_CREATE)
             .json(CREATE)
             .answers(&[200], &[409]),
         route(Method::GET, "/v2.1/flavors/{id}", "Show a flavor", handler!(show))
             .action(actions::FLAVORS_SHOW)
+            .answers(&[200], &[404]),
+        route(Method::PUT, "/v2.1/flavors/{id}", "Describe a flavor", handler!(update))
+            .action(actions::FLAVORS_UPDATE)
+            .versions(WITH_DESCRIPTION, COMPUTE.max)
+            .json(UPDATE)
             .answers(&[200], &[404]),
         route(Method::DELETE, "/v2.1/flavors/{id}", "Delete a flavor", handler!(delete))
             .action(actions::FLAVORS_DELETE)
@@ -58,24 +79,30 @@ fn number(minimum: i64) -> Value {
     json!({"type": ["integer", "string"], "minimum": minimum, "maximum": i32::MAX, "pattern": "^[0-9]{1,10}$"})
 }
 
-fn create_schema() -> Value {
+/// Text that may have several lines.
+fn description() -> Value {
+    json!({"type": ["string", "null"], "maxLength": MAX_DESCRIPTION, "pattern": r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$"})
+}
+
+fn create_schema(described: bool) -> Value {
     let id = json!({"type": ["string", "integer", "null"], "minLength": 1, "maxLength": 255, "minimum": 0,
         "pattern": "^[a-zA-Z0-9._-](?:[a-zA-Z0-9. _-]*[a-zA-Z0-9._-])?$"});
-    let flavor = schema::object(
-        json!({
-            "name": schema::name(),
-            "id": id,
-            "ram": number(1),
-            "vcpus": number(1),
-            "disk": number(0),
-            "OS-FLV-EXT-DATA:ephemeral": number(0),
-            "swap": number(0),
-            "rxtx_factor": {"type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1e9,
-                "pattern": r"^[0-9]{1,9}(?:\.[0-9]{1,9})?$"},
-            "os-flavor-access:is_public": {"enum": [true, false, "true", "false", "True", "False", "1", "0"]},
-        }),
-        &["name", "ram", "vcpus", "disk"],
-    );
+    let mut properties = json!({
+        "name": schema::name(),
+        "id": id,
+        "ram": number(1),
+        "vcpus": number(1),
+        "disk": number(0),
+        "OS-FLV-EXT-DATA:ephemeral": number(0),
+        "swap": number(0),
+        "rxtx_factor": {"type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1e9,
+            "pattern": r"^[0-9]{1,9}(?:\.[0-9]{1,9})?$"},
+        "os-flavor-access:is_public": {"enum": [true, false, "true", "false", "True", "False", "1", "0"]},
+    });
+    if described {
+        properties["description"] = description();
+    }
+    let flavor = schema::object(properties, &["name", "ram", "vcpus", "disk"]);
     schema::object(json!({ "flavor": flavor }), &["flavor"])
 }
 
@@ -112,13 +139,16 @@ fn reference(req: &Req, flavor: &Flavor) -> Map<String, Value> {
         {"rel": "bookmark", "href": format!("{}/compute/flavors/{id}", req.base)},
     ]);
     fields.insert("links".into(), links);
+    if req.version >= WITH_DESCRIPTION {
+        fields.insert("description".into(), json!(flavor.description));
+    }
     fields
 }
 
-/// The shape of 2.1 to 2.37.
 fn view(req: &Req, flavor: &Flavor) -> Value {
     let mut fields = reference(req, flavor);
-    let swap = if flavor.swap_mib == 0 { json!("") } else { json!(flavor.swap_mib) };
+    let no_swap = flavor.swap_mib == 0 && req.version < SWAP_IS_A_NUMBER;
+    let swap = if no_swap { json!("") } else { json!(flavor.swap_mib) };
     for (name, value) in [
         ("ram", json!(flavor.memory_mib)),
         ("disk", json!(flavor.root_gib)),
@@ -130,6 +160,10 @@ fn view(req: &Req, flavor: &Flavor) -> Value {
         ("rxtx_factor", json!(flavor.rxtx_factor.parse::<f64>().unwrap_or(1.0))),
     ] {
         fields.insert(name.into(), value);
+    }
+    // Who sees a flavor may read its extra specs.
+    if req.version >= WITH_SPECS {
+        fields.insert("extra_specs".into(), json!(flavor.extra_specs));
     }
     Value::Object(fields)
 }
@@ -252,8 +286,15 @@ fn wanted(body: &Value) -> Result<Flavor> {
         is_public: text(&body["os-flavor-access:is_public"])
             .is_none_or(|text| parse_bool(&text).unwrap_or(true)),
         extra_specs: BTreeMap::new(),
+        description: body["description"].as_str().map(str::to_owned),
         created_at: Timestamp::default(),
     })
+}
+
+async fn update(req: Req) -> Result<Reply> {
+    let text = req.json["flavor"]["description"].as_str().map(str::to_owned);
+    let flavor = flavors::describe(&req.app, req.ctx()?, &flavor_id(&req), text).await?;
+    Reply::json(200, &json!({"flavor": view(&req, &flavor)}))
 }
 
 async fn delete(req: Req) -> Result<Reply> {

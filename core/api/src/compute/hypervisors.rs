@@ -1,5 +1,6 @@
 //! `os-hypervisors`: what hosts have and what is used. 2.28 shows processors as an object, 2.33 pages; 2.53 names
-//! them by the ids that hosts have everywhere, and looks for names and shows servers in the lists themselves.
+//! them by the ids that hosts have everywhere, and looks for names and shows servers in the lists themselves; 2.75 shows
+//! an empty list of servers, too.
 
 use super::services::{self, reason, state, status};
 use crate::request::{Reply, Req};
@@ -18,6 +19,10 @@ const CPU_AS_OBJECT: Microversion = v(2, 28);
 const WITH_PAGES: Microversion = v(2, 33);
 const BY_NAME_UNTIL: Microversion = v(2, 52);
 const BY_ID: Microversion = v(2, 53);
+const SHOWS_NO_SERVERS: Microversion = v(2, 75);
+const LIST_QUERY: &[(Microversion, &[&str])] =
+    &[(BY_ID, &["limit", "marker", "hypervisor_hostname_pattern", "with_servers"])];
+const SHOW_QUERY: &[(Microversion, &[&str])] = &[(BY_ID, &["with_servers"])];
 
 pub fn routes() -> Vec<Route> {
     let route = |path, summary, action: Action, handler| {
@@ -27,10 +32,13 @@ pub fn routes() -> Vec<Route> {
     let absent: (&[u16], &[u16]) = (&[200], &[404]);
     let one = "/v2.1/os-hypervisors/{hypervisor_id}";
     vec![
-        route("/v2.1/os-hypervisors", "List hypervisors", list_all, handler!(list)),
-        route("/v2.1/os-hypervisors/detail", "List hypervisors in detail", list_all, handler!(detail)),
+        route("/v2.1/os-hypervisors", "List hypervisors", list_all, handler!(list)).query(LIST_QUERY),
+        route("/v2.1/os-hypervisors/detail", "List hypervisors in detail", list_all, handler!(detail))
+            .query(LIST_QUERY),
         route("/v2.1/os-hypervisors/statistics", "Sums over all hypervisors", list_all, handler!(statistics)),
-        route(one, "Show a hypervisor", show_one, handler!(show)).answers(absent.0, absent.1),
+        route(one, "Show a hypervisor", show_one, handler!(show))
+            .query(SHOW_QUERY)
+            .answers(absent.0, absent.1),
         route(
             "/v2.1/os-hypervisors/{hypervisor_id}/uptime",
             "How long a hypervisor has been up",
@@ -128,7 +136,7 @@ async fn page(req: Req, path: &str, view: fn(&Req, &Host) -> Value) -> Result<Re
         let found = matching(all, pattern)?;
         let mut views: Vec<Value> = found.iter().map(|host| view(&req, host)).collect();
         if with_servers {
-            add_servers(&req.app, &found, &mut views).await?;
+            add_servers(&req.app, req.version, &found, &mut views).await?;
         }
         return Reply::json(200, &json!({ "hypervisors": views }));
     }
@@ -144,7 +152,7 @@ async fn page(req: Req, path: &str, view: fn(&Req, &Host) -> Value) -> Result<Re
     let shown = &all[from..all.len().min(from + size)];
     let mut views: Vec<Value> = shown.iter().map(|host| view(&req, host)).collect();
     if with_servers {
-        add_servers(&req.app, shown, &mut views).await?;
+        add_servers(&req.app, req.version, shown, &mut views).await?;
     }
     let mut body = json!({ "hypervisors": views });
     if let Some(last) = shown.last().filter(|_| from + size < all.len()) {
@@ -175,11 +183,11 @@ fn with_servers(req: &Req) -> Result<bool> {
     if req.version < BY_ID { Ok(false) } else { Ok(req.query.flag("with_servers")?.unwrap_or(false)) }
 }
 
-/// Adds to each those that it has; none are not shown.
-async fn add_servers(app: &App, hosts: &[Host], views: &mut [Value]) -> Result<()> {
+/// Adds to each those that it has.
+async fn add_servers(app: &App, version: Microversion, hosts: &[Host], views: &mut [Value]) -> Result<()> {
     for (host, view) in hosts.iter().zip(views) {
         let servers = hosts::servers(app, host.row.id).await?;
-        if !servers.is_empty() {
+        if !servers.is_empty() || version >= SHOWS_NO_SERVERS {
             let named = servers.into_iter().map(|(id, name)| json!({"uuid": id, "name": name}));
             view["servers"] = named.collect();
         }
@@ -192,7 +200,7 @@ async fn show(req: Req) -> Result<Reply> {
     let host = one(&req, all)?;
     let mut shown = full(&req, &host);
     if with_servers(&req)? {
-        add_servers(&req.app, &[host], std::slice::from_mut(&mut shown)).await?;
+        add_servers(&req.app, req.version, &[host], std::slice::from_mut(&mut shown)).await?;
     }
     Reply::json(200, &json!({ "hypervisor": shown }))
 }
@@ -255,6 +263,6 @@ async fn servers(req: Req) -> Result<Reply> {
     let all = hosts::all(&req.app, req.ctx()?, actions::HYPERVISORS_LIST).await?;
     let found = matching(all, req.param("hypervisor_id"))?;
     let mut views: Vec<Value> = found.iter().map(|host| brief(&req, host)).collect();
-    add_servers(&req.app, &found, &mut views).await?;
+    add_servers(&req.app, req.version, &found, &mut views).await?;
     Reply::json(200, &json!({ "hypervisors": views }))
 }

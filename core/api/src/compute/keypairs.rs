@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 const WITH_TYPE: Microversion = v(2, 2);
 const WITH_USER: Microversion = v(2, 10);
 const WITH_PAGES: Microversion = v(2, 35);
+const STRICT: Microversion = v(2, 75);
+const OF_ALL: &[(Microversion, &[&str])] = &[(STRICT, &["user_id", "limit", "marker"])];
+const OF_ONE: &[(Microversion, &[&str])] = &[(STRICT, &["user_id"])];
 
 const CREATE: &[(Microversion, Schema)] =
     &[(v(2, 1), schema_2_1), (WITH_TYPE, schema_2_2), (WITH_USER, schema_2_10)];
@@ -21,16 +24,19 @@ pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     vec![
         route(Method::GET, "/v2.1/os-keypairs", "List key pairs", handler!(list))
-            .action(actions::KEYPAIRS_LIST),
+            .action(actions::KEYPAIRS_LIST)
+            .query(OF_ALL),
         route(Method::POST, "/v2.1/os-keypairs", "Create or import a key pair", handler!(create))
             .action(actions::KEYPAIRS_CREATE)
             .json(CREATE)
             .answers(&[200, 201], &[409]),
         route(Method::GET, "/v2.1/os-keypairs/{name}", "Show a key pair", handler!(show))
             .action(actions::KEYPAIRS_SHOW)
+            .query(OF_ONE)
             .answers(&[200], &[404]),
         route(Method::DELETE, "/v2.1/os-keypairs/{name}", "Delete a key pair", handler!(delete))
             .action(actions::KEYPAIRS_DELETE)
+            .query(OF_ONE)
             .answers(&[202, 204], &[404]),
     ]
 }

@@ -15,6 +15,8 @@ const WITHOUT_NETWORKS: Microversion = v(2, 36);
 const WITHOUT_IMAGES: Microversion = v(2, 39);
 const WITHOUT_FILES: Microversion = v(2, 57);
 
+const QUERY: &[(Microversion, &[&str])] = &[(v(2, 75), &["tenant_id"])];
+
 const LIMITS: [(&str, &str); 7] = [
     (quota::INSTANCES, "maxTotalInstances"),
     (quota::CORES, "maxTotalCores"),
@@ -40,7 +42,8 @@ pub fn routes() -> Vec<Route> {
             "Show what a project may use and does use",
             handler!(show),
         )
-        .action(actions::LIMITS_SHOW),
+        .action(actions::LIMITS_SHOW)
+        .query(QUERY),
     ]
 }
 

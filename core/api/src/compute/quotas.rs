@@ -26,6 +26,7 @@ const OF_FILES: [(&str, i64); 3] =
     [("injected_files", 0), ("injected_file_content_bytes", 0), ("injected_file_path_bytes", 0)];
 const GROUPS: [&str; 2] = [quota::SERVER_GROUPS, quota::SERVER_GROUP_MEMBERS];
 
+const USER: &[(Microversion, &[&str])] = &[(v(2, 75), &["user_id"])];
 const SET: &[(Microversion, Schema)] =
     &[(v(2, 1), set_2_1), (WITHOUT_NETWORKS, set_2_36), (WITHOUT_FILES, set_2_57)];
 const CLASS: &[(Microversion, Schema)] =
@@ -35,14 +36,16 @@ pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     vec![
         route(Method::GET, "/v2.1/os-quota-sets/{project_id}", "Show a project's quota", handler!(show))
-            .action(actions::QUOTA_SETS_SHOW),
+            .action(actions::QUOTA_SETS_SHOW)
+            .query(USER),
         route(
             Method::GET,
             "/v2.1/os-quota-sets/{project_id}/detail",
             "Show a project's quota and usage",
             handler!(detail),
         )
-        .action(actions::QUOTA_SETS_SHOW),
+        .action(actions::QUOTA_SETS_SHOW)
+        .query(USER),
         route(
             Method::GET,
             "/v2.1/os-quota-sets/{project_id}/defaults",
@@ -52,6 +55,7 @@ pub fn routes() -> Vec<Route> {
         .action(actions::QUOTA_SETS_DEFAULTS),
         route(Method::PUT, "/v2.1/os-quota-sets/{project_id}", "Change a project's quota", handler!(update))
             .action(actions::QUOTA_SETS_UPDATE)
+            .query(USER)
             .json(SET),
         route(
             Method::DELETE,
@@ -60,6 +64,7 @@ pub fn routes() -> Vec<Route> {
             handler!(reset),
         )
         .action(actions::QUOTA_SETS_DELETE)
+        .query(USER)
         .answers(&[202], &[]),
         route(
             Method::GET,

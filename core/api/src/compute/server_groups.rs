@@ -17,6 +17,8 @@ const WITH_RULES: Microversion = v(2, 64);
 const CREATE: &[(Microversion, Schema)] =
     &[(v(2, 1), schema_2_1), (WITH_SOFT, schema_2_15), (WITH_RULES, schema_2_64)];
 
+const QUERY: &[(Microversion, &[&str])] = &[(v(2, 75), &["all_projects", "limit", "offset"])];
+
 const HARD: [&str; 2] = ["anti-affinity", "affinity"];
 const ALL: [&str; 4] = ["anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity"];
 
@@ -24,7 +26,8 @@ pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     vec![
         route(Method::GET, "/v2.1/os-server-groups", "List server groups", handler!(list))
-            .action(actions::SERVER_GROUPS_LIST),
+            .action(actions::SERVER_GROUPS_LIST)
+            .query(QUERY),
         route(Method::POST, "/v2.1/os-server-groups", "Create a server group", handler!(create))
             .action(actions::SERVER_GROUPS_CREATE)
             .json(CREATE)

@@ -16,6 +16,7 @@ const BY_NAME_UNTIL: Microversion = v(2, 52);
 
 const BY_ID: Microversion = v(2, 53);
 
+const QUERY: &[(Microversion, &[&str])] = &[(v(2, 75), &["host", "binary"])];
 const CHANGED: &[(Microversion, Schema)] = &[(BY_ID, || {
     let status = json!({"enum": ["enabled", "disabled"]});
     let properties =
@@ -45,7 +46,8 @@ pub fn routes() -> Vec<Route> {
     let (reason, down) = ("/v2.1/os-services/disable-log-reason", "/v2.1/os-services/force-down");
     vec![
         route(Method::GET, "/v2.1/os-services", "List compute services", handler!(list))
-            .action(actions::SERVICES_LIST),
+            .action(actions::SERVICES_LIST)
+            .query(QUERY),
         route(Method::PUT, "/v2.1/os-services/{service_id}", "Change a service", handler!(update))
             .action(actions::SERVICES_UPDATE)
             .versions(BY_ID, COMPUTE.max)

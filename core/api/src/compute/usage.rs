@@ -10,13 +10,19 @@ use canopy_types::{Error, Page, Result, ServerId, Timestamp};
 use http::Method;
 use serde_json::{Value, json};
 
+const STRICT: Microversion = v(2, 75);
+const OF_ALL: &[(Microversion, &[&str])] = &[(STRICT, &["start", "end", "detailed", "limit", "marker"])];
+const OF_ONE: &[(Microversion, &[&str])] = &[(STRICT, &["start", "end", "limit", "marker"])];
+
 pub fn routes() -> Vec<Route> {
     let get = |path, summary, handler| Route::new(Service::Compute, Method::GET, path, summary, handler);
     vec![
         get("/v2.1/os-simple-tenant-usage", "Usage of all projects", handler!(list))
-            .action(policy::USAGE_LIST),
+            .action(policy::USAGE_LIST)
+            .query(OF_ALL),
         get("/v2.1/os-simple-tenant-usage/{project_id}", "Usage of a project", handler!(show))
-            .action(policy::USAGE_SHOW),
+            .action(policy::USAGE_SHOW)
+            .query(OF_ONE),
     ]
 }
 

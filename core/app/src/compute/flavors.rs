@@ -3,7 +3,9 @@
 
 use crate::{App, Ctx, access};
 use canopy_authz::Target;
-use canopy_authz::actions::compute::{FLAVORS_CREATE, FLAVORS_DELETE, FLAVORS_LIST, FLAVORS_SHOW};
+use canopy_authz::actions::compute::{
+    FLAVORS_CREATE, FLAVORS_DELETE, FLAVORS_LIST, FLAVORS_SHOW, FLAVORS_UPDATE,
+};
 use canopy_store::flavors;
 pub use canopy_store::flavors::{Filter, Flavor, SortKey};
 use canopy_store::servers::FlavorSnapshot;
@@ -121,6 +123,21 @@ fn taken(new: &Flavor, old: &Flavor) -> Error {
         format!("Flavor with ID {} already exists.", new.id)
     };
     Error::conflict("flavor.duplicate", text)
+}
+
+/// Changes what a flavor is said to be: the one thing about it that no server depends on.
+pub async fn describe(app: &App, ctx: &Ctx, id: &FlavorId, text: Option<String>) -> Result<Flavor> {
+    let flavor = show(app, ctx, id).await?;
+    access::require(app, ctx, FLAVORS_UPDATE, &target(id, flavor.is_public))?;
+    let key = id.clone();
+    let changed = app
+        .store
+        .write("flavor.describe", move |c| {
+            let (key, text) = (key.clone(), text.clone());
+            Box::pin(async move { flavors::describe(c, &key, text.as_deref()).await })
+        })
+        .await?;
+    changed.ok_or_else(|| absent(id))
 }
 
 /// Deletes a flavor. Servers keep what they were made with.

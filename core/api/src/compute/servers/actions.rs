@@ -13,6 +13,8 @@ use serde_json::json;
 
 /// A rebuild may change the key, and shows it.
 const WITH_KEY: Microversion = v(2, 54);
+/// The same of the user data, which is shown as what it is, not as an extension.
+const WITH_USER_DATA: Microversion = v(2, 57);
 
 /// A route of `POST /servers/{id}/action`, told from the others by the body's key.
 pub fn action(
@@ -139,6 +141,8 @@ async fn rebuild(req: Req) -> Result<Reply> {
         name: wanted["name"].as_str().map(str::to_owned),
         description: given("description").then(|| wanted["description"].as_str().map(str::to_owned)),
         key_name: given("key_name").then(|| wanted["key_name"].as_str().map(str::to_owned)),
+        user_data: given("user_data").then(|| create::user_data(wanted["user_data"].as_str())).transpose()?,
+        certificates: wanted["trusted_image_certificates"].is_array(),
         metadata: given("metadata").then(|| notes::items(&wanted["metadata"])),
         access_ip_v4: given("accessIPv4").then(|| create::address(wanted, "accessIPv4")).transpose()?,
         access_ip_v6: given("accessIPv6").then(|| create::address(wanted, "accessIPv6")).transpose()?,
@@ -148,6 +152,12 @@ async fn rebuild(req: Req) -> Result<Reply> {
     let mut shown = shape::changed(&req, &listed);
     if req.version >= WITH_KEY {
         shown["key_name"] = json!(listed.server.key_name);
+    }
+    if req.version >= WITH_USER_DATA {
+        shown["user_data"] = json!(listed.server.user_data);
+    }
+    if let Some(fields) = shown.as_object_mut() {
+        fields.remove("OS-EXT-SRV-ATTR:user_data");
     }
     shown["adminPass"] = json!(create::admin_pass(wanted));
     let own = format!("{}/compute/v2.1/servers/{id}", req.base);

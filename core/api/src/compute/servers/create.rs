@@ -87,6 +87,13 @@ fn parse(server: &Value) -> Result<Create> {
             ));
         }
     }
+    let volume_type = &server["block_device_mapping_v2"][0]["volume_type"];
+    if volume_type.as_str().is_some_and(|name| !name.is_empty()) {
+        return Err(Error::bad_request(
+            "server.volume_type",
+            "Block Device Mapping is Invalid: Specifying a volume_type with destination_type=local is not supported.",
+        ));
+    }
     let tags = server["tags"].as_array().into_iter().flatten();
     Ok(Create {
         name: text("name").unwrap_or_default(),
@@ -107,6 +114,8 @@ fn parse(server: &Value) -> Result<Create> {
         tags: tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect(),
         hints: Hints::default(),
         disk_tag: server["block_device_mapping_v2"][0]["tag"].as_str().map(str::to_owned),
+        certificates: server["trusted_image_certificates"].is_array(),
+        on_host: ["host", "hypervisor_hostname"].into_iter().filter_map(text).collect(),
         once: None,
     })
 }
@@ -223,7 +232,7 @@ fn networks(value: &Value) -> Result<Networks> {
 }
 
 /// Base64 of at most 65,535 characters, kept as given without white space.
-fn user_data(text: Option<&str>) -> Result<Option<String>> {
+pub fn user_data(text: Option<&str>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     base64::engine::general_purpose::STANDARD.decode(&compact).map_err(|_| {

@@ -1,9 +1,10 @@
-//! The query of a server list.
+//! The query of a server list. 2.26 filters by tags, 2.66 by an end of the span of changes, 2.73 by locks; since 2.75
+//! nova passes over nothing.
 
 use crate::request::Req;
-use crate::version::v;
+use crate::version::{Microversion, v};
 use canopy_app::compute::servers::{Direction, Filter, Sort, TagFilter};
-use canopy_types::{Error, Result, Timestamp};
+use canopy_types::{Error, Result};
 
 /// Keys that a list can be sorted by, as nova names them. A key without a column here sorts nothing: what it
 /// names is the same for every server, or a property of its image.
@@ -38,6 +39,92 @@ const SORT_KEYS: &[(&str, Option<Sort>)] = &[
     ("uuid", Some(Sort::Id)),
     ("vm_state", Some(Sort::Status)),
 ];
+
+/// Keys that servers were sorted by once, and that sort nothing until they are refused in 2.75. In 2.73 `locked` became
+/// one that sorts.
+const NO_LONGER: [&str; 22] = [
+    "architecture",
+    "cell_name",
+    "cleaned",
+    "default_ephemeral_device",
+    "default_swap_device",
+    "deleted",
+    "deleted_at",
+    "disable_terminate",
+    "ephemeral_gb",
+    "ephemeral_key_uuid",
+    "id",
+    "key_data",
+    "launched_on",
+    "locked",
+    "memory_mb",
+    "os_type",
+    "reservation_id",
+    "root_gb",
+    "shutdown_terminate",
+    "user_data",
+    "vcpus",
+    "vm_mode",
+];
+const WITH_LOCKED: Microversion = v(2, 73);
+const STRICT: Microversion = v(2, 75);
+
+/// What may be asked since nothing is passed over any more. Some of it filters nothing here.
+pub const QUERY: &[(Microversion, &[&str])] = &[(
+    STRICT,
+    &[
+        "access_ip_v4",
+        "access_ip_v6",
+        "all_tenants",
+        "auto_disk_config",
+        "availability_zone",
+        "changes-before",
+        "changes-since",
+        "config_drive",
+        "created_at",
+        "deleted",
+        "description",
+        "display_description",
+        "display_name",
+        "flavor",
+        "host",
+        "hostname",
+        "image",
+        "image_ref",
+        "ip",
+        "ip6",
+        "kernel_id",
+        "key_name",
+        "launch_index",
+        "launched_at",
+        "limit",
+        "locked",
+        "locked_by",
+        "marker",
+        "name",
+        "node",
+        "not-tags",
+        "not-tags-any",
+        "power_state",
+        "progress",
+        "project_id",
+        "ramdisk_id",
+        "reservation_id",
+        "root_device_name",
+        "soft_deleted",
+        "sort_dir",
+        "sort_key",
+        "status",
+        "tags",
+        "tags-any",
+        "task_state",
+        "tenant_id",
+        "terminated_at",
+        "user_id",
+        "uuid",
+        "vm_state",
+    ],
+)];
 
 /// The words that a status may be.
 const STATUSES: [&str; 20] = [
@@ -83,17 +170,9 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         Some(_) => query.flag("all_tenants")?.unwrap_or(false),
         None => false,
     };
-    let changes_since = query
-        .get("changes-since")
-        .map(|value| {
-            Timestamp::parse(value).ok_or_else(|| {
-                Error::bad_request(
-                    "query.changes_since",
-                    format!("Invalid changes-since '{value}': use ISO 8601."),
-                )
-            })
-        })
-        .transpose()?;
+    let (changes_since, changes_before) =
+        if req.version >= v(2, 66) { query.changes()? } else { (query.time("changes-since")?, None) };
+    let locked = if req.version >= WITH_LOCKED { query.flag("locked")? } else { None };
     let ip6 = text("ip6").filter(|_| req.version >= v(2, 5));
     let filter = Filter {
         project_id: if all { text("project_id").or_else(|| text("tenant_id")).map(Into::into) } else { None },
@@ -110,6 +189,8 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         address_contains: text("ip").or(ip6),
         tags: if req.version >= v(2, 26) { tags(req) } else { TagFilter::default() },
         changes_since,
+        changes_before,
+        locked,
         deleted: query.flag("deleted")?.unwrap_or(false),
         sort: sort(req)?,
     };
@@ -143,16 +224,21 @@ fn sort(req: &Req) -> Result<Vec<(Sort, Direction)>> {
     let fallback = directions.first().copied().unwrap_or(Direction::Descending);
     let mut sort = Vec::new();
     for (place, word) in req.query.all("sort_key").enumerate() {
-        let Some((_, column)) = SORT_KEYS.iter().find(|(name, _)| *name == word) else {
+        let known = match word {
+            "locked" if req.version >= WITH_LOCKED => Some(Some(Sort::Locked)),
+            _ if NO_LONGER.contains(&word) && req.version < STRICT => Some(None),
+            _ => SORT_KEYS.iter().find(|(name, _)| *name == word).map(|(_, column)| *column),
+        };
+        let Some(column) = known else {
             let shown: String = word.chars().take(64).collect();
             return Err(Error::bad_request("query.sort_key", format!("Invalid sort_key: {shown}")));
         };
         let direction = directions.get(place).copied().unwrap_or(fallback);
         // A key given twice counts once.
         if let Some(column) = column
-            && !sort.iter().any(|(known, _)| known == column)
+            && !sort.iter().any(|(known, _)| *known == column)
         {
-            sort.push((*column, direction));
+            sort.push((column, direction));
         }
     }
     Ok(sort)

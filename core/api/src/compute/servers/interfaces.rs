@@ -1,4 +1,4 @@
-//! `/servers/{id}/os-interface`: the ports of a server.
+//! `/servers/{id}/os-interface`: the ports of a server. 2.49 names them to the guest, and 2.70 shows the names.
 
 use super::schema::tag;
 use crate::handler;
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 /// 2.49 adds the tag.
 const ATTACH: &[(Microversion, Schema)] =
     &[(v(2, 1), || attach_schema(false)), (v(2, 49), || attach_schema(true))];
+
+const SHOWS_TAGS: Microversion = v(2, 70);
 
 pub fn routes() -> Vec<Route> {
     const ALL: &str = "/v2.1/servers/{server_id}/os-interface";
@@ -60,25 +62,30 @@ fn port_id(req: &Req) -> Result<PortId> {
     req.id("port_id", |id| canopy_app::network::errors::port_not_found(id))
 }
 
-fn shape(port: &Port) -> Value {
+fn shape(req: &Req, port: &Port, tag: Option<&str>) -> Value {
     let addresses = port.fixed_ips.iter().map(|a| json!({"subnet_id": a.subnet_id, "ip_address": a.ip}));
-    json!({
+    let mut shown = json!({
         "net_id": port.network_id,
         "port_id": port.id,
         "mac_addr": port.mac,
         "port_state": port.status,
         "fixed_ips": addresses.collect::<Vec<_>>(),
-    })
+    });
+    if req.version >= SHOWS_TAGS {
+        shown["tag"] = json!(tag);
+    }
+    shown
 }
 
 async fn list(req: Req) -> Result<Reply> {
     let ports = servers::interfaces(&req.app, req.ctx()?, id(&req)?).await?;
-    Reply::json(200, &json!({"interfaceAttachments": ports.iter().map(shape).collect::<Vec<_>>()}))
+    let shown = ports.iter().map(|(port, tag)| shape(&req, port, tag.as_deref()));
+    Reply::json(200, &json!({"interfaceAttachments": shown.collect::<Vec<_>>()}))
 }
 
 async fn show(req: Req) -> Result<Reply> {
-    let port = servers::interface(&req.app, req.ctx()?, id(&req)?, port_id(&req)?).await?;
-    Reply::json(200, &json!({ "interfaceAttachment": shape(&port) }))
+    let (port, tag) = servers::interface(&req.app, req.ctx()?, id(&req)?, port_id(&req)?).await?;
+    Reply::json(200, &json!({ "interfaceAttachment": shape(&req, &port, tag.as_deref()) }))
 }
 
 /// The schema has looked at the shapes.
@@ -102,8 +109,9 @@ fn wanted(body: &Value) -> Result<NetworkRequest> {
 
 async fn attach(req: Req) -> Result<Reply> {
     let wanted = wanted(&req.json["interfaceAttachment"])?;
+    let tag = wanted.tag.clone();
     let port = servers::attach(&req.app, req.ctx()?, id(&req)?, wanted).await?;
-    Reply::json(200, &json!({ "interfaceAttachment": shape(&port) }))
+    Reply::json(200, &json!({ "interfaceAttachment": shape(&req, &port, tag.as_deref()) }))
 }
 
 async fn detach(req: Req) -> Result<Reply> {

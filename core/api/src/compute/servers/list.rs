@@ -49,7 +49,7 @@ fn escape(text: &str) -> String {
 pub async fn show(req: Req) -> Result<Reply> {
     let id = req.id("server_id", servers::absent)?;
     let listed = servers::show(&req.app, req.ctx()?, id).await?;
-    Reply::json(200, &json!({"server": shape::detail(&req, &listed)}))
+    Reply::json(200, &json!({"server": shape::alone(&req, &listed)}))
 }
 
 pub async fn addresses(req: Req) -> Result<Reply> {

@@ -5,11 +5,14 @@ use super::{create, notes, schema};
 use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::Route;
-use crate::version::v;
+use crate::version::{Microversion, v};
 use canopy_app::compute::servers::{self, power};
 use canopy_authz::actions::compute as policy;
 use canopy_types::{Error, Result, ServerId};
 use serde_json::json;
+
+/// A shelved server that left its host comes back to a zone.
+pub const ZONES: Microversion = v(2, 77);
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -94,7 +97,8 @@ async fn shelve(req: Req) -> Result<Reply> {
 }
 
 async fn unshelve(req: Req) -> Result<Reply> {
-    if req.json["unshelve"]["availability_zone"].is_string() {
+    // Older versions do not look at what stands there.
+    if req.version >= ZONES && req.json["unshelve"]["availability_zone"].is_string() {
         let id = id(&req)?;
         let listed = servers::show(&req.app, req.ctx()?, id).await?;
         return Err(Error::conflict(

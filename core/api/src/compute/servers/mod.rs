@@ -12,6 +12,7 @@ mod longer;
 mod notes;
 mod schema;
 mod shape;
+mod topology;
 
 use crate::handler;
 use crate::request::{Reply, Req};
@@ -25,9 +26,11 @@ pub fn routes() -> Vec<Route> {
     let route = |method, path, summary, handler| Route::new(Service::Compute, method, path, summary, handler);
     let mut routes = vec![
         route(Method::GET, "/v2.1/servers", "List servers", handler!(list::brief))
-            .action(policy::SERVERS_LIST),
+            .action(policy::SERVERS_LIST)
+            .query(filter::QUERY),
         route(Method::GET, "/v2.1/servers/detail", "List servers in detail", handler!(list::detail))
-            .action(policy::SERVERS_LIST),
+            .action(policy::SERVERS_LIST)
+            .query(filter::QUERY),
         route(Method::POST, "/v2.1/servers", "Create servers", handler!(create::create))
             .action(policy::SERVERS_CREATE)
             .json(schema::CREATE)
@@ -62,6 +65,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(groups::routes());
     routes.extend(history::routes());
     routes.extend(interfaces::routes());
+    routes.extend(topology::routes());
     routes
 }
 

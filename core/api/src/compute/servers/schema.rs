@@ -7,15 +7,19 @@ use canopy_app::compute::servers::{MAX_METADATA, MAX_TAGS};
 use serde_json::{Value, json};
 
 /// From 2.1; 2.19 adds `description`, 2.32 tags of devices, which 2.33 forgets for disks and 2.37 for all until 2.42;
-/// 2.37 wants `networks` and knows `auto` and `none`; 2.52 adds `tags`.
+/// 2.37 wants `networks` and knows `auto` and `none`; 2.52 adds `tags`, 2.63 `trusted_image_certificates`, 2.67 the type
+/// of volumes, 2.74 the host.
 pub const CREATE: &[(Microversion, Schema)] = &[
     (v(2, 1), || create(Knows::default())),
     (v(2, 19), || create(Knows { description: true, ..Knows::default() })),
     (v(2, 32), || create(Knows { description: true, nic_tag: true, disk_tag: true, ..Knows::default() })),
     (v(2, 33), || create(Knows { description: true, nic_tag: true, ..Knows::default() })),
     (v(2, 37), || create(Knows { description: true, auto: true, ..Knows::default() })),
-    (v(2, 42), || create(Knows { tags: false, ..NEWEST })),
-    (v(2, 52), || create(NEWEST)),
+    (v(2, 42), || create(WITH_TAGS_OF_DEVICES)),
+    (v(2, 52), || create(Knows { tags: true, ..WITH_TAGS_OF_DEVICES })),
+    (v(2, 63), || create(Knows { host: false, volume_type: false, ..NEWEST })),
+    (v(2, 67), || create(Knows { host: false, ..NEWEST })),
+    (v(2, 74), || create(NEWEST)),
 ];
 
 /// What a version of the body may say.
@@ -26,9 +30,23 @@ struct Knows {
     nic_tag: bool,
     disk_tag: bool,
     tags: bool,
+    certificates: bool,
+    volume_type: bool,
+    host: bool,
 }
 
-const NEWEST: Knows = Knows { description: true, auto: true, nic_tag: true, disk_tag: true, tags: true };
+const WITH_TAGS_OF_DEVICES: Knows = Knows {
+    description: true,
+    auto: true,
+    nic_tag: true,
+    disk_tag: true,
+    tags: false,
+    certificates: false,
+    volume_type: false,
+    host: false,
+};
+const NEWEST: Knows =
+    Knows { tags: true, certificates: true, volume_type: true, host: true, ..WITH_TAGS_OF_DEVICES };
 
 /// Of a server or of a device.
 pub fn tag() -> Value {
@@ -53,11 +71,13 @@ pub const REBOOT: &[(Microversion, Schema)] = &[(v(2, 1), || {
     let kind = json!({"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]});
     object(json!({"reboot": object(json!({ "type": kind }), &["type"])}), &["reboot"])
 })];
-/// 2.19 adds the description, 2.54 the key.
+/// 2.19 adds the description, 2.54 the key, 2.57 the user data, 2.63 the certificates.
 pub const REBUILD: &[(Microversion, Schema)] = &[
-    (v(2, 1), || rebuild(false, false)),
-    (v(2, 19), || rebuild(true, false)),
-    (v(2, 54), || rebuild(true, true)),
+    (v(2, 1), || rebuild(&[])),
+    (v(2, 19), || rebuild(&["description"])),
+    (v(2, 54), || rebuild(&["description", "key_name"])),
+    (v(2, 57), || rebuild(&["description", "key_name", "user_data"])),
+    (v(2, 63), || rebuild(&["description", "key_name", "user_data", "trusted_image_certificates"])),
 ];
 /// 2.73 adds the reason.
 pub const LOCK: &[(Microversion, Schema)] =
@@ -83,7 +103,7 @@ pub const RESCUE: &[(Microversion, Schema)] = &[(v(2, 1), || {
 /// 2.77 adds the zone.
 pub const UNSHELVE: &[(Microversion, Schema)] = &[
     (v(2, 1), || no_arguments("unshelve")),
-    (v(2, 77), || {
+    (super::longer::ZONES, || {
         let zone = object(json!({"availability_zone": name()}), &["availability_zone"]);
         object(json!({"unshelve": {"anyOf": [{"type": "null"}, zone]}}), &["unshelve"])
     }),
@@ -114,7 +134,8 @@ fn lock_with_reason() -> Value {
     object(json!({ "lock": lock }), &["lock"])
 }
 
-fn rebuild(description: bool, key: bool) -> Value {
+/// With what later versions know, too.
+fn rebuild(also: &[&str]) -> Value {
     let mut properties = json!({
         "imageRef": {"type": "string", "minLength": 1, "maxLength": 1_024},
         "name": name(),
@@ -127,13 +148,27 @@ fn rebuild(description: bool, key: bool) -> Value {
         "accessIPv6": {"type": "string", "maxLength": 45},
     });
     properties["metadata"]["maxProperties"] = json!(MAX_METADATA);
-    if description {
-        properties["description"] = json!({"anyOf": [text(255), {"type": "null"}]});
-    }
-    if key {
-        properties["key_name"] = json!({"anyOf": [name(), {"type": "null"}]});
+    for known in also {
+        let one = match *known {
+            "description" => text(255),
+            "key_name" => name(),
+            "user_data" => user_data(),
+            _ => certificates(),
+        };
+        properties[*known] = json!({"anyOf": [one, {"type": "null"}]});
     }
     object(json!({"rebuild": object(properties, &["imageRef"])}), &["rebuild"])
+}
+
+/// Base64.
+fn user_data() -> Value {
+    json!({"type": "string", "maxLength": 65_535, "pattern": r"^[A-Za-z0-9+/\s]*={0,2}\s*$"})
+}
+
+/// Ids of those that an image's signature may lead to.
+fn certificates() -> Value {
+    let id = json!({"type": "string", "minLength": 1, "maxLength": 255});
+    json!({"type": "array", "minItems": 1, "maxItems": 50, "uniqueItems": true, "items": id})
 }
 
 fn flag() -> Value {
@@ -190,6 +225,9 @@ fn create(knows: Knows) -> Value {
     if knows.disk_tag {
         disk["tag"] = tag();
     }
+    if knows.volume_type {
+        disk["volume_type"] = json!({"anyOf": [text(255), {"type": "null"}]});
+    }
     let network = object(network, &[]);
     let networks = json!({"type": "array", "maxItems": 64, "items": network});
     let networks =
@@ -209,7 +247,7 @@ fn create(knows: Knows) -> Value {
         "metadata": metadata,
         "networks": networks,
         "key_name": name(),
-        "user_data": {"type": "string", "maxLength": 65_535, "pattern": r"^[A-Za-z0-9+/\s]*={0,2}\s*$"},
+        "user_data": user_data(),
         "config_drive": flag,
         "availability_zone": name(),
         "min_count": count,
@@ -228,6 +266,15 @@ fn create(knows: Knows) -> Value {
     }
     if knows.tags {
         properties["tags"] = json!({"type": "array", "maxItems": MAX_TAGS, "items": tag()});
+    }
+    if knows.certificates {
+        properties["trusted_image_certificates"] = json!({"anyOf": [certificates(), {"type": "null"}]});
+    }
+    if knows.host {
+        let host =
+            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._-]*$"});
+        properties["host"] = host.clone();
+        properties["hypervisor_hostname"] = host;
     }
     let mut required = vec!["name", "flavorRef"];
     if knows.auto {

@@ -3,6 +3,7 @@
 use crate::request::Req;
 use crate::version::v;
 use canopy_app::compute::servers::{Listed, ServerAddress};
+use canopy_types::{HostId, ProjectId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
@@ -31,7 +32,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     put("tenant_id", json!(server.project_id));
     put("user_id", json!(server.user_id));
     put("metadata", json!(server.metadata));
-    put("hostId", json!(host_hash(listed)));
+    put("hostId", json!(host_hash(&server.project_id, server.host_id)));
     put("image", image(req, listed));
     put("flavor", flavor(req, listed));
     put("created", json!(server.created_at.seconds_z()));
@@ -93,11 +94,24 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     if req.version >= v(2, 26) {
         put("tags", json!(server.tags));
     }
+    if req.version >= v(2, 63) {
+        // No image's signature is checked here, so no server has any.
+        put("trusted_image_certificates", Value::Null);
+    }
     if req.version >= v(2, 73) {
         let reason = server.lock.as_ref().and_then(|lock| lock.reason.as_deref());
         put("locked_reason", json!(reason));
     }
     Value::Object(out)
+}
+
+/// A server alone, with what a list leaves out since 2.71: its groups.
+pub fn alone(req: &Req, listed: &Listed) -> Value {
+    let mut shown = detail(req, listed);
+    if req.version >= v(2, 71) {
+        shown["server_groups"] = json!(listed.groups);
+    }
+    shown
 }
 
 /// Left out of the answer to a change, before 2.75.
@@ -106,7 +120,7 @@ const NOT_OF_CHANGES: [&str; 5] =
 
 /// A server as the answer to a change of it.
 pub fn changed(req: &Req, listed: &Listed) -> Value {
-    let mut shown = detail(req, listed);
+    let mut shown = alone(req, listed);
     let whole = req.version >= v(2, 75);
     let Some(fields) = shown.as_object_mut() else { return Value::Null };
     if whole {
@@ -138,9 +152,9 @@ fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {
 }
 
 /// The same for two servers of a project on one host, and tells nothing else.
-fn host_hash(listed: &Listed) -> String {
-    let Some(host) = listed.server.host_id else { return String::new() };
-    let hash = Sha224::digest(format!("{}{host}", listed.server.project_id));
+pub fn host_hash(project: &ProjectId, host: Option<HostId>) -> String {
+    let Some(host) = host else { return String::new() };
+    let hash = Sha224::digest(format!("{project}{host}"));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -66,6 +66,10 @@ pub struct Create {
     pub hints: Hints,
     /// By which the guest finds its root disk.
     pub disk_tag: Option<String>,
+    /// Whether the image's signature shall lead to certificates that the client trusts.
+    pub certificates: bool,
+    /// Names, which must all be of one host: no other will do.
+    pub on_host: Vec<String>,
     /// Asked again with the same key, nothing more is made.
     pub once: Option<Once>,
 }
@@ -115,7 +119,8 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
     // Policies see what the request comes to. Where that cannot be looked up they see what it says, so that
     // who may not create is told that, and not what else is wrong.
     let named = wanted(&create);
-    let (metadata, once) = (create.metadata.clone(), create.once.clone());
+    let (metadata, once, elsewhere) =
+        (create.metadata.clone(), create.once.clone(), create.on_host.is_empty());
     let planned = look_up(app, ctx, project.clone(), create).await;
     let wanted = planned.as_ref().map_or(named, Plan::wanted);
     let target = Target {
@@ -124,6 +129,9 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
         ..Target::in_project(&project).owner(&ctx.who.user_id)
     };
     access::require(app, ctx, actions::SERVERS_CREATE, &target)?;
+    if !elsewhere {
+        access::require(app, ctx, actions::SERVERS_CREATE_ON_HOST, &target)?;
+    }
     // Before what is wrong with the request: when it was made, it was right.
     if let Some(once) = &once
         && let Some(made) = once::made(app, ctx, &project, once).await?
@@ -178,6 +186,9 @@ impl Plan {
 }
 
 async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Result<Plan> {
+    if create.certificates {
+        return Err(unverified());
+    }
     let flavor = super::super::flavors::for_boot(app, ctx, &create.flavor).await?;
     let bootable = match create.image {
         Some(id) => Some(image::resolve_for_boot(app, ctx, id).await?),
@@ -208,8 +219,9 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
     let disk = disk_gib(&flavor, bootable.as_ref());
     let networks = ports.iter().map(|port| port.network_id);
     let asked = (create.availability_zone.as_deref(), &create.hints);
-    let Wants { request, group, exact } =
+    let Wants { mut request, group, exact } =
         wants::request(app, ctx, asked, &flavor, image, disk, networks).await?;
+    wants::only_on(app, &mut request, &create.on_host).await?;
     Ok(Plan {
         zone,
         project,
@@ -227,6 +239,14 @@ async fn look_up(app: &App, ctx: &Ctx, project: ProjectId, create: Create) -> Re
         ctx: ctx.clone(),
         create,
     })
+}
+
+/// Nobody here checks signatures of images: a server that seems checked, and is not, would be worse than none.
+pub(super) fn unverified() -> Error {
+    Error::bad_request(
+        "server.certificates",
+        "Signature verification for the image failed: Image certificate validation is not supported here. Leave trusted_image_certificates out.",
+    )
 }
 
 /// GiB on the host. A flavor without a root disk gets one as large as the image.

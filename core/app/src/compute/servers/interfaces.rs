@@ -24,20 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The backstop when a wake-up was another process's.
 const POLL: Duration = Duration::from_millis(500);
 
+/// A port, and the name that its guest knows it by.
+pub type Named = (Port, Option<String>);
+
 /// In the order they were made.
-pub async fn interfaces(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<Port>> {
+pub async fn interfaces(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<Named>> {
     read(app, ctx, id, actions::SERVERS_LIST_INTERFACES).await
 }
 
-pub async fn interface(app: &App, ctx: &Ctx, id: ServerId, port: PortId) -> Result<Port> {
+pub async fn interface(app: &App, ctx: &Ctx, id: ServerId, port: PortId) -> Result<Named> {
     let ports = read(app, ctx, id, actions::SERVERS_SHOW_INTERFACE).await?;
-    ports.into_iter().find(|one| one.id == port).ok_or_else(|| not_of(id, port))
+    ports.into_iter().find(|(one, _)| one.id == port).ok_or_else(|| not_of(id, port))
 }
 
-async fn read(app: &App, ctx: &Ctx, id: ServerId, policy: Action) -> Result<Vec<Port>> {
+async fn read(app: &App, ctx: &Ctx, id: ServerId, policy: Action) -> Result<Vec<Named>> {
     let server = find(app, ctx, id).await?;
     access::require(app, ctx, policy, &super::target(&server))?;
-    of(app, id).await
+    let mut names = server.device_tags.ports;
+    let named = |port: Port| (names.remove(&port.id), port);
+    Ok(of(app, id).await?.into_iter().map(named).map(|(name, port)| (port, name)).collect())
 }
 
 async fn of(app: &App, id: ServerId) -> Result<Vec<Port>> {

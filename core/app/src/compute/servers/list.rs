@@ -5,7 +5,7 @@ use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
 use canopy_store::ports::ServerAddress;
 use canopy_store::servers::{Filter, ServerRow};
-use canopy_types::{Error, HostId, Page, Result, ServerId};
+use canopy_types::{Error, HostId, Page, Result, ServerGroupId, ServerId};
 use std::collections::HashMap;
 
 /// A server as a reader gets it.
@@ -20,6 +20,8 @@ pub struct Listed {
     /// Whether the caller may see a flavor's extra specs.
     pub shows_extra_specs: bool,
     pub addresses: Vec<ServerAddress>,
+    /// Known of a server that is shown alone.
+    pub groups: Vec<ServerGroupId>,
 }
 
 /// The answer for an id that does not exist or is not the caller's to see.
@@ -52,9 +54,15 @@ pub async fn find_any(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
     Ok(server)
 }
 
+/// Whether the caller may see where on its host a server runs, as far as guests are told apart there.
+pub async fn may_see_topology(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
+    let server = find(app, ctx, id).await?;
+    access::require(app, ctx, actions::SERVERS_TOPOLOGY, &super::target(&server))
+}
+
 pub async fn show(app: &App, ctx: &Ctx, id: ServerId) -> Result<Listed> {
     let server = find(app, ctx, id).await?;
-    let mut listed = complete(app, ctx, vec![server]).await?;
+    let mut listed = complete(app, ctx, vec![server], true).await?;
     listed.pop().ok_or_else(|| absent(&id.to_string()))
 }
 
@@ -76,6 +84,12 @@ pub async fn list(
     if !access::allowed(app, ctx, actions::SERVERS_SHOW_HOST, &Target::default()) {
         // As in nova: who may not see hosts cannot ask by host either.
         filter.host = None;
+        if filter.sort.iter().any(|(key, _)| *key == canopy_store::servers::Sort::Host) {
+            return Err(Error::forbidden(
+                "server.sort_by_host",
+                "Only administrators can sort servers by their hosts.",
+            ));
+        }
     }
     let read = |page: Page| {
         let filter = filter.clone();
@@ -89,7 +103,7 @@ pub async fn list(
         |server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server)),
     )
     .await?;
-    complete(app, ctx, servers).await
+    complete(app, ctx, servers, false).await
 }
 
 /// Addresses by network of one server.
@@ -97,8 +111,9 @@ pub async fn addresses(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<ServerA
     Ok(show(app, ctx, id).await?.addresses)
 }
 
-/// Adds what stands in other tables, in one statement each whatever the number of servers.
-async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<Listed>> {
+/// Adds what stands in other tables, in one statement each whatever the number of servers. With `alone` there is
+/// one server, and its group is told too.
+async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>, alone: bool) -> Result<Vec<Listed>> {
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let (mut extended, mut status) = (access::Rows::default(), access::Rows::default());
     let shows: Vec<(bool, bool)> = servers
@@ -111,13 +126,17 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<L
         .collect();
     let shows_extra_specs = crate::compute::flavors::may_show(app, ctx);
     let may_see_hosts = shows.iter().any(|(extended, _)| *extended);
-    let (mut addresses, hosts) = app
+    let (mut addresses, hosts, group) = app
         .store
         .read(move |c| {
             Box::pin(async move {
                 let addresses = canopy_store::ports::addresses_of_servers(c, &ids).await?;
                 let hosts = if may_see_hosts { canopy_store::hosts::all(c).await?.0 } else { Vec::new() };
-                Ok((addresses, hosts))
+                let group = match ids.first().filter(|_| alone) {
+                    Some(id) => canopy_store::server_groups::of_server(c, *id).await?,
+                    None => None,
+                };
+                Ok((addresses, hosts, group))
             })
         })
         .await?;
@@ -131,6 +150,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>) -> Result<Vec<L
             shows_extra_specs,
             host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
             addresses: addresses.remove(&server.id).unwrap_or_default(),
+            groups: group.into_iter().collect(),
             server,
         })
         .collect())

@@ -30,9 +30,9 @@ pub use delete::{delete, force_delete};
 pub use diagnostics::diagnostics;
 pub use exact::NO_CANDIDATE;
 pub use groups::{add_group, groups, remove_group};
-pub use history::{ServerAction, history, history_of};
+pub use history::{ServerAction, Span, Told, history, history_of};
 pub use interfaces::{attach, detach, interface, interfaces};
-pub use list::{Listed, absent, addresses, list, show};
+pub use list::{Listed, absent, addresses, list, may_see_topology, show};
 pub use notes::{
     MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,
     remove_tag, set_metadata, set_tags, tags, update,

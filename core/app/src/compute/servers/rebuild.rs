@@ -1,6 +1,6 @@
 //! Rebuild: the same server, host, ports and addresses with a new disk made from an image.
 
-use super::change::change_with;
+use super::change::{change_with, permit};
 use super::create::fits;
 use super::list::find;
 use super::notes::Metadata;
@@ -21,6 +21,10 @@ pub struct Rebuild {
     pub name: Option<String>,
     pub description: Option<Option<String>>,
     pub key_name: Option<Option<String>>,
+    /// Base64.
+    pub user_data: Option<Option<String>>,
+    /// Whether the image's signature shall lead to certificates that the client trusts.
+    pub certificates: bool,
     pub metadata: Option<Metadata>,
     pub access_ip_v4: Option<Option<Ipv4Addr>>,
     pub access_ip_v6: Option<Option<Ipv6Addr>>,
@@ -28,6 +32,10 @@ pub struct Rebuild {
 
 pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Result<()> {
     let server = find(app, ctx, id).await?;
+    if rebuild.certificates {
+        permit(app, ctx, &server, &rules::REBUILD, actions::SERVERS_REBUILD)?;
+        return Err(super::create::unverified());
+    }
     let bootable = image::resolve_for_boot(app, ctx, rebuild.image).await?;
     fits(&server.flavor, &bootable)?;
     same_room(app, &server, &bootable).await?;
@@ -46,6 +54,9 @@ pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Re
         if let (Some(name), Some(keys)) = (wanted.key_name, &edit.2) {
             server.key_name = name;
             server.keys = keys.clone();
+        }
+        if let Some(data) = wanted.user_data {
+            server.user_data = data;
         }
         // What was off stays off, with a new disk.
         let on = server.derived().vm_state != "stopped";

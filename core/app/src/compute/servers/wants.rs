@@ -9,7 +9,7 @@ use canopy_agent_api::ImageSpec;
 use canopy_placement::{GroupPolicy, GroupRule, NameSet, Request};
 use canopy_store::server_groups::ServerGroup;
 use canopy_store::servers::FlavorSnapshot;
-use canopy_types::{HostId, NetworkId, ProjectId, Result, ServerGroupId, ServerId};
+use canopy_types::{Error, HostId, NetworkId, ProjectId, Result, ServerGroupId, ServerId};
 
 /// Scheduler hints, as far as they mean something here; nova passes over others too.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,30 @@ pub(super) async fn request(
     };
     request.group = group.as_ref().map(rule);
     Ok(Wants { request, group, exact })
+}
+
+/// Leaves the one host that has all of these names, if the hints let it; its other rules stay.
+pub(super) async fn only_on(app: &App, request: &mut Request, names: &[String]) -> Result<()> {
+    let Some(first) = names.first() else { return Ok(()) };
+    let name = first.clone();
+    let host = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::hosts::by_name(c, &name).await }))
+        .await?;
+    // A host and its hypervisor have one name here.
+    let strange = names.iter().find(|name| host.as_ref().is_none_or(|host| host.name != **name));
+    let host = match (strange, host) {
+        (None, Some(host)) => host.id,
+        (strange, _) => {
+            let shown = strange.unwrap_or(first);
+            let message = format!("Compute host {shown} could not be found.");
+            return Err(Error::bad_request("server.host", message));
+        }
+    };
+    let suits = request.only_hosts.is_empty() || request.only_hosts.contains(&host);
+    // No host has the other id.
+    request.only_hosts = vec![if suits { host } else { HostId(Default::default()) }];
+    Ok(())
 }
 
 fn rule(group: &ServerGroup) -> GroupRule {
