@@ -23,6 +23,7 @@ mod identity_groups_api;
 mod identity_keys_api;
 mod identity_manager_api;
 mod identity_properties_api;
+mod identity_replicas;
 mod identity_security_api;
 mod image_api;
 mod image_metadefs_api;

@@ -182,6 +182,7 @@ impl Running {
         if tokio::time::timeout_at(deadline + LAST, &mut task).await.is_err() {
             task.abort();
         }
+        self.app.identity.leave(&self.app.store).await;
         self.app.store.close().await;
         let app = self.app;
         // Waits for the disk.

@@ -16,6 +16,7 @@ pub mod extras;
 pub mod grants;
 pub mod groups;
 pub mod projects;
+pub mod replicas;
 pub mod roles;
 pub mod tokens;
 pub mod trusts;

@@ -40,6 +40,8 @@ pub struct Store {
 
 struct Inner {
     read: AnyPool,
+    /// PostgreSQL only: a connection for what must not wait behind others.
+    aside: Option<AnyPool>,
     /// SQLite only: the single writer, which shares commits between requests.
     writer: Option<Writer>,
     /// Counts commits; a wake-up, not a revision.
@@ -57,11 +59,12 @@ impl Store {
             let writer = pool(&url, 1, dialect::SQLITE_PRAGMAS).await?;
             migrate(&writer).await?;
             let read = pool(&url, options.connections.max(1), dialect::SQLITE_READ_PRAGMAS).await?;
-            Inner { read, writer: Some(Writer::spawn(writer, commits.clone())), commits }
+            Inner { read, aside: None, writer: Some(Writer::spawn(writer, commits.clone())), commits }
         } else {
             let read = pool(&options.url, options.connections.max(2), dialect::POSTGRES_SETUP).await?;
             migrate(&read).await?;
-            Inner { read, writer: None, commits }
+            let aside = pool(&options.url, 1, dialect::POSTGRES_SETUP).await?;
+            Inner { read, aside: Some(aside), writer: None, commits }
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -72,6 +75,16 @@ impl Store {
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, T>,
     {
         let mut conn = self.inner.read.acquire().await.map_err(db)?;
+        run(&mut conn).await
+    }
+
+    /// As [`Self::read`], on PostgreSQL with a connection of its own: for single statements that must not wait behind
+    /// other requests.
+    pub async fn aside<T, F>(&self, run: F) -> Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, T>,
+    {
+        let mut conn = self.inner.aside.as_ref().unwrap_or(&self.inner.read).acquire().await.map_err(db)?;
         run(&mut conn).await
     }
 
@@ -116,6 +129,9 @@ impl Store {
     pub async fn close(&self) {
         if let Some(writer) = &self.inner.writer {
             writer.close().await;
+        }
+        if let Some(aside) = &self.inner.aside {
+            aside.close().await;
         }
         self.inner.read.close().await;
     }

@@ -2,7 +2,8 @@
 //!
 //! A token says who and where; what that is worth is read from an in-memory view at each request (`view`),
 //! so revoking a role, disabling a user or changing a password takes effect at the next request. The view
-//! follows the store: at once after this process's own identity writes, within [`POLL`] after another's.
+//! follows the store: at once after this process's own identity writes; another controller's writes wait until
+//! it has followed (`replicas`).
 
 mod application_credentials;
 mod bootstrap;
@@ -25,6 +26,7 @@ mod keyring;
 mod login;
 mod password;
 pub(crate) mod projects;
+mod replicas;
 mod role_assignments;
 mod roles;
 mod token;
@@ -85,13 +87,10 @@ use canopy_store::identity as rows;
 use canopy_types::{Clock, Error, Result, Timestamp};
 use indexed::Indexed;
 use password::Passwords;
+use replicas::{BEAT, Membership};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 use view::{Revoked, View};
-
-/// How soon this process notices another's identity writes.
-const POLL: Duration = Duration::from_secs(1);
 
 /// Who calls, and how the token was got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +119,7 @@ struct Inner {
     vault: credentials::Vault,
     clock: Arc<dyn Clock>,
     view: RwLock<View>,
+    membership: Membership,
     /// One refresh at a time; who waits for it mostly finds nothing left to do.
     refreshing: tokio::sync::Mutex<()>,
 }
@@ -148,9 +148,13 @@ impl Identity {
             vault: credentials::Vault::new(&vault),
             clock,
             view: RwLock::default(),
+            membership: Membership::new(),
             refreshing: tokio::sync::Mutex::default(),
         });
-        inner.catch_up(store).await?;
+        if !store.is_only_writer() {
+            inner.membership.follow_the_last(store, &settings.data_dir).await?;
+        }
+        inner.step(store).await?;
         tokio::spawn(follow(Arc::downgrade(&inner), store.clone()));
         Ok(Self { inner })
     }
@@ -162,10 +166,20 @@ impl Identity {
     /// The caller behind a token, with the roles it holds now. From memory.
     pub fn check(&self, token: &str) -> Result<Caller> {
         let now = self.inner.clock.now();
+        if self.inner.membership.lost() {
+            return Err(Membership::refusal());
+        }
         let claims = self.inner.open_token(token).ok_or_else(unauthorized)?;
         let standing = self.view().standing(&claims, now).ok_or_else(unauthorized)?;
         let methods = claims.methods.names().into_iter().map(str::to_owned).collect();
         Ok(Caller { who: principal(standing), methods, delegation: claims.delegation })
+    }
+
+    /// This process answers no more tokens: nobody has to wait for it.
+    pub async fn leave(&self, store: &Store) {
+        if !store.is_only_writer() {
+            self.inner.membership.leave(store).await;
+        }
     }
 
     /// Brings the view to the store's newest state.
@@ -173,11 +187,18 @@ impl Identity {
         self.inner.catch_up(store).await
     }
 
-    /// After a write of our own. The write stands whether or not this works, so a failure is only logged:
-    /// the follower will try again.
+    /// After a write of our own: returns when this process knows of it, and every other controller. The write
+    /// stands whether or not this works, so a failure is only logged: the follower will try again.
     async fn written(&self, store: &Store) {
-        if let Err(error) = self.inner.catch_up(store).await {
-            tracing::warn!(error = error.chain(), "the identity view is behind");
+        let known = async {
+            self.inner.catch_up(store).await?;
+            if store.is_only_writer() {
+                return Ok(());
+            }
+            self.inner.membership.all_know(store, self.inner.known()).await
+        };
+        if let Err(error) = known.await {
+            tracing::warn!(error = error.chain(), "an identity view is behind");
         }
     }
 }
@@ -215,6 +236,12 @@ impl Inner {
         Ok(())
     }
 
+    /// What the view reflects.
+    fn known(&self) -> rows::Revision {
+        let view = self.view();
+        rows::Revision { directory: view.directory.revision, revoked: view.revoked.revision }
+    }
+
     fn view(&self) -> View {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -243,7 +270,7 @@ async fn follow(inner: std::sync::Weak<Inner>, store: Store) {
     // What was there when the server started may have changed since: nothing counts as seen.
     let mut seen = Vec::new();
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(BEAT).await;
         let Some(inner) = inner.upgrade() else { return };
         match inner.follow_keys(&mut seen).await {
             Ok(()) => keyless = false,
@@ -253,7 +280,7 @@ async fn follow(inner: std::sync::Weak<Inner>, store: Store) {
             }
             Err(_) => {}
         }
-        match inner.catch_up(&store).await {
+        match inner.step(&store).await {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
