@@ -32,6 +32,15 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What users' requests cost: tokens, lists of 1,000 servers, creates, deletes; memory, start
+    Api {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+        /// Other clouds than one of its own: `-- --url KEYSTONE --password WORD --pids 1,2 --against …`
+        #[arg(last = true)]
+        clouds: Vec<String>,
+    },
 }
 
 pub fn run(root: &Path, bench: &Bench) -> Res<()> {
@@ -40,6 +49,7 @@ pub fn run(root: &Path, bench: &Bench) -> Res<()> {
         Bench::Plugins { json } => ("canopy-sim", "bench-plugins", json),
         Bench::Authz { json } => ("canopy", "bench-authz", json),
         Bench::Placement { json } => ("canopy", "bench-placement", json),
+        Bench::Api { json, .. } => ("canopy", "bench-api", json),
     };
     let plugins = root.join("target/plugins");
     let asks_plugins = !matches!(bench, Bench::Authz { .. });
@@ -63,6 +73,9 @@ pub fn run(root: &Path, bench: &Bench) -> Res<()> {
         command.arg("--plugins").arg(plugins);
     }
     command.args(json.then_some("--json"));
+    if let Bench::Api { clouds, .. } = bench {
+        command.args(clouds);
+    }
     command.env("CANOPY_BENCH_COMMIT", commit.unwrap_or_default().trim());
     visible(&mut command)
 }
