@@ -103,3 +103,34 @@ async fn odd_requests_get_the_service_s_own_shape_and_one_metric() {
     let metrics = ask("GET /metrics").await;
     assert!(!metrics.contains("INVENTED") && metrics.contains("method=\"other\""), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_before_the_body_was_read_leaves_the_connection_usable_or_says_that_it_ends() {
+    let cloud = Cloud::start().await;
+    let body = "x".repeat(65_536);
+    let mut stream = connect(&cloud).await;
+    // Refused for want of a route, a method and a token: none of them reads the body.
+    let refused = [
+        ("POST", "/compute/v2.1/nothing"),
+        ("PATCH", "/compute/v2.1/servers"),
+        ("POST", "/compute/v2.1/servers"),
+    ];
+    for (method, path) in refused {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: c\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    stream.write_all(b"GET /compute/v2.1/ HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n").await.unwrap();
+    let answers = said(&mut stream, Duration::from_secs(20)).await;
+    let statuses: Vec<&str> =
+        answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..answer.len().min(3)]).collect();
+    assert_eq!(statuses, ["404", "405", "401", "200"], "{answers}");
+
+    // A client that waits to be asked for its body is not asked: it is told why, and that this was all.
+    let mut stream = connect(&cloud).await;
+    let head =
+        "POST /compute/v2.1/servers HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = said(&mut stream, Duration::from_secs(20)).await.to_lowercase();
+    assert!(answer.starts_with("http/1.1 401 ") && answer.contains("connection: close"), "{answer}");
+}

@@ -7,6 +7,7 @@
 use crate::body::{self, Bound};
 use crate::client;
 use crate::errors;
+use crate::leftover;
 use crate::links;
 use crate::request::{Query, Reply, ReplyBody, Req};
 use crate::route::{Auth, Body, Route, Service};
@@ -165,6 +166,9 @@ async fn serve(
     );
     let mut version = version::range(service).map(|range| range.min).filter(|_| !path.starts_with(LEGACY));
     let source = client::address(&request, &shared.app.settings.trusted_proxies);
+    let (parts, body) = request.into_parts();
+    let (body, left) = leftover::watch(&parts.headers, body);
+    let request = Request::from_parts(parts, body);
     let mut decided = None;
     let outcome = {
         let (version, decided) = (&mut version, &mut decided);
@@ -191,6 +195,9 @@ async fn serve(
     }
     if let Some((trail, policies)) = &decided {
         explain(response.headers_mut(), trail, policies);
+    }
+    if let Some(left) = left {
+        left.settle(response.headers_mut()).await;
     }
     let status = response.status().as_u16().to_string();
     metrics::counter!("canopy_http_requests_total", "service" => service.name(), "method" => known(&method),
@@ -268,11 +275,7 @@ async fn handle(
         return Err(if method_outside { not_allowed() } else { absent() });
     }
     let (mut json, stream) = match candidates[0].route.body {
-        Body::None => {
-            // Nobody asked for one, but what comes is read: else the connection is cut and the answer may be lost.
-            let _ = body::collect(Bound::of(candidates[0].route.auth), body).await;
-            (serde_json::Value::Null, None)
-        }
+        Body::None => (serde_json::Value::Null, None),
         Body::Stream => (serde_json::Value::Null, Some(body)),
         Body::Json(_) => (
             body::read_json(entries.service, Bound::of(candidates[0].route.auth), &parts.headers, body)

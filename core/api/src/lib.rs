@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod errors;
 pub mod identity;
 pub mod image;
+mod leftover;
 pub mod links;
 pub mod native;
 pub mod network;
