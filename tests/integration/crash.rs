@@ -441,6 +441,7 @@ impl Room {
                     let (hosts, inventories) = canopy_store::hosts::all(c).await?;
                     let project = canopy_store::servers::list(
                         c,
+                        &Default::default(),
                         &canopy_store::servers::Filter { deleted: true, ..Default::default() },
                         &Default::default(),
                     )

@@ -1,7 +1,7 @@
 //! Ports of a server that come and go while it lives: what a client sees, what the host is told, what is counted.
 
 use canopy_hypervisor::fake::Op;
-use canopy_tests::fixtures::{boot, flavor, image, server, until_gone, until_status};
+use canopy_tests::fixtures::{boot, flavor, image, server, show, until_gone, until_status};
 use canopy_tests::{Client, Cloud, Engine, engines, until};
 use canopy_types::Error;
 use serde_json::{Value, json};
@@ -10,6 +10,8 @@ struct Room {
     cloud: Cloud,
     admin: Client,
     tenant: Client,
+    flavor: String,
+    image: String,
     network: String,
     subnet: String,
     id: String,
@@ -27,7 +29,7 @@ impl Room {
         let (network, subnet) = network(&tenant, "n", "10.7.0.0/24").await;
         until_status(&tenant, &id, "ACTIVE").await;
         let path = format!("/compute/v2.1/servers/{id}/os-interface");
-        Self { cloud, admin, tenant, network, subnet, id, path }
+        Self { cloud, admin, tenant, flavor, image, network, subnet, id, path }
     }
 
     fn plugged(&self) -> Vec<String> {
@@ -252,8 +254,17 @@ async fn security_groups_are_put_on_a_servers_ports_and_taken_off() {
             (&json!("default"), &json!({})),
             "{groups:?}"
         );
+        let shown = async || show(&room.tenant, &room.id).await["security_groups"].clone();
+        assert_eq!(shown().await, json!([{"name": "default"}]));
+        room.attach(json!({"net_id": room.network})).await;
+        assert_eq!(
+            shown().await,
+            json!([{"name": "default"}, {"name": "default"}]),
+            "as in nova, one of each port"
+        );
         assert_eq!(act(&room.tenant, remove.clone()).await, 202);
         assert!(names().await.is_empty());
+        assert_eq!(shown().await, Value::Null);
         assert_eq!(act(&room.tenant, remove).await, 404, "it is off already");
         for _ in 0..2 {
             assert_eq!(act(&room.tenant, add.clone()).await, 202);
@@ -263,6 +274,14 @@ async fn security_groups_are_put_on_a_servers_ports_and_taken_off() {
             assert_eq!(act(&room.tenant, json!({"addSecurityGroup": {"name": bad}})).await, 404, "{bad}");
         }
         assert_eq!(act(&room.tenant, json!({"addSecurityGroup": {}})).await, 400);
+        let own = room.tenant.get("/network/v2.0/security-groups").await;
+        let own = own.text_at("/security_groups/0/id").to_owned();
+        for (name, answer) in [(own.as_str(), 202), ("00000000-0000-4000-8000-000000000000", 400)] {
+            let mut body = server("named", &room.flavor, &room.image);
+            body["server"]["security_groups"] = json!([{"name": name}]);
+            let made = room.tenant.at("2.79").post("/compute/v2.1/servers", &body).await;
+            assert_eq!(made.status, answer, "{made:?}");
+        }
         let other = room.cloud.tenant("other").await;
         assert_eq!(act(&other, add).await, 404);
     }

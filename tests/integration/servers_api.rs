@@ -20,8 +20,13 @@ async fn counted(cloud: &Cloud) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
         .read(|c| {
             Box::pin(async move {
                 let (_, inventories) = canopy_store::hosts::all(c).await?;
-                let project =
-                    canopy_store::servers::list(c, &Default::default(), &Default::default()).await?;
+                let project = canopy_store::servers::list(
+                    c,
+                    &Default::default(),
+                    &Default::default(),
+                    &Default::default(),
+                )
+                .await?;
                 let mut used = Vec::new();
                 for id in project.iter().map(|s| s.project_id.clone()).take(1) {
                     used.extend(canopy_store::quota::usage(c, &id).await?.used);
@@ -476,4 +481,67 @@ async fn an_agent_needs_its_token_and_cannot_speak_for_another_host() {
     assert_eq!(show(&tenant, &id).await["status"], "ACTIVE", "host-2 does not have it");
     assert_eq!(agent.get("/agent/v1/images/..%2f..%2fkeys%2ftoken.key").await.status, 404);
     until("the second host is listed", async || cloud.hosts().await.len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_remembers_rows_tells_what_one_that_reads_them_tells() {
+    for engine in engines() {
+        let cloud = Cloud::start_on(engine).await;
+        let (tenant, flavor, image) = ready(&cloud).await;
+        let admin = cloud.admin().await;
+        let id = boot(&tenant, &server("s", &flavor, &image)).await;
+        boot(&tenant, &server("other", &flavor, &image)).await;
+        until_status(&tenant, &id, "ACTIVE").await;
+        // As another controller's: it hears of no write.
+        let elsewhere = canopy_store::Recent::default();
+        let told = async |recent: canopy_store::Recent| {
+            let list = async |deleted: bool| {
+                let filter = canopy_store::servers::Filter { deleted, ..Default::default() };
+                let recent = recent.clone();
+                let read = cloud.app().store.read(move |c| {
+                    Box::pin(async move {
+                        canopy_store::servers::list(c, &recent, &filter, &Default::default()).await
+                    })
+                });
+                read.await.unwrap()
+            };
+            format!("{:?}", (list(false).await, list(true).await))
+        };
+        let same = async |after: &str| {
+            // Reports of agents come in between: two equal looks on both sides of the one in question.
+            until(after, async || {
+                let (first, remembered, last) = (
+                    told(canopy_store::Recent::default()).await,
+                    told(elsewhere.clone()).await,
+                    told(canopy_store::Recent::default()).await,
+                );
+                assert!(first != last || first == remembered, "{engine:?} {after}: {first}\n{remembered}");
+                first == last
+            })
+            .await;
+        };
+        same("creating").await;
+        let path = format!("/compute/v2.1/servers/{id}");
+        let newest = tenant.at("2.79");
+        assert_eq!(newest.put(&path, &json!({"server": {"name": "renamed"}})).await.status, 200);
+        same("renaming").await;
+        let metadata = json!({"metadata": {"k": "v"}});
+        assert_eq!(newest.post(&format!("{path}/metadata"), &metadata).await.status, 200);
+        same("metadata").await;
+        assert_eq!(newest.put(&format!("{path}/tags"), &json!({"tags": ["a"]})).await.status, 200);
+        same("tags").await;
+        for (action, status) in
+            [("os-stop", "SHUTOFF"), ("os-start", "ACTIVE"), ("lock", "ACTIVE"), ("unlock", "ACTIVE")]
+        {
+            assert_eq!(tenant.post(&format!("{path}/action"), &json!({ action: null })).await.status, 202);
+            until_status(&tenant, &id, status).await;
+            same(action).await;
+        }
+        let broken = json!({"os-resetState": {"state": "error"}});
+        assert_eq!(admin.post(&format!("{path}/action"), &broken).await.status, 202);
+        same("resetting").await;
+        assert_eq!(tenant.delete(&path).await.status, 204);
+        until_gone(&tenant, &id).await;
+        same("deleting").await;
+    }
 }

@@ -7,7 +7,7 @@
 use crate::consumers::{Allocation, Consumer};
 use crate::inventories::Inventory;
 use crate::providers::Provider;
-use crate::rows::Columns;
+use crate::rows::{self, Columns};
 use crate::store::db;
 use crate::{Conn, consumers, inventories, providers, traits};
 use canopy_types::resources::{Amounts, MAX_AMOUNT};
@@ -15,7 +15,7 @@ use canopy_types::{
     ConsumerId, HostId, NetworkId, ProjectId, ProviderId, Result, ServerId, Timestamp, UserId,
 };
 use sqlx::Row;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRow {
@@ -207,6 +207,11 @@ pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<Inventory>)> {
     .map_err(db)?;
     let inventories = inventories.iter().map(inventories::inventory).collect::<Result<_>>()?;
     Ok((hosts.iter().map(host).collect::<Result<_>>()?, inventories))
+}
+
+/// What these hosts are called.
+pub async fn names(conn: &mut Conn, ids: &BTreeSet<HostId>) -> Result<HashMap<HostId, String>> {
+    rows::names(conn, "hosts", ids).await
 }
 
 /// The agent was heard.

@@ -31,6 +31,8 @@ mod port_specs;
 pub mod ports;
 pub mod providers;
 pub mod quota;
+mod readers;
+mod recent;
 mod rows;
 pub mod security_groups;
 pub mod sequences;
@@ -45,6 +47,7 @@ pub mod testing;
 pub mod traits;
 mod words;
 
+pub use recent::Recent;
 pub use store::{Options, Store};
 
 /// One connection, inside a transaction when it came from [`Store::write`]. Opaque to other crates.

@@ -2,13 +2,13 @@
 //! number of ports.
 
 use crate::ports::{self, COLUMNS, DHCP_OWNER, Port, SERVER_OWNER, port};
-use crate::rows::Columns;
+use crate::rows::{self, Columns, places};
 use crate::store::db;
 use crate::{Conn, networks, subnets};
 use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec};
-use canopy_types::{Error, HostId, NetworkId, Result, ServerId, SubnetId};
+use canopy_types::{HostId, NetworkId, Result, SecurityGroupId, ServerId, SubnetId};
 use sqlx::AssertSqlSafe;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// One address of a server, as its `addresses` show it.
@@ -121,17 +121,22 @@ pub async fn ports_of_servers(
     Ok(found)
 }
 
-/// The addresses of many servers (at most 1,000), in one statement; a server without any is absent.
-pub async fn addresses_of_servers(
-    conn: &mut Conn,
-    servers: &[ServerId],
-) -> Result<BTreeMap<ServerId, Vec<ServerAddress>>> {
+/// What servers' ports tell of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerPorts {
+    pub addresses: Vec<ServerAddress>,
+    /// Names of the ports' security groups, port by port: one that two ports carry stands twice, as in nova.
+    pub security_groups: Vec<String>,
+}
+
+/// Of all these servers, oldest port first. Servers without ports are left out.
+pub async fn of_servers(conn: &mut Conn, servers: &[ServerId]) -> Result<BTreeMap<ServerId, ServerPorts>> {
     if servers.is_empty() {
         return Ok(BTreeMap::new());
     }
     let sql = format!(
-        "SELECT p.device_id, n.name AS network, a.ip, p.mac FROM ports p \
-         JOIN networks n ON n.id = p.network_id JOIN addresses a ON a.port_id = p.id \
+        "SELECT p.id, p.device_id, p.security_groups, n.name AS network, a.ip, p.mac FROM ports p \
+         JOIN networks n ON n.id = p.network_id LEFT JOIN addresses a ON a.port_id = p.id \
          WHERE p.device_owner = $1 AND p.device_id IN ({}) ORDER BY p.created_at, p.id, a.subnet_id, a.ip",
         places(2, servers.len())
     );
@@ -139,23 +144,29 @@ pub async fn addresses_of_servers(
     for id in servers {
         query = query.bind(id.to_string());
     }
-    let mut found: BTreeMap<ServerId, Vec<ServerAddress>> = BTreeMap::new();
-    for row in query.fetch_all(conn).await.map_err(db)? {
-        let server: ServerId = row
-            .text("device_id")?
-            .parse()
-            .map_err(|e: canopy_types::BadId| Error::internal("store.corrupt", e))?;
-        found.entry(server).or_default().push(ServerAddress {
-            network: row.text("network")?,
-            ip: row.parsed("ip")?,
-            mac: row.text("mac")?,
-        });
+    let mut found: BTreeMap<ServerId, ServerPorts> = BTreeMap::new();
+    let mut carried: Vec<(ServerId, Vec<SecurityGroupId>)> = Vec::new();
+    let mut last = String::new();
+    for row in query.fetch_all(&mut *conn).await.map_err(db)? {
+        let server: ServerId = row.parsed("device_id")?;
+        let port = row.text("id")?;
+        if port != last {
+            carried.push((server, row.json("security_groups")?));
+            last = port;
+        }
+        let ports = found.entry(server).or_default();
+        if let Some(ip) = row.parsed_opt("ip")? {
+            let address = ServerAddress { network: row.text("network")?, ip, mac: row.text("mac")? };
+            ports.addresses.push(address);
+        }
+    }
+    let ids: BTreeSet<SecurityGroupId> = carried.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let names = rows::names(conn, "security_groups", &ids).await?;
+    for (server, ids) in carried {
+        let named = ids.iter().filter_map(|id| names.get(id).cloned());
+        found.entry(server).or_default().security_groups.extend(named);
     }
     Ok(found)
-}
-
-fn places(from: usize, count: usize) -> String {
-    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
 fn spec_of_subnet(subnet: &subnets::Subnet, service_ip: Option<IpAddr>) -> SubnetSpec {

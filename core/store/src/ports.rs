@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use crate::port_specs::{
-    ServerAddress, addresses_of_servers, ports_of_server, ports_of_servers, spec_of_network, specs_for_host,
+    ServerAddress, ServerPorts, of_servers, ports_of_server, ports_of_servers, spec_of_network,
+    specs_for_host,
 };
 
 /// `device_owner` of a network's DHCP and metadata port.

@@ -1,9 +1,13 @@
 //! Reading columns: every stored value is checked on its way out, and a bad one names its column.
 
+use crate::Conn;
 use canopy_types::{Error, Result, Timestamp};
 use serde::de::DeserializeOwned;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+use std::hash::Hash;
 use std::str::FromStr;
 
 pub trait Columns {
@@ -70,4 +74,30 @@ pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
 /// `$1, $2, …` for that many values, from `$from` on.
 pub(crate) fn places(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows that one statement reads by their ids.
+pub(crate) const AT_ONCE: usize = 500;
+
+/// What the rows with these ids are called.
+pub(crate) async fn names<T>(
+    conn: &mut Conn,
+    table: &'static str,
+    ids: &BTreeSet<T>,
+) -> Result<HashMap<T, String>>
+where
+    T: FromStr + Display + Eq + Hash,
+{
+    let mut names = HashMap::new();
+    for ids in ids.iter().collect::<Vec<_>>().chunks(AT_ONCE) {
+        let sql = format!("SELECT id, name FROM {table} WHERE id IN ({})", places(1, ids.len()));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for id in ids {
+            query = query.bind(id.to_string());
+        }
+        for row in query.fetch_all(&mut *conn).await.map_err(crate::store::db)? {
+            names.insert(row.parsed("id")?, row.text("name")?);
+        }
+    }
+    Ok(names)
 }

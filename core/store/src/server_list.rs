@@ -1,6 +1,7 @@
 //! Lists of servers: what is asked for, in which order, from which marker; one statement.
 
 use crate::Conn;
+use crate::recent::Recent;
 use crate::rows::{Columns, to_json};
 use crate::servers::{ServerRow, server};
 use crate::store::db;
@@ -9,6 +10,7 @@ use canopy_types::{Error, Page, ProjectId, Result, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a list is asked for. `None` and empty mean any.
 #[derive(Clone, Debug, Default)]
@@ -202,7 +204,14 @@ impl Query {
 
 /// In the order asked for, else newest first, as nova sorts. The marker is looked up in the filter's own
 /// scope, and an unknown one is refused.
-pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<ServerRow>> {
+///
+/// What `recent` has is not read again: most lists are asked often, and most servers change seldom.
+pub async fn list(
+    conn: &mut Conn,
+    recent: &Recent,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Vec<Arc<ServerRow>>> {
     let mut query = conditions(filter)?;
     let mut order = filter.sort.clone();
     // So that every row has one place.
@@ -223,13 +232,17 @@ pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<S
         })
         .collect();
     let limit = query.place(Value::Int(page.size()));
-    let sql = format!(
-        "SELECT * FROM servers WHERE 1 = 1{} ORDER BY {} LIMIT {limit}",
-        query.conditions,
-        keys.join(", ")
-    );
-    let rows = query.fetch(conn, sql).await?;
-    rows.iter().map(server).collect()
+    let select = |columns: &str| {
+        let (conditions, keys) = (&query.conditions, keys.join(", "));
+        format!("SELECT {columns} FROM servers WHERE 1 = 1{conditions} ORDER BY {keys} LIMIT {limit}")
+    };
+    let rows = query.fetch(conn, select("id, revision")).await?;
+    if let Some(rows) = recent.rows(conn, &rows).await? {
+        return Ok(rows);
+    }
+    // A row changed between the statements, and may not be what was asked for any more: all in one, then.
+    let rows = query.fetch(conn, select("*")).await?;
+    rows.iter().map(|row| Ok(Arc::new(server(row)?))).collect()
 }
 
 fn conditions(filter: &Filter) -> Result<Query> {

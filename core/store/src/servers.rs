@@ -6,9 +6,9 @@
 
 pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
 
-use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
+use crate::{Conn, Recent};
 use canopy_agent_api::DeviceTags;
 use canopy_types::server::{Derived, Hold, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
@@ -16,9 +16,11 @@ use canopy_types::{
     Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The flavor as it was when the server was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -255,7 +257,7 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
          status = $14, updated_at = $15, launched_at = $16, deleted_at = $17, host_id = $18, power_how = $19, \
          broken = $20, locked_by = $21, locked_reason = $22, tags = $23, access_ip_v4 = $24, access_ip_v6 = $25, \
          image_id = $26, image = $27, key_name = $28, keys = $29, user_data = $30, flavor = $31, hold = $32, \
-         hold_since = $33, operation = $34 WHERE id = $1",
+         hold_since = $33, operation = $34, revision = revision + 1 WHERE id = $1",
     )
     .bind(server.id.to_string())
     .bind(&server.name)
@@ -299,7 +301,7 @@ pub async fn update(conn: &mut Conn, server: &ServerRow) -> Result<()> {
 
 /// Writes the names of a server's devices.
 pub async fn set_device_tags(conn: &mut Conn, id: ServerId, tags: &DeviceTags) -> Result<()> {
-    sqlx::query("UPDATE servers SET device_tags = $2 WHERE id = $1")
+    sqlx::query("UPDATE servers SET device_tags = $2, revision = revision + 1 WHERE id = $1")
         .bind(id.to_string())
         .bind((!tags.is_empty()).then(|| to_json(tags)).transpose()?)
         .execute(conn)
@@ -312,7 +314,7 @@ pub async fn set_device_tags(conn: &mut Conn, id: ServerId, tags: &DeviceTags) -
 pub async fn update_observed(conn: &mut Conn, server: &ServerRow) -> Result<()> {
     sqlx::query(
         "UPDATE servers SET phase = $2, observed_n = $3, observed_generation = $4, fault = $5, status = $6, \
-         updated_at = $7, launched_at = $8, failed_n = $9 WHERE id = $1",
+         updated_at = $7, launched_at = $8, failed_n = $9, revision = revision + 1 WHERE id = $1",
     )
     .bind(server.id.to_string())
     .bind(server.phase.as_str())
@@ -369,13 +371,23 @@ pub async fn held_before(conn: &mut Conn, hold: Hold, before: Timestamp, most: i
 }
 
 /// Servers that a host should have, deleting ones included, in creation order.
-pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ServerRow>> {
-    let rows = sqlx::query("SELECT * FROM servers WHERE host_id = $1 AND deleted_at IS NULL ORDER BY number")
-        .bind(host.to_string())
-        .fetch_all(conn)
-        .await
-        .map_err(db)?;
-    rows.iter().map(server).collect()
+pub async fn on_host(conn: &mut Conn, recent: &Recent, host: HostId) -> Result<Vec<Arc<ServerRow>>> {
+    let (id, from) =
+        (host.to_string(), "FROM servers WHERE host_id = $1 AND deleted_at IS NULL ORDER BY number");
+    let select = |columns: &str| AssertSqlSafe(format!("SELECT {columns} {from}"));
+    let rows = sqlx::query(select("id, revision")).bind(&id).fetch_all(&mut *conn).await.map_err(db)?;
+    if let Some(rows) = recent.rows(conn, &rows).await? {
+        return Ok(rows);
+    }
+    let rows = sqlx::query(select("*")).bind(&id).fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(|row| Ok(Arc::new(server(row)?))).collect()
+}
+
+/// Whether any is there, a deleting one included.
+pub async fn any_on_host(conn: &mut Conn, host: HostId) -> Result<bool> {
+    let sql = "SELECT 1 FROM servers WHERE host_id = $1 AND deleted_at IS NULL LIMIT 1";
+    let row = sqlx::query(sql).bind(host.to_string()).fetch_optional(conn).await.map_err(db)?;
+    Ok(row.is_some())
 }
 
 /// Live servers, deleting ones included, per host that has any.

@@ -2,7 +2,8 @@
 
 use crate::batch::{Job, Writer};
 use crate::migrations::migrate;
-use crate::{BoxFuture, Conn, dialect};
+use crate::readers::Readers;
+use crate::{BoxFuture, Conn, Recent, dialect};
 use canopy_types::{Error, Result};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, Connection, Executor};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a caller waits for a connection before the database counts as gone.
-const ACQUIRE: Duration = Duration::from_secs(10);
+pub(crate) const ACQUIRE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,13 +40,17 @@ pub struct Store {
 }
 
 struct Inner {
-    read: AnyPool,
-    /// PostgreSQL only: a connection for what must not wait behind others.
-    aside: Option<AnyPool>,
-    /// SQLite only: the single writer, which shares commits between requests.
-    writer: Option<Writer>,
+    database: Database,
     /// Counts commits; a wake-up, not a revision.
     commits: watch::Sender<u64>,
+    recent: Recent,
+}
+
+enum Database {
+    /// The single writer shares commits between requests.
+    Sqlite { readers: Readers, writer: Writer },
+    /// `aside` has a connection for what must not wait behind others.
+    Postgres { pool: AnyPool, aside: AnyPool },
 }
 
 impl Store {
@@ -53,20 +58,22 @@ impl Store {
     pub async fn open(options: &Options) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (commits, _) = watch::channel(0);
-        let inner = if let Some(path) = options.url.strip_prefix("sqlite:") {
+        let database = if let Some(path) = options.url.strip_prefix("sqlite:") {
             make_private(Path::new(path)).await?;
             let url = format!("sqlite:{path}?mode=rwc");
             let writer = pool(&url, 1, dialect::SQLITE_PRAGMAS).await?;
             migrate(&writer).await?;
-            let read = pool(&url, options.connections.max(1), dialect::SQLITE_READ_PRAGMAS).await?;
-            Inner { read, aside: None, writer: Some(Writer::spawn(writer, commits.clone())), commits }
+            let connections = options.connections.max(1);
+            let readers = pool(&url, connections, dialect::SQLITE_READ_PRAGMAS).await?;
+            let readers = Readers::new(readers, connections);
+            Database::Sqlite { readers, writer: Writer::spawn(writer, commits.clone()) }
         } else {
-            let read = pool(&options.url, options.connections.max(2), dialect::POSTGRES_SETUP).await?;
-            migrate(&read).await?;
+            let most = pool(&options.url, options.connections.max(2), dialect::POSTGRES_SETUP).await?;
+            migrate(&most).await?;
             let aside = pool(&options.url, 1, dialect::POSTGRES_SETUP).await?;
-            Inner { read, aside: Some(aside), writer: None, commits }
+            Database::Postgres { pool: most, aside }
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(Inner { database, commits, recent: Recent::default() }) })
     }
 
     /// Runs a read. It sees committed state only; several statements may see different commits.
@@ -74,8 +81,17 @@ impl Store {
     where
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, T>,
     {
-        let mut conn = self.inner.read.acquire().await.map_err(db)?;
-        run(&mut conn).await
+        match &self.inner.database {
+            Database::Sqlite { readers, .. } => {
+                let mut reader = readers.take().await?;
+                let outcome = run(reader.conn()?).await;
+                if outcome.is_ok() {
+                    reader.done();
+                }
+                outcome
+            }
+            Database::Postgres { pool, .. } => run(&mut *pool.acquire().await.map_err(db)?).await,
+        }
     }
 
     /// As [`Self::read`], on PostgreSQL with a connection of its own: for single statements that must not wait behind
@@ -84,8 +100,10 @@ impl Store {
     where
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, T>,
     {
-        let mut conn = self.inner.aside.as_ref().unwrap_or(&self.inner.read).acquire().await.map_err(db)?;
-        run(&mut conn).await
+        match &self.inner.database {
+            Database::Sqlite { .. } => self.read(run).await,
+            Database::Postgres { aside, .. } => run(&mut *aside.acquire().await.map_err(db)?).await,
+        }
     }
 
     /// Runs `work` in one transaction and answers after its commit. `work` may run again (a shared commit
@@ -96,10 +114,10 @@ impl Store {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, T> + Send + Sync + 'static,
     {
-        if let Some(writer) = &self.inner.writer {
-            return writer.submit(name, work).await;
-        }
-        let pool = self.inner.read.clone();
+        let pool = match &self.inner.database {
+            Database::Sqlite { writer, .. } => return writer.submit(name, work).await,
+            Database::Postgres { pool, .. } => pool.clone(),
+        };
         let commits = self.inner.commits.clone();
         let task = tokio::spawn(async move {
             let outcome = write_postgres(&pool, name, &work).await;
@@ -113,12 +131,17 @@ impl Store {
 
     /// Whether nobody but this process writes: [`Self::commits`] then tells of every commit.
     pub fn is_only_writer(&self) -> bool {
-        self.inner.writer.is_some()
+        matches!(self.inner.database, Database::Sqlite { .. })
     }
 
     /// Changes after every commit of this process: a hint to look, never the news itself.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
+    }
+
+    /// Servers that were read lately.
+    pub fn recent(&self) -> Recent {
+        self.inner.recent.clone()
     }
 
     /// Whether the database answers.
@@ -127,13 +150,16 @@ impl Store {
     }
 
     pub async fn close(&self) {
-        if let Some(writer) = &self.inner.writer {
-            writer.close().await;
+        match &self.inner.database {
+            Database::Sqlite { readers, writer } => {
+                writer.close().await;
+                readers.close().await;
+            }
+            Database::Postgres { pool, aside } => {
+                aside.close().await;
+                pool.close().await;
+            }
         }
-        if let Some(aside) = &self.inner.aside {
-            aside.close().await;
-        }
-        self.inner.read.close().await;
     }
 }
 
@@ -158,8 +184,11 @@ async fn make_private(path: &Path) -> Result<()> {
 }
 
 async fn pool(url: &str, size: u32, setup: &'static str) -> Result<AnyPool> {
+    // A file does not go away as a server does, and asking costs as much as most statements.
+    let may_be_gone = !url.starts_with("sqlite:");
     AnyPoolOptions::new()
         .max_connections(size)
+        .test_before_acquire(may_be_gone)
         .acquire_timeout(ACQUIRE)
         .after_connect(move |conn, _| {
             Box::pin(async move {

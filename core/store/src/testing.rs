@@ -61,7 +61,10 @@ pub async fn spoil(store: &crate::Store, sql: String) -> Result<u64> {
         .write("testing.spoil", move |c| {
             let sql = sql.clone();
             Box::pin(async move {
-                Ok(sqlx::query(AssertSqlSafe(sql)).execute(c).await.map_err(db)?.rows_affected())
+                let spoiled = sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map_err(db)?;
+                // As every write of a server does.
+                sqlx::query("UPDATE servers SET revision = revision + 1").execute(c).await.map_err(db)?;
+                Ok(spoiled.rows_affected())
             })
         })
         .await

@@ -98,7 +98,9 @@ async fn check(store: &Store, what: &str) -> usize {
                 let mut decisions = HashMap::new();
                 let mut page = canopy_store::Page { limit: Some(1_000), marker: None };
                 loop {
-                    let some = canopy_store::servers::list(c, &Default::default(), &page).await?;
+                    let some =
+                        canopy_store::servers::list(c, &Default::default(), &Default::default(), &page)
+                            .await?;
                     let Some(last) = some.last() else { break };
                     page.marker = Some(last.id.to_string());
                     servers.extend(some);

@@ -188,7 +188,7 @@ async fn zone_may_change(c: &mut Conn, aggregate: &Aggregate, hosts: &[HostId], 
         }
     }
     for host in hosts {
-        if !canopy_store::servers::on_host(c, *host).await?.is_empty() {
+        if canopy_store::servers::any_on_host(c, *host).await? {
             let reason = "One or more hosts contain instances in this zone";
             return Err(refused(aggregate, action, reason));
         }
@@ -224,7 +224,7 @@ async fn remove_host(c: &mut Conn, aggregate: &Aggregate, name: &str, now: Times
         return Err(Error::not_found("aggregate.host_not_found", text));
     }
     if aggregate.zone().is_some_and(|zone| zone != host.zone)
-        && !canopy_store::servers::on_host(c, host.id).await?.is_empty()
+        && canopy_store::servers::any_on_host(c, host.id).await?
     {
         let reason = "One or more hosts contain instances in this zone";
         let refused = refused(aggregate, "remove_host_from_aggregate", reason);

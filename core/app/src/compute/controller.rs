@@ -159,12 +159,13 @@ impl LocalController {
     }
 
     async fn read_desired(&self, host: HostId, revision: i64) -> Result<Desired> {
+        let recent = self.0.store.recent();
         self.0
             .store
             .read(move |c| {
                 Box::pin(async move {
                     let networks = canopy_store::ports::specs_for_host(c, host).await?;
-                    let rows = canopy_store::servers::on_host(c, host).await?;
+                    let rows = canopy_store::servers::on_host(c, &recent, host).await?;
                     let ids: Vec<ServerId> = rows.iter().map(|row| row.id).collect();
                     // In the order of the guest's interfaces.
                     let mut ports = BTreeMap::new();

@@ -113,7 +113,11 @@ pub(crate) async fn unchecked(app: &App) -> Result<Vec<Host>> {
 
 /// Ids and domain names of a host's servers. The caller has asked whether hosts may be seen.
 pub async fn servers(app: &App, host: HostId) -> Result<Vec<(ServerId, String)>> {
-    let rows = app.store.read(move |c| Box::pin(canopy_store::servers::on_host(c, host))).await?;
+    let recent = app.store.recent();
+    let rows = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::servers::on_host(c, &recent, host).await }))
+        .await?;
     Ok(rows.iter().map(|server| (server.id, server.domain_name())).collect())
 }
 

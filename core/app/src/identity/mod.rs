@@ -89,6 +89,7 @@ use indexed::Indexed;
 use password::Passwords;
 use replicas::{BEAT, Membership};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use view::{Revoked, View};
 
@@ -122,6 +123,8 @@ struct Inner {
     membership: Membership,
     /// One refresh at a time; who waits for it mostly finds nothing left to do.
     refreshing: tokio::sync::Mutex<()>,
+    /// The store's commits when the view was last read.
+    read_at: AtomicU64,
 }
 
 impl Identity {
@@ -150,6 +153,7 @@ impl Identity {
             view: RwLock::default(),
             membership: Membership::new(),
             refreshing: tokio::sync::Mutex::default(),
+            read_at: AtomicU64::new(u64::MAX),
         });
         if !store.is_only_writer() {
             inner.membership.follow_the_last(store, &settings.data_dir).await?;
@@ -246,8 +250,17 @@ impl Inner {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Reads what is newer than the view, if anything can be: where nobody else writes, no commit means no news.
     async fn catch_up(&self, store: &Store) -> Result<()> {
+        if store.is_only_writer() && self.read_at.load(Ordering::Acquire) == *store.commits().borrow() {
+            return Ok(());
+        }
+        self.refresh(store).await
+    }
+
+    async fn refresh(&self, store: &Store) -> Result<()> {
         let _turn = self.refreshing.lock().await;
+        let commits = *store.commits().borrow();
         let newest = store.read(|c| Box::pin(rows::revision(c))).await?;
         let mut view = self.view();
         if view.directory.revision != newest.directory {
@@ -261,6 +274,7 @@ impl Inner {
             view.revoked = Arc::new(Revoked { revision, audit_ids: ids.into_iter().collect() });
         }
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        self.read_at.store(commits, Ordering::Release);
         Ok(())
     }
 }

@@ -148,7 +148,7 @@ impl Inner {
     /// Follows the store, and with others on it says so.
     pub(super) async fn step(&self, store: &Store) -> Result<()> {
         let read = Instant::now();
-        self.catch_up(store).await?;
+        self.refresh(store).await?;
         if store.is_only_writer() {
             return Ok(());
         }

@@ -176,15 +176,16 @@ async fn lists(app: &App, token: &str) -> Res<Value> {
 
 /// What a list reads, and nobody asked.
 async fn unfiltered(app: &App, filter: Filter, page: Page) -> Res<usize> {
+    let recent = app.store.recent();
     let rows = app
         .store
-        .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &page).await }))
+        .read(move |c| Box::pin(async move { canopy_store::servers::list(c, &recent, &filter, &page).await }))
         .await
         .map_err(words)?;
     let ids: Vec<_> = rows.iter().map(|server| server.id).collect();
     let read = app.store.read(move |c| {
         Box::pin(async move {
-            let addresses = canopy_store::ports::addresses_of_servers(c, &ids).await?;
+            let addresses = canopy_store::ports::of_servers(c, &ids).await?;
             Ok((addresses, canopy_store::hosts::all(c).await?))
         })
     });

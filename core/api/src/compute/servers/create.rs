@@ -15,6 +15,10 @@ pub async fn create(req: Req) -> Result<Reply> {
     let hints = ["os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"].map(|key| &req.json[key]);
     wanted.hints = parse_hints(hints.into_iter().find(|hints| hints.is_object()).unwrap_or(&Value::Null))?;
     wanted.once = once(&req)?;
+    let groups_asked = server["security_groups"].as_array().into_iter().flatten();
+    for name in groups_asked.filter_map(|group| group["name"].as_str()) {
+        servers::known_group(&req.app, req.ctx()?, name).await?;
+    }
     let return_reservation_id = wanted.return_reservation_id;
     let created = servers::create(&req.app, req.ctx()?, wanted).await.map_err(as_compute)?;
     if return_reservation_id {
@@ -75,17 +79,6 @@ fn parse(server: &Value) -> Result<Create> {
     let max = count(&server["max_count"]).unwrap_or(min);
     if min > max {
         return Err(Error::bad_request("server.counts", "min_count must be <= max_count"));
-    }
-    for group in server["security_groups"].as_array().into_iter().flatten() {
-        if group["name"].as_str().is_some_and(|name| name != "default") {
-            return Err(Error::bad_request(
-                "server.security_group",
-                format!(
-                    "Security group {} not found for project.",
-                    group["name"].as_str().unwrap_or_default()
-                ),
-            ));
-        }
     }
     let volume_type = &server["block_device_mapping_v2"][0]["volume_type"];
     if volume_type.as_str().is_some_and(|name| !name.is_empty()) {

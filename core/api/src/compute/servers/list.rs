@@ -4,33 +4,57 @@ use super::filter::filter;
 use super::shape;
 use crate::request::{Reply, Req};
 use canopy_app::compute::servers;
-use canopy_types::Result;
+use canopy_types::{Error, Page, Result, ServerId};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub async fn brief(req: Req) -> Result<Reply> {
-    list(req, "", shape::brief).await
+    let (filter, all) = filter(&req)?;
+    let page = req.query.page()?;
+    let rows = servers::rows(&req.app, req.ctx()?, filter, all, page.clone()).await?;
+    let shown = rows.iter().map(|server| written(&shape::brief(&req, server))).collect::<Result<_>>()?;
+    answer(&req, "", &page, shown, rows.last().map(|server| server.id))
 }
 
 pub async fn detail(req: Req) -> Result<Reply> {
-    list(req, "/detail", shape::detail).await
-}
-
-async fn list(req: Req, suffix: &str, shape: fn(&Req, &servers::Listed) -> Value) -> Result<Reply> {
     let (filter, all) = filter(&req)?;
     let page = req.query.page()?;
     let listed = servers::list(&req.app, req.ctx()?, filter, all, page.clone()).await?;
-    let shaped: Vec<Value> = listed.iter().map(|one| shape(&req, one)).collect();
-    let mut body = json!({ "servers": shaped });
-    let full = listed.len() as i64 == page.size() && page.size() > 0;
-    if let (true, Some(last)) = (full, listed.last()) {
-        let mut query = format!("limit={}&marker={}", page.size(), last.server.id);
+    let shown = listed.iter().map(|one| written(&shape::detail(&req, one))).collect::<Result<_>>()?;
+    answer(&req, "/detail", &page, shown, listed.last().map(|one| one.server.id))
+}
+
+/// One server of a list as text: thousands of them as trees of values would fill the memory for a moment.
+fn written(shown: &Value) -> Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(shown).map_err(|e| Error::internal("api.serialise", e))
+}
+
+#[derive(Serialize)]
+struct Answer {
+    servers: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers_links: Option<Value>,
+}
+
+fn answer(
+    req: &Req,
+    suffix: &str,
+    page: &Page,
+    servers: Vec<Box<RawValue>>,
+    last: Option<ServerId>,
+) -> Result<Reply> {
+    let full = servers.len() as i64 == page.size() && page.size() > 0;
+    let mut servers_links = None;
+    if let (true, Some(last)) = (full, last) {
+        let mut query = format!("limit={}&marker={last}", page.size());
         for (name, value) in req.query.0.iter().filter(|(name, _)| name != "marker" && name != "limit") {
             query.push_str(&format!("&{}={}", escape(name), escape(value)));
         }
         let href = format!("{}/compute/v2.1/servers{suffix}?{query}", req.base);
-        body["servers_links"] = json!([{"rel": "next", "href": href}]);
+        servers_links = Some(json!([{"rel": "next", "href": href}]));
     }
-    Reply::json(200, &body)
+    Reply::json(200, &Answer { servers, servers_links })
 }
 
 /// Percent-encodes all but what a query may hold plainly.

@@ -2,17 +2,16 @@
 
 use crate::request::Req;
 use crate::version::v;
-use canopy_app::compute::servers::{Listed, ServerAddress};
-use canopy_types::{HostId, ProjectId};
+use canopy_app::compute::servers::{Listed, ServerAddress, ServerRow};
+use canopy_types::{HostId, ProjectId, ServerId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
-pub fn brief(req: &Req, listed: &Listed) -> Value {
-    json!({"id": listed.server.id, "name": listed.server.name, "links": links(req, listed)})
+pub fn brief(req: &Req, server: &ServerRow) -> Value {
+    json!({"id": server.id, "name": server.name, "links": links(req, server.id)})
 }
 
-fn links(req: &Req, listed: &Listed) -> Value {
-    let id = listed.server.id;
+fn links(req: &Req, id: ServerId) -> Value {
     json!([
         {"rel": "self", "href": format!("{}/compute/v2.1/servers/{id}", req.base)},
         {"rel": "bookmark", "href": format!("{}/compute/servers/{id}", req.base)},
@@ -37,10 +36,10 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     put("flavor", flavor(req, listed));
     put("created", json!(server.created_at.seconds_z()));
     put("updated", json!(server.updated_at.seconds_z()));
-    put("addresses", addresses(&listed.addresses));
+    put("addresses", addresses(&listed.ports.addresses));
     put("accessIPv4", address(server.access_ip_v4));
     put("accessIPv6", address(server.access_ip_v6));
-    put("links", links(req, listed));
+    put("links", links(req, server.id));
     put("OS-DCF:diskConfig", json!("MANUAL"));
     put("key_name", json!(server.key_name));
     put("config_drive", json!(if server.config_drive { "True" } else { "" }));
@@ -54,8 +53,9 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
     put("OS-SRV-USG:launched_at", json!(server.launched_at.map(|t| t.micros_naive())));
     put("OS-SRV-USG:terminated_at", json!(server.deleted_at.map(|t| t.micros_naive())));
     put("os-extended-volumes:volumes_attached", json!([]));
-    if !listed.addresses.is_empty() {
-        put("security_groups", json!([{"name": "default"}]));
+    let groups = &listed.ports.security_groups;
+    if !groups.is_empty() {
+        put("security_groups", groups.iter().map(|name| json!({"name": name})).collect());
     }
     if matches!(derived.status, "ACTIVE" | "BUILD" | "REBUILD" | "DELETED") {
         put("progress", json!(if derived.status == "ACTIVE" { 100 } else { 0 }));

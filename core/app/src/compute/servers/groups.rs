@@ -21,6 +21,24 @@ pub async fn groups(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<Full>> {
     Ok(all.into_iter().filter(|(group, _)| ids.contains(&group.id)).collect())
 }
 
+/// Whether a server of the caller's project can begin with this group, by its id or its name. Every port begins with
+/// the default one, and others cannot be made yet.
+pub async fn known_group(app: &App, ctx: &Ctx, name: &str) -> Result<()> {
+    let project = access::project(ctx)?.clone();
+    if name == "default" {
+        return Ok(());
+    }
+    let default = app
+        .store
+        .read(move |c| Box::pin(async move { canopy_store::security_groups::default_of(c, &project).await }))
+        .await?;
+    if default.is_some_and(|group| group.id.to_string() == name) {
+        return Ok(());
+    }
+    let message = format!("Security group {} not found for project.", short(name));
+    Err(Error::bad_request("server.security_group", message))
+}
+
 async fn of_project(app: &App, ctx: &Ctx, server: &ServerRow) -> Result<Vec<Full>> {
     let listing = Listing::all(Scope::Project(server.project_id.clone()));
     let mut all = security_groups::list(app, ctx, listing).await?;

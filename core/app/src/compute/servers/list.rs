@@ -3,14 +3,15 @@
 use crate::access;
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
-use canopy_store::ports::ServerAddress;
+use canopy_store::ports::{ServerAddress, ServerPorts};
 use canopy_store::servers::{Filter, ServerRow};
 use canopy_types::{Error, HostId, Page, Result, ServerGroupId, ServerId};
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A server as a reader gets it.
 pub struct Listed {
-    pub server: ServerRow,
+    pub server: Arc<ServerRow>,
     /// Of the host, for those who may see what concerns it.
     pub host_name: Option<String>,
     /// Whether the caller may see `OS-EXT-SRV-ATTR:…`: where it runs, and what its owner keeps to itself.
@@ -19,7 +20,7 @@ pub struct Listed {
     pub shows_host_status: bool,
     /// Whether the caller may see a flavor's extra specs.
     pub shows_extra_specs: bool,
-    pub addresses: Vec<ServerAddress>,
+    pub ports: ServerPorts,
     /// Known of a server that is shown alone.
     pub groups: Vec<ServerGroupId>,
 }
@@ -62,18 +63,30 @@ pub async fn may_see_topology(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> 
 
 pub async fn show(app: &App, ctx: &Ctx, id: ServerId) -> Result<Listed> {
     let server = find(app, ctx, id).await?;
-    let mut listed = complete(app, ctx, vec![server], true).await?;
+    let mut listed = complete(app, ctx, vec![Arc::new(server)], true).await?;
     listed.pop().ok_or_else(|| absent(&id.to_string()))
 }
 
-/// The caller's servers, or every project's for those allowed (`all_projects`).
+/// The caller's servers, or every project's for those allowed (`all_projects`), with all that belongs to them.
 pub async fn list(
+    app: &App,
+    ctx: &Ctx,
+    filter: Filter,
+    all_projects: bool,
+    page: Page,
+) -> Result<Vec<Listed>> {
+    let servers = rows(app, ctx, filter, all_projects, page).await?;
+    complete(app, ctx, servers, false).await
+}
+
+/// The same servers without what stands in other tables.
+pub async fn rows(
     app: &App,
     ctx: &Ctx,
     mut filter: Filter,
     all_projects: bool,
     page: Page,
-) -> Result<Vec<Listed>> {
+) -> Result<Vec<Arc<ServerRow>>> {
     let project = access::project(ctx)?;
     access::require(app, ctx, actions::SERVERS_LIST, &Target::in_project(project))?;
     if all_projects {
@@ -92,55 +105,56 @@ pub async fn list(
         }
     }
     let read = |page: Page| {
-        let filter = filter.clone();
-        app.store.read(move |c| Box::pin(async move { canopy_store::servers::list(c, &filter, &page).await }))
+        let (filter, recent) = (filter.clone(), app.store.recent());
+        app.store.read(move |c| {
+            Box::pin(async move { canopy_store::servers::list(c, &recent, &filter, &page).await })
+        })
     };
     let mut may = access::Rows::default();
-    let servers = access::readable(
+    access::readable(
         &page,
-        |server: &ServerRow| server.id.to_string(),
+        |server: &Arc<ServerRow>| server.id.to_string(),
         read,
         |server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server)),
     )
-    .await?;
-    complete(app, ctx, servers, false).await
+    .await
 }
 
 /// Addresses by network of one server.
 pub async fn addresses(app: &App, ctx: &Ctx, id: ServerId) -> Result<Vec<ServerAddress>> {
-    Ok(show(app, ctx, id).await?.addresses)
+    Ok(show(app, ctx, id).await?.ports.addresses)
 }
 
 /// Adds what stands in other tables, in one statement each whatever the number of servers. With `alone` there is
 /// one server, and its group is told too.
-async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>, alone: bool) -> Result<Vec<Listed>> {
+async fn complete(app: &App, ctx: &Ctx, servers: Vec<Arc<ServerRow>>, alone: bool) -> Result<Vec<Listed>> {
     let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
     let (mut extended, mut status) = (access::Rows::default(), access::Rows::default());
     let shows: Vec<(bool, bool)> = servers
         .iter()
-        .map(super::target)
+        .map(|server| super::target(server))
         .map(|target| {
             let extended = extended.allowed(app, ctx, actions::SERVERS_SHOW_EXTENDED, &target);
             (extended, status.allowed(app, ctx, actions::SERVERS_SHOW_HOST_STATUS, &target))
         })
         .collect();
     let shows_extra_specs = crate::compute::flavors::may_show(app, ctx);
-    let may_see_hosts = shows.iter().any(|(extended, _)| *extended);
-    let (mut addresses, hosts, group) = app
+    let shown = servers.iter().zip(&shows).filter(|(_, (extended, _))| *extended);
+    let hosts: BTreeSet<HostId> = shown.filter_map(|(server, _)| server.host_id).collect();
+    let (mut ports, names, group) = app
         .store
         .read(move |c| {
             Box::pin(async move {
-                let addresses = canopy_store::ports::addresses_of_servers(c, &ids).await?;
-                let hosts = if may_see_hosts { canopy_store::hosts::all(c).await?.0 } else { Vec::new() };
+                let ports = canopy_store::ports::of_servers(c, &ids).await?;
+                let names = canopy_store::hosts::names(c, &hosts).await?;
                 let group = match ids.first().filter(|_| alone) {
                     Some(id) => canopy_store::server_groups::of_server(c, *id).await?,
                     None => None,
                 };
-                Ok((addresses, hosts, group))
+                Ok((ports, names, group))
             })
         })
         .await?;
-    let names: HashMap<HostId, String> = hosts.into_iter().map(|host| (host.id, host.name)).collect();
     Ok(servers
         .into_iter()
         .zip(shows)
@@ -149,7 +163,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<ServerRow>, alone: bool) ->
             shows_host_status,
             shows_extra_specs,
             host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
-            addresses: addresses.remove(&server.id).unwrap_or_default(),
+            ports: ports.remove(&server.id).unwrap_or_default(),
             groups: group.into_iter().collect(),
             server,
         })

@@ -24,15 +24,15 @@ mod specs;
 mod wants;
 
 pub use canopy_store::ports::ServerAddress;
-pub use canopy_store::servers::{Direction, Filter, Sort, TagFilter};
+pub use canopy_store::servers::{Direction, Filter, ServerRow, Sort, TagFilter};
 pub use create::{Create, Networks, create};
 pub use delete::{delete, force_delete};
 pub use diagnostics::diagnostics;
 pub use exact::NO_CANDIDATE;
-pub use groups::{add_group, groups, remove_group};
+pub use groups::{add_group, groups, known_group, remove_group};
 pub use history::{ServerAction, Span, Told, history, history_of};
 pub use interfaces::{attach, detach, interface, interfaces};
-pub use list::{Listed, absent, addresses, list, may_see_topology, show};
+pub use list::{Listed, absent, addresses, list, may_see_topology, rows, show};
 pub use notes::{
     MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,
     remove_tag, set_metadata, set_tags, tags, update,
@@ -47,7 +47,6 @@ pub use snapshot::{awaited, create_image};
 pub use wants::Hints;
 
 use canopy_authz::Target;
-use canopy_store::servers::ServerRow;
 use canopy_types::resources::{Amounts, DISK_GB, MEMORY_MB, VCPU};
 
 /// As policies see it.

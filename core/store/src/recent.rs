@@ -1,0 +1,86 @@
+//! Servers that were read lately, so that a list reads two columns of a row and not forty.
+//!
+//! Every committed write of a row has its own revision, and only committed rows come here: a row with the
+//! revision that a list has just seen is the row that the list would have read.
+
+use crate::Conn;
+use crate::rows::{AT_ONCE, Columns, places};
+use crate::servers::{ServerRow, server};
+use crate::store::db;
+use canopy_types::{Result, ServerId};
+use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most rows that are kept.
+const ROWS: usize = 4_096;
+/// A row with more user data than this is read anew, bytes.
+const LARGE: usize = 4_096;
+
+/// A row as it was with this revision.
+type Known = HashMap<ServerId, (i64, Arc<ServerRow>)>;
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Recent {
+    rows: Arc<Mutex<Known>>,
+}
+
+impl Recent {
+    /// The servers of rows with an `id` and a `revision`, in their order. Those that are not known are read and
+    /// learned; `None` when one of them has changed since the rows were read.
+    pub(crate) async fn rows(&self, conn: &mut Conn, rows: &[AnyRow]) -> Result<Option<Vec<Arc<ServerRow>>>> {
+        let wanted: Vec<(ServerId, i64)> =
+            rows.iter().map(|row| Ok((row.parsed("id")?, row.int("revision")?))).collect::<Result<_>>()?;
+        let mut found = self.known(&wanted);
+        let unknown = wanted.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|((id, _), _)| *id);
+        let mut read: HashMap<(ServerId, i64), Arc<ServerRow>> = HashMap::new();
+        for ids in unknown.collect::<Vec<_>>().chunks(AT_ONCE) {
+            let rows = whole(conn, ids).await?;
+            self.learn(&rows);
+            read.extend(rows.into_iter().map(|(revision, row)| ((row.id, revision), row)));
+        }
+        for (place, row) in wanted.iter().zip(&mut found).filter(|(_, row)| row.is_none()) {
+            *row = read.get(place).cloned();
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// The rows that are known with these revisions, each in its place.
+    fn known(&self, wanted: &[(ServerId, i64)]) -> Vec<Option<Arc<ServerRow>>> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |(id, revision): &(ServerId, i64)| {
+            rows.get(id).filter(|(known, _)| known == revision).map(|(_, row)| row.clone())
+        };
+        wanted.iter().map(known).collect()
+    }
+
+    /// Takes up rows that were read outside of any write. Where there is no room, any other goes.
+    fn learn(&self, read: &[(i64, Arc<ServerRow>)]) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        for (revision, row) in read {
+            if row.user_data.as_ref().is_some_and(|data| data.len() > LARGE) {
+                continue;
+            }
+            if rows.len() >= ROWS
+                && !rows.contains_key(&row.id)
+                && let Some(other) = rows.keys().next().copied()
+            {
+                rows.remove(&other);
+            }
+            rows.insert(row.id, (*revision, row.clone()));
+        }
+    }
+}
+
+/// With their revisions, in no order.
+async fn whole(conn: &mut Conn, ids: &[ServerId]) -> Result<Vec<(i64, Arc<ServerRow>)>> {
+    let sql = format!("SELECT * FROM servers WHERE id IN ({})", places(1, ids.len()));
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in ids {
+        query = query.bind(id.to_string());
+    }
+    let rows = query.fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(|row| Ok((row.int("revision")?, Arc::new(server(row)?)))).collect()
+}
