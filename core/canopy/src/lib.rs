@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod files;
 mod listen;
+pub mod memory;
 mod network_follow;
 mod planner;
 pub mod policies;

@@ -8,9 +8,13 @@ const BROKEN_PIPE: i32 = 128 + 13;
 
 fn main() -> ExitCode {
     end_with_the_reader();
+    let cli = Cli::parse();
+    if cli.stays() {
+        canopy::memory::hold_little();
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().thread_stack_size(canopy_authz::DECISION_STACK).build();
-    let done = runtime.map(|runtime| runtime.block_on(run(Cli::parse())));
+    let done = runtime.map(|runtime| runtime.block_on(run(cli)));
     match done.unwrap_or_else(|e| Err(Error::internal("process.runtime", e))) {
         Ok(code) => code,
         Err(error) => {

@@ -28,6 +28,13 @@ pub struct Cli {
     command: Command,
 }
 
+impl Cli {
+    /// Whether the process runs until it is told to end.
+    pub fn stays(&self) -> bool {
+        matches!(self.command, Command::Serve(_) | Command::Agent(_))
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Serve the APIs and, unless told otherwise, run this host's agent

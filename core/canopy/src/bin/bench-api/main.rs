@@ -93,8 +93,12 @@ fn last(arguments: &mut Arguments) -> Res<&mut (String, String, Vec<i32>)> {
 }
 
 fn main() -> Res<()> {
+    let serving = cloud::asked_to_serve();
+    if serving.is_some() {
+        canopy::memory::hold_little();
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(words)?;
-    if let Some(dir) = cloud::asked_to_serve() {
+    if let Some(dir) = serving {
         return runtime.block_on(cloud::serve(&dir));
     }
     let arguments = arguments()?;
