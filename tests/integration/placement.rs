@@ -11,6 +11,8 @@ mod groups;
 mod hosts;
 #[path = "placement/journal.rs"]
 mod journal;
+#[path = "placement/placer.rs"]
+mod placer;
 #[path = "placement/supply.rs"]
 mod supply;
 

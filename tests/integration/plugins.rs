@@ -5,6 +5,8 @@
 mod backends;
 #[path = "plugins/gate.rs"]
 mod gate;
+#[path = "plugins/placers.rs"]
+mod placers;
 
 use canopy_agent::network::items::Plan;
 use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec, bridge_name, tap_name};
@@ -45,9 +47,13 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn each_component_loads_as_what_it_says_and_as_nothing_else() {
     let host = PluginHost::new().unwrap();
-    for name in
-        SCHEDULERS.into_iter().chain(["quota-limits", "quota-gpu-cap", "network-bridge", "network-flat"])
-    {
+    for name in SCHEDULERS.into_iter().chain([
+        "placer-bestfit",
+        "quota-limits",
+        "quota-gpu-cap",
+        "network-bridge",
+        "network-flat",
+    ]) {
         let folder = built(name);
         let outcomes = [
             host.load_scheduler(&folder, Value::Null).map(drop),

@@ -39,6 +39,31 @@ pub struct Round {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<ServerId>,
     pub asked: Vec<Asked>,
+    /// The placer began anew before the round's first request: from here on its decisions come out again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anew: bool,
+    /// What a placer was asked too, and which was then put off: its state has seen it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub put_off: Vec<PutOff>,
+}
+
+/// A request without an answer yet; it is in a later round again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutOff {
+    /// How many of [`Round::asked`] came before it.
+    pub before: usize,
+    pub asked: Asked,
+}
+
+impl Round {
+    /// Every request in the order in which it was decided, and whether that stood.
+    pub fn in_order(&self) -> impl Iterator<Item = (&Asked, bool)> {
+        let put_off = |at: usize| self.put_off.iter().filter(move |other| other.before == at);
+        let asked = (0..=self.asked.len()).map(move |at| (at, self.asked.get(at)));
+        asked.flat_map(move |(at, asked)| {
+            put_off(at).map(|other| (&other.asked, false)).chain(asked.map(|asked| (asked, true)))
+        })
+    }
 }
 
 /// One request: a server, or several that are placed together.

@@ -24,7 +24,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Asked, Entry, Outcome, PluginFiles, Recorded, Round};
+pub use entry::{Asked, Entry, Outcome, PluginFiles, PutOff, Recorded, Round};
 pub use reader::{Reader, Scene};
 pub use replay::{Bound, Report, Subject, replay};
 pub use together::{Decided, Question, decide};

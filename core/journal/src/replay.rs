@@ -4,6 +4,10 @@
 //! A candidate lives in a world of its own: what it places elsewhere stays elsewhere until the server is gone,
 //! so that one early difference shows in what fits later. Recorded faults are applied in a replay as it was; a
 //! candidate has its own.
+//!
+//! A placer's answers may depend on every call before them, so its calls are made again in order, also before the range that
+//! is asked for, from where the journal says that it began anew. What it decided before the first such place in the journal
+//! is taken as it was, and counted.
 
 use crate::entry::{Asked, Entry, Outcome, Round};
 use crate::reader::{Reader, World};
@@ -15,6 +19,7 @@ use canopy_types::{DecisionId, HostId, Result, ServerId, Timestamp};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Differences that a report names; the rest is counted.
 const NAMED: usize = 50;
@@ -61,6 +66,8 @@ pub struct Report {
     pub otherwise: u64,
     /// Decided by the built-in because the plugin was at fault.
     pub faults: u64,
+    /// By a placer that had begun before the journal did: taken as they were, and not among the decisions.
+    pub taken: u64,
     /// Places where the journal does not tell how the fleet came to be as it went on: restarts, lost lines.
     pub gaps: u64,
     /// How much of what is free at the end cannot hold the most frequent request, 0 to 1.
@@ -111,6 +118,7 @@ pub fn replay(
                     let files = files.map(|name| reader.dir().join("plugins").join(name));
                     let scorer = load(&plugin, files.as_deref())?;
                     loaded = Some((plugin, scorer));
+                    run.known = false;
                 }
             }
             Entry::Round(round) => {
@@ -119,9 +127,16 @@ pub fn replay(
                 }
                 let starts = from
                     .is_none_or(|from| from.reached(round.first + round.asked.len() as i64 - 1, round.at));
-                match (subject.scorer(&mut loaded), starts) {
-                    (Some((scorer, recorded)), true) => run.round(&round, scorer, recorded),
-                    _ => run.pass(&round),
+                let Some((scorer, recorded)) = subject.scorer(&mut loaded) else {
+                    run.pass(&round);
+                    continue;
+                };
+                if recorded && scorer.placer().is_some() {
+                    run.placed_round(&round, scorer, starts);
+                } else if starts {
+                    run.round(&round, scorer, recorded, true);
+                } else {
+                    run.pass(&round);
                 }
             }
         }
@@ -152,6 +167,8 @@ struct Run {
     elsewhere: HashMap<ServerId, Vec<Change>>,
     frequent: HashMap<Vec<(String, i64)>, u64>,
     report: Report,
+    /// The placer has the state that the recorded one had.
+    known: bool,
 }
 
 impl Run {
@@ -160,6 +177,7 @@ impl Run {
             return;
         }
         self.report.gaps += u64::from(self.replayed.is_some());
+        self.known = false;
         self.recorded.engine = Engine::with_seed(fleet.clone(), seed);
         self.recorded.seed = seed;
         self.replayed = Some(Engine::with_seed(fleet.clone(), seed));
@@ -193,14 +211,40 @@ impl Run {
         }
     }
 
-    fn round(&mut self, round: &Round, scorer: &mut dyn Scorer, as_recorded: bool) {
+    /// A round of the recorded placer; before the range it is decided again too, but not `counted`.
+    fn placed_round(&mut self, round: &Round, scorer: &mut dyn Scorer, counted: bool) {
+        self.known |= round.anew;
+        if !self.known {
+            let decisions = round.asked.iter().map(|asked| asked.decisions.len() as u64).sum::<u64>();
+            self.report.taken += if counted { decisions } else { 0 };
+            return self.pass(round);
+        }
+        self.round(round, scorer, true, counted);
+    }
+
+    fn round(&mut self, round: &Round, scorer: &mut dyn Scorer, as_recorded: bool, counted: bool) {
         self.begin(round);
-        for (number, asked) in (round.first..).zip(&round.asked) {
+        if let (Some(engine), true) = (&mut self.replayed, scorer.placer().is_some()) {
+            if as_recorded && round.anew {
+                engine.forget_placer();
+            }
+            let ahead = round.in_order().filter(|(_, stood)| *stood || as_recorded);
+            let questions = ahead.flat_map(|(asked, _)| &asked.decisions);
+            engine.foresee(questions.map(|recorded| (recorded.id, Arc::clone(&recorded.request))));
+        }
+        let mut number = round.first;
+        for (asked, stood) in round.in_order() {
             let again = match &mut self.replayed {
-                Some(engine) => ask(engine, asked, scorer, as_recorded),
-                None => continue,
+                Some(engine) if stood || as_recorded => ask(engine, asked, scorer, as_recorded),
+                _ => continue,
             };
-            self.compare(number, asked, &again, as_recorded);
+            if !stood {
+                continue;
+            }
+            if counted {
+                self.compare(number, asked, &again, as_recorded);
+            }
+            number += 1;
             let placed: HashMap<ServerId, HostId> =
                 asked.placed().map(|(host, recorded)| (recorded.server, host)).collect();
             let moved: HashMap<ServerId, HostId> = if as_recorded {
@@ -291,8 +335,11 @@ fn ask(engine: &mut Engine, asked: &Asked, scorer: &mut dyn Scorer, as_recorded:
     };
     let each = |engine: &mut Engine, at: usize| {
         let (id, _, request) = &batch[at];
-        match fault(at) {
+        // What a placer answered wrongly it answers wrongly again, and goes on; its other faults ended its state.
+        let places = scorer.placer().is_some();
+        match fault(at).filter(|fault| !(places && fault.starts_with("answer:"))) {
             Some(fault) => {
+                engine.forget_state();
                 let plugin = PluginUse { fault: Some(fault), ..scorer.identity() };
                 engine.decide_at_fault(*id, request, plugin)
             }

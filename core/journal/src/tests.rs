@@ -1,5 +1,7 @@
 //! Written and read back: what a scene holds, what a restart, a torn line and the bound on size do to it.
 
+mod placer;
+
 use crate::{Bound, Limits, Reader, Report, Round, Subject, Writer, decide, replay, takes};
 use canopy_placement::spread::Spread;
 use canopy_placement::{Change, Engine, Fleet, Host, PluginUse, Request, ResourceColumn, Scorer};

@@ -1,6 +1,9 @@
 //! The engine against the oracle: random fleets and requests, with churn and every kind of change between
 //! decisions. `CANOPY_SEED` repeats one run; `CANOPY_ROUNDS` makes more of them.
 
+#[path = "engine/placer.rs"]
+mod placer;
+
 use canopy_placement::seeded::Rng;
 use canopy_placement::spread::Spread;
 use canopy_placement::{

@@ -3,13 +3,18 @@
 use crate::advice::advise;
 use crate::decision::{Decision, PluginUse, ScoredHost, Smallest};
 use crate::scorer::{HOME_ZONE, Names, OWN_SIGNALS};
-use crate::{Columns, Fleet, GroupPolicy, Request, Scorer, rules::Ruler, spread::Spread};
+use crate::{Columns, Engine, Fleet, GroupPolicy, Request, Scorer, rules::Ruler, spread::Spread};
 use canopy_types::DecisionId;
 use std::sync::Arc;
 
 /// Decides where `request` goes. Total: it always returns a decision, with a winner or with reasons. Among
 /// equal scores the host that comes first in `fleet` wins.
+///
+/// A placer is asked through an engine made for this one question: it is told the whole fleet.
 pub fn decide(id: DecisionId, fleet: &Fleet, request: &Request, scorer: &mut dyn Scorer) -> Decision {
+    if scorer.placer().is_some() {
+        return Engine::new(fleet.clone()).decide(id, request, scorer);
+    }
     let (mut tally, feasible) = Ruler::new(fleet, request).tally();
     let columns = columns(fleet, request, feasible);
     let (scores, plugin) = scores(&columns, scorer);

@@ -14,11 +14,12 @@ pub struct Decision {
     pub winner: Option<HostId>,
     pub winner_name: Option<String>,
     pub hosts_considered: u64,
-    /// Hosts that every rule of the core leaves, before the plugin's vetoes.
+    /// Hosts that every rule of the core leaves, before the plugin's vetoes. 0 beside a winner: not counted, for a placer
+    /// chose among more than 256 hosts.
     pub hosts_feasible: u64,
     /// Hosts refused, per rule, most first. Empty when not counted: see [`Self::counted`].
     pub refused: Vec<RuleCount>,
-    /// The three best, winner first.
+    /// The three best, winner first. Empty when a placer chose, which gives no scores.
     pub top: Vec<ScoredHost>,
     pub plugin: PluginUse,
     /// For a refusal: the nearest capacity per resource class.

@@ -12,6 +12,7 @@
 //! | [`decide()`] | one decision on a snapshot, host by host |
 //! | [`engine`] | the same decisions over a long-lived fleet |
 //! | [`scorer`], [`spread`] | preference |
+//! | [`placer`] | an algorithm of its own, whose answers are checked |
 
 pub mod advice;
 pub mod change;
@@ -20,6 +21,7 @@ pub mod decision;
 pub mod engine;
 pub mod fleet;
 mod names;
+pub mod placer;
 pub mod request;
 pub mod rules;
 pub mod scorer;
@@ -33,5 +35,6 @@ pub use decision::{Decision, PluginUse, RuleCount, ScoredHost, Smallest};
 pub use engine::Engine;
 pub use fleet::{Fleet, Groups, Host, ResourceColumn, SignalColumn, Units};
 pub use names::NameSet;
+pub use placer::Placer;
 pub use request::{GroupPolicy, GroupRule, Request};
 pub use scorer::{Columns, Names, Reason, Scorer};

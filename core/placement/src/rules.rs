@@ -113,6 +113,19 @@ impl<'a> Ruler<'a> {
         None
     }
 
+    /// Whether any host could ever give what is asked.
+    pub(crate) fn satisfiable(&self) -> bool {
+        self.wants.iter().all(|(_, want, column)| *want == 0 || (*want > 0 && column.is_some()))
+    }
+
+    /// Whether this host is kept out for as long as its traits, aggregates, zone and units are what they are.
+    pub(crate) fn never(&self, index: usize) -> bool {
+        let unit = |(_, want, column): &(&str, i64, Option<&ResourceColumn>)| {
+            *want > 0 && !column.is_none_or(|column| column.units_of(index).allow(*want))
+        };
+        self.lasting(&self.fleet.hosts[index]).is_some() || self.wants.iter().any(unit)
+    }
+
     /// The rule's name as decisions carry it.
     pub fn name(&self, rule: Rule) -> String {
         let class = |at: usize| self.wants.get(at).map_or("", |(class, _, _)| class);

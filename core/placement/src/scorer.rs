@@ -1,6 +1,6 @@
 //! What a preference over hosts is asked, and how.
 
-use crate::PluginUse;
+use crate::{Placer, PluginUse};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -73,6 +73,10 @@ pub trait Scorer {
     fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String>;
     /// Off the hot path: why each row got its score.
     fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String>;
+    /// The algorithm of one that chooses hosts itself and has no scores to give.
+    fn placer(&mut self) -> Option<&mut dyn Placer> {
+        None
+    }
 }
 
 impl<S: Scorer + ?Sized> Scorer for &mut S {
@@ -86,5 +90,9 @@ impl<S: Scorer + ?Sized> Scorer for &mut S {
 
     fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String> {
         (**self).explain(columns)
+    }
+
+    fn placer(&mut self) -> Option<&mut dyn Placer> {
+        (**self).placer()
     }
 }

@@ -8,7 +8,17 @@ pub(crate) mod scheduler {
         world: "scorer",
         ownership: Borrowing { duplicate_if_necessary: true },
     });
-    pub(crate) use exports::canopy::scheduler::scoring::{Class, Columns};
+    pub(crate) use exports::canopy::scheduler::scoring;
+}
+
+/// `canopy:scheduler@1`, world `placer`: see `scheduler::world`.
+pub(crate) mod placer {
+    wasmtime::component::bindgen!({
+        path: "../../sdk/wit/scheduler/v1",
+        world: "placer",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+    pub(crate) use exports::canopy::scheduler::placing;
 }
 
 /// `canopy:quota@1`, world `rule`.

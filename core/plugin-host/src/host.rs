@@ -37,6 +37,14 @@ pub struct PluginHost {
     faults: Arc<Notify>,
 }
 
+/// What ends a call that does not end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Time,
+    Instructions,
+    Nothing,
+}
+
 /// What a host may be told beside its engine.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -62,30 +70,36 @@ pub(crate) struct Loaded<W: World> {
 impl PluginHost {
     /// Starts the engine and the thread by which deadlines are kept.
     pub fn new() -> Result<Self, Error> {
-        Self::with(false, Options::default())
+        Self::with(Bound::Time, Options::default())
     }
 
     /// As [`Self::new`], with the operator's bounds and a place for compiled code.
     pub fn with_options(options: Options) -> Result<Self, Error> {
-        Self::with(false, options)
+        Self::with(Bound::Time, options)
     }
 
     /// A host whose guests are limited by instructions instead of time, so that the same question always ends
     /// the same way. Slower; for replay and for tests.
     pub fn counting() -> Result<Self, Error> {
-        Self::with(true, Options::default())
+        Self::with(Bound::Instructions, Options::default())
     }
 
-    fn with(fuel: bool, options: Options) -> Result<Self, Error> {
+    /// A host whose guests run for as long as they like: for measuring what deadlines cost, of guests that are known.
+    pub fn without_deadlines() -> Result<Self, Error> {
+        Self::with(Bound::Nothing, Options::default())
+    }
+
+    fn with(bound: Bound, options: Options) -> Result<Self, Error> {
         let mut config = Config::new();
+        let fuel = bound == Bound::Instructions;
         config.consume_fuel(fuel);
-        config.epoch_interruption(true);
+        config.epoch_interruption(bound != Bound::Nothing);
         config.max_wasm_stack(GUEST_STACK);
         // Same arguments, same answer, bit for bit and on every machine.
         config.cranelift_nan_canonicalization(true);
         config.wasm_relaxed_simd(false);
         let engine = Engine::new(&config).map_err(|e| Error::internal("plugin.engine", e.to_string()))?;
-        if !fuel {
+        if bound == Bound::Time {
             let ticking = engine.weak();
             std::thread::Builder::new()
                 .name("wasm-deadlines".to_owned())

@@ -1,6 +1,8 @@
 //! What can be said of a plugin without a cloud: what it is, whether this host takes it, and whether it keeps the
 //! rules that nobody notices being broken: same question, same answer; a score by its row alone.
 
+mod placements;
+
 use crate::host::PluginHost;
 use crate::package::Package;
 use crate::{Book, Charge, Claim, Countable, Holder, HolderKind, PluginKind, QuotaQuestion, Row};
@@ -74,6 +76,11 @@ impl PluginHost {
     fn try_scheduler(&self, package: &Package, config: Value, found: &mut Inspection) -> Result<(), Error> {
         let mut first = self.start_scorer(package, config.clone())?;
         let mut second = self.start_scorer(package, config)?;
+        if first.places() {
+            placements::try_out(&mut first, &mut second, found);
+            found.memory_peak = first.stats().memory_peak();
+            return Ok(());
+        }
         let whole = sample(0, ROWS);
         let said = first.score(&whole);
         match &said {

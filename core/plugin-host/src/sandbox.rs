@@ -44,7 +44,6 @@ macro_rules! world {
     };
 }
 
-world!(Scheduler, scheduler, Scorer, ScorerPre);
 world!(Quota, quota, Rule, RulePre);
 
 /// What a call of the guest gives: an outer error is a trap, an inner one an answer outside the contract.

@@ -1,12 +1,15 @@
 //! `canopy:scheduler@1`.
 
+mod placing;
 mod wasm;
+mod world;
 
 use crate::fault::Fault;
 use crate::meter::{Meter, Stats};
 use crate::worker::Worker;
+use canopy_placement::placer::{Asking, HostRows, PlacerClass};
 use canopy_placement::{
-    Columns, Decision, Engine, Fleet, PluginUse, Reason, Request, Scorer, spread::Spread,
+    Columns, Decision, Engine, Fleet, Names, Placer, PluginUse, Reason, Request, Scorer, spread::Spread,
 };
 use canopy_types::{DecisionId, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +31,15 @@ struct Guest {
     worker: Worker<WasmScorer>,
     identity: PluginUse,
     meter: Meter,
+    /// Whether it is a placer.
+    places: bool,
+}
+
+impl Guest {
+    /// What answers in its place when it cannot be asked.
+    fn absent(&self, fault: Fault) -> Absent {
+        Absent(Some(Missing { identity: self.identity.clone(), fault, places: self.places }))
+    }
 }
 
 impl SchedulerPlugin {
@@ -49,7 +61,7 @@ impl SchedulerPlugin {
             Ok(decision) => decision,
             Err(fault) => {
                 guest.meter.fault(&fault);
-                natively(id, fleet, request, Absent(Some((guest.identity.clone(), fault)))).await
+                natively(id, fleet, request, guest.absent(fault)).await
             }
         }
     }
@@ -57,6 +69,11 @@ impl SchedulerPlugin {
     /// Who decides; the built-in has no digest.
     pub fn identity(&self) -> PluginUse {
         self.guest.as_ref().map_or_else(|| Spread.identity(), |guest| guest.identity.clone())
+    }
+
+    /// Whether it chooses hosts itself, and so has a state that its answers depend on.
+    pub fn places(&self) -> bool {
+        self.guest.as_ref().is_some_and(|guest| guest.places)
     }
 
     /// What it has done so far; the built-in counts nothing.
@@ -80,7 +97,7 @@ impl SchedulerPlugin {
                 Ok(answer) => return answer,
                 Err(fault) => {
                     guest.meter.fault(&fault);
-                    absent = Absent(Some((guest.identity.clone(), fault)));
+                    absent = guest.absent(fault);
                 }
             }
         }
@@ -121,7 +138,7 @@ impl SchedulerPlugin {
                     Ok(decisions) => return decisions,
                     Err(fault) => {
                         guest.meter.fault(&fault);
-                        Absent(Some((guest.identity.clone(), fault)))
+                        guest.absent(fault)
                     }
                 }
             }
@@ -133,9 +150,9 @@ impl SchedulerPlugin {
     }
 
     pub(crate) fn start(name: &str, scorer: WasmScorer) -> Result<Self, Error> {
-        let (identity, meter) = (scorer.identity(), scorer.meter().clone());
+        let (identity, meter, places) = (scorer.identity(), scorer.meter().clone(), scorer.places());
         let worker = Worker::start(name, scorer).map_err(|e| Error::internal("plugin.thread", e))?;
-        Ok(Self { guest: Some(Guest { worker, identity, meter }) })
+        Ok(Self { guest: Some(Guest { worker, identity, meter, places }) })
     }
 }
 
@@ -156,22 +173,56 @@ async fn natively(id: DecisionId, fleet: Arc<Fleet>, request: Request, absent: A
 
 /// Stands in for a guest that could not be asked; without one, it is the built-in.
 #[derive(Clone)]
-struct Absent(Option<(PluginUse, Fault)>);
+struct Absent(Option<Missing>);
+
+#[derive(Clone)]
+struct Missing {
+    identity: PluginUse,
+    fault: Fault,
+    places: bool,
+}
 
 impl Scorer for Absent {
     fn identity(&self) -> PluginUse {
-        self.0.as_ref().map_or_else(|| Spread.identity(), |(identity, _)| identity.clone())
+        self.0.as_ref().map_or_else(|| Spread.identity(), |missing| missing.identity.clone())
     }
 
     fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String> {
         match &self.0 {
             None => Spread.score(columns),
-            Some((_, fault)) => Err(fault.to_string()),
+            Some(missing) => Err(missing.fault.to_string()),
         }
     }
 
     fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String> {
         Spread.explain(columns)
+    }
+
+    fn placer(&mut self) -> Option<&mut dyn Placer> {
+        if self.0.as_ref().is_some_and(|missing| missing.places) { Some(self) } else { None }
+    }
+}
+
+/// In place of a placer: it never has a state, so every request is the built-in's for that fault.
+impl Placer for Absent {
+    fn state(&self) -> u64 {
+        0
+    }
+
+    fn begin(&mut self, _: &Arc<Names>, _: u32) -> Result<u64, String> {
+        Err(self.0.as_ref().map_or_else(String::new, |missing| missing.fault.to_string()))
+    }
+
+    fn hosts(&mut self, _: &HostRows) -> Result<(), String> {
+        self.begin(&Arc::default(), 0).map(drop)
+    }
+
+    fn classes(&mut self, _: u32, _: &[PlacerClass]) -> Result<(), String> {
+        self.begin(&Arc::default(), 0).map(drop)
+    }
+
+    fn place(&mut self, _: u64, _: &HostRows, _: &[Asking]) -> Result<Vec<u32>, String> {
+        self.begin(&Arc::default(), 0).map(|_| Vec::new())
     }
 }
 

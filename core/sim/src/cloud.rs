@@ -3,10 +3,12 @@
 
 use crate::clock;
 use crate::report::median;
+use canopy_placement::placer::BATCH;
 use canopy_placement::seeded::Rng;
 use canopy_placement::{Engine, Fleet, Host, NameSet, Request, ResourceColumn, Scorer};
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use canopy_types::{DecisionId, HostId};
+use std::sync::Arc;
 
 /// Share of the vCPUs that is in use.
 pub const FILL: f64 = 0.78;
@@ -113,6 +115,37 @@ impl Cloud {
             }
         }
         DECISIONS as f64 / (clock::cpu() - began).as_secs_f64()
+    }
+
+    /// As [`Self::round`], for a placer: servers go and come by so many that one call decides.
+    pub fn batches(&mut self, placer: &mut dyn Scorer) -> f64 {
+        const BATCHES: usize = 64;
+        let ids: Vec<DecisionId> = (0..BATCH).map(|_| DecisionId::random()).collect();
+        let shared: Vec<Arc<Request>> = self.requests.iter().cloned().map(Arc::new).collect();
+        let began = clock::cpu();
+        for _ in 0..BATCHES {
+            for _ in 0..BATCH {
+                let (host, gone) = self.end_one();
+                self.take(host, gone, -1);
+            }
+            let classes: Vec<usize> = (0..BATCH).map(|_| self.class()).collect();
+            let requests = classes.iter().map(|class| Arc::clone(&shared[*class]));
+            self.engine.foresee(ids.iter().copied().zip(requests));
+            for (id, class) in ids.iter().zip(classes) {
+                let decision = self.engine.decide(*id, &self.requests[class], placer);
+                assert_eq!(decision.plugin.fault, None, "the plugin is at fault");
+                if let Some(host) = decision.winner {
+                    self.take(host, class, 1);
+                    self.placed.push((host, class));
+                }
+            }
+        }
+        (BATCHES * BATCH) as f64 / (clock::cpu() - began).as_secs_f64()
+    }
+
+    /// Where everything is, for telling two clouds apart.
+    pub fn placed(&self) -> &[(HostId, usize)] {
+        &self.placed
     }
 
     /// Milliseconds of a decision that finds no host.

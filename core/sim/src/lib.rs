@@ -4,6 +4,7 @@
 //! took. Nothing is simulated but placement: no failures, no start-up times, no retries; a refused server is
 //! dropped.
 
+pub mod bestfit;
 pub mod clock;
 pub mod cloud;
 pub mod fleet;

@@ -3,10 +3,11 @@
 //! | kind | trait | macro | asked |
 //! |---|---|---|---|
 //! | scheduler | [`scheduler::Scorer`] | [`export_scorer!`] | which of the possible hosts is better |
+//! | scheduler | [`placer::Placer`] | [`export_placer!`] | where does each of these go |
 //! | quota | [`quota::Rule`] | [`export_rule!`] | may this project have more |
 //! | network | [`network::Backend`] | [`export_backend!`] | what should exist on this host |
 //!
-//! A plugin is a pure function of its configuration and its arguments. It runs without any import: no clock,
+//! A plugin is a pure function of its configuration and its arguments; a placer, of all its calls in order. It runs without any import: no clock,
 //! no randomness, no files, no network, no log. What it answers is data, which the core checks and acts on.
 //! A plugin that panics, loops or allocates without end costs one decision, never a request.
 //!
@@ -19,6 +20,7 @@ mod config;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 pub mod network;
+pub mod placer;
 pub mod quota;
 pub mod scheduler;
 

@@ -19,9 +19,11 @@
 //! What it cannot show is what only WASM shows (memory, time, imports): for that there is `canopy plugin check`.
 
 mod network;
+mod placer;
 mod quota;
 mod scheduler;
 
 pub use network::{backend, cluster, places, plan, view};
+pub use placer::{PlacerCloud, Running};
 pub use quota::{Project, rule};
 pub use scheduler::{Fleet, scorer};

@@ -1,14 +1,18 @@
 //! A thousand creates at once: exactly as many as fit are placed, the rest is in ERROR with its decision, and no
 //! host is over its total. On SQLite with one controller, on PostgreSQL with two processes.
 
-use super::{controller, register, registration};
+use super::{controller_with, register, registration};
+use canopy_app::compute::placement::Scheduler;
+use canopy_plugin_host::{PluginHost, Stats};
 use canopy_store::{Options, Store};
 use canopy_tests::fixtures::{flavor, image, server};
-use canopy_tests::process::Process;
+use canopy_tests::process::{Process, plugins};
 use canopy_tests::{Client, Engine, engines, login_body};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 const HOSTS: usize = 10;
 /// 1-GiB servers that fit on a host.
@@ -146,27 +150,56 @@ async fn check(store: &Store, what: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_creates_at_once_fill_every_slot_and_none_twice() {
-    let cloud = controller(Engine::Sqlite).await;
+    alone(None, "SQLite").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_creates_at_once_through_a_placer_fill_every_slot_and_none_twice() {
+    let stats = alone(Some(plugins().join("placer-bestfit")), "SQLite, placer").await;
+    let stats = stats.expect("a plugin decided");
+    assert!(stats.calls() > 0 && stats.faults().is_empty(), "{:?}", stats.notes());
+}
+
+async fn alone(scheduler: Option<PathBuf>, what: &str) -> Option<Arc<Stats>> {
+    let plugin = scheduler
+        .as_ref()
+        .map(|folder| PluginHost::new().unwrap().load_scheduler(folder, Value::Null).unwrap());
+    let cloud = controller_with(Engine::Sqlite, |_| {}).await;
+    if let Some(plugin) = plugin.clone() {
+        cloud.app().placement.swap(Scheduler { plugin, files: None });
+    }
     let names: Vec<String> = (0..HOSTS).map(|n| format!("h{n}")).collect();
     let disks: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), SLOTS)).collect();
     register(&cloud, &disks).await;
     let admin = cloud.admin().await;
-    prove(&admin, std::slice::from_ref(&cloud.url), &cloud.app().store, "SQLite").await;
+    prove(&admin, std::slice::from_ref(&cloud.url), &cloud.app().store, what).await;
+    plugin.and_then(|plugin| plugin.stats())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_controllers_on_postgresql_fill_every_slot_and_none_twice() {
+    two("", "two").await;
+}
+
+/// Both fill the same host first, so that most claims of one or the other fail at the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_controllers_with_a_placer_each_fill_every_slot_and_none_twice() {
+    let folder = plugins().join("placer-bestfit");
+    two(&format!("[plugins]\nscheduler = {:?}\n", folder.display().to_string()), "two_placers").await;
+}
+
+async fn two(plugins: &str, what: &str) {
     if !engines().contains(&Engine::Postgres) {
         return;
     }
     let server = std::env::var("CANOPY_TEST_POSTGRES").unwrap();
-    let name = format!("canopy_two_{}", std::process::id());
+    let name = format!("canopy_{what}_{}", std::process::id());
     let url = canopy_store::testing::create_database(&server, &name).await.unwrap();
     let more = format!(
         "[database]\nurl = \"{url}\"\n[quota.defaults]\ninstances = -1\ncores = -1\nram = -1\n\
-         server_groups = -1\nserver_group_members = -1\n"
+         server_groups = -1\nserver_group_members = -1\n{plugins}"
     );
-    let [mut one, mut two] = ["one", "two"].map(|name| Process::controller(name, &more));
+    let [mut one, mut two] = ["one", "two"].map(|name| Process::controller(&format!("{what}-{name}"), &more));
     one.start_ready().await;
     two.start_ready().await;
     let token = std::fs::read_to_string(one.data().join("keys/agent.token")).unwrap();

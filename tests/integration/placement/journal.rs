@@ -20,7 +20,7 @@ const MISCHIEF: &str = r#"
     unreachable"#;
 
 /// Runs `canopy replay` in a process of its own.
-fn replay(journal: &Path, arguments: &[&str]) -> Value {
+pub(super) fn replay(journal: &Path, arguments: &[&str]) -> Value {
     let output = Command::new(binary())
         .args(["replay", "--json", "--journal"])
         .arg(journal)
@@ -34,7 +34,7 @@ fn replay(journal: &Path, arguments: &[&str]) -> Value {
 }
 
 /// Creates of mixed sizes, all at once; each entry is a flavor.
-async fn at_once(tenant: &Client, image: &str, flavors: &[String], group: &str) -> Vec<String> {
+pub(super) async fn at_once(tenant: &Client, image: &str, flavors: &[String], group: &str) -> Vec<String> {
     let creates = flavors.iter().enumerate().map(|(n, flavor)| {
         let mut body = server(&format!("s{n}"), flavor, image);
         if n % 3 == 0 {
@@ -120,7 +120,7 @@ async fn a_journal_with_a_trap_a_timeout_and_a_swap_replays_bit_for_bit_elsewher
     assert!(part["decisions"].as_u64().unwrap() < of("decisions"), "{part}");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

@@ -84,19 +84,25 @@ fn text(decision: &Value, hosts: Result<&Value, &String>) -> String {
     }
     let plugin = &document["plugin"];
     let digest: String = word(&plugin["digest"]).chars().take(12).collect();
-    line(format!(
-        "  scored by {} {} {digest}; {}",
-        word(&plugin["name"]),
-        word(&plugin["version"]),
-        word(&document["tie_break"])
-    ));
+    let who = format!("{} {} {digest}", word(&plugin["name"]), word(&plugin["version"]));
+    line(if placer_chose(document) {
+        format!("  chosen by the placer {who}, whose answer keeps every rule; it gives no scores")
+    } else {
+        format!("  scored by {who}; {}", word(&document["tie_break"]))
+    });
     if let Some(fault) = plugin["fault"].as_str() {
         line(format!("  the plugin was at fault, the built-in decided: {fault}"));
     }
     let asked = document["request"]["amounts"].as_object().into_iter().flatten();
     let asked: Vec<String> = asked.map(|(class, n)| format!("{n} {class}")).collect();
     line(format!("  asked for {}", asked.join(", ")));
-    line(format!("  hosts: {} looked at, {} fit", document["hosts_considered"], document["hosts_feasible"]));
+    let considered = &document["hosts_considered"];
+    line(match document["hosts_feasible"].as_u64() {
+        Some(0) if placer_chose(document) => {
+            format!("  hosts: {considered} in all, those that fit are not counted")
+        }
+        _ => format!("  hosts: {considered} looked at, {} fit", document["hosts_feasible"]),
+    });
     for rule in document["refused"].as_array().into_iter().flatten() {
         let example = rule["example"].as_str().map(|example| format!(", e.g. {example}")).unwrap_or_default();
         line(format!("    {} refused by {}{example}", rule["hosts"], word(&rule["rule"])));
@@ -120,6 +126,12 @@ fn text(decision: &Value, hosts: Result<&Value, &String>) -> String {
     out
 }
 
+/// A decision with a host and without scores.
+fn placer_chose(document: &Value) -> bool {
+    let placed = document["winner_name"].is_string() || document["placed"] == json!(true);
+    placed && document["top"].as_array().is_some_and(Vec::is_empty)
+}
+
 fn host_line(row: &Value) -> String {
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let name = word(&row["name"]);
@@ -133,6 +145,9 @@ fn host_line(row: &Value) -> String {
     let reasons = row["reasons"].as_array().into_iter().flatten();
     let reasons: Vec<String> =
         reasons.map(|reason| format!("{} {}", word(&reason["code"]), reason["value"])).collect();
+    if row["score"].is_null() && reasons.is_empty() {
+        return format!("{:<8} {name}", word(&row["verdict"]));
+    }
     format!("{:<8} {name} with {} ({})", word(&row["verdict"]), row["score"], reasons.join(", "))
 }
 
@@ -164,5 +179,23 @@ mod tests {
             assert!(said.contains(part), "{part} is not in:\n{said}");
         }
         assert!(text(&decision, Err(&"gone".into())).contains("hosts are not shown: gone"));
+    }
+
+    #[test]
+    fn a_placers_choice_is_not_said_to_be_scored() {
+        let decision = json!({"id": "d", "server_id": "s", "at": "t", "document": {
+            "winner_name": "h2", "plugin": {"name": "mine", "version": "1", "digest": "abc", "fault": null},
+            "request": {"amounts": {"VCPU": 4}}, "hosts_considered": 900, "hosts_feasible": 0, "top": [],
+        }});
+        let hosts = json!({"hosts": [{"verdict": "chosen", "name": "h2", "score": null, "reasons": null}]});
+        let said = text(&decision, Ok(&hosts));
+        for part in [
+            "placed on h2",
+            "chosen by the placer mine 1 abc, whose answer keeps every rule; it gives no scores",
+            "hosts: 900 in all, those that fit are not counted",
+            "chosen   h2\n",
+        ] {
+            assert!(said.contains(part), "{part} is not in:\n{said}");
+        }
     }
 }

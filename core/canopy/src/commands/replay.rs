@@ -105,6 +105,13 @@ fn text(report: &Report, candidate: bool) -> String {
     if report.faults > 0 {
         let _ = writeln!(out, "{} decided by the built-in in place of a plugin at fault", report.faults);
     }
+    if report.taken > 0 {
+        let _ = writeln!(
+            out,
+            "{} decisions of a placer taken as they were: the journal begins after it began",
+            report.taken
+        );
+    }
     if report.gaps > 0 {
         let _ = writeln!(out, "{} gaps: a restart, or lines that were lost", report.gaps);
     }

@@ -23,11 +23,11 @@ pub(super) struct Choice {
 /// Whom a request treats otherwise than its class does.
 pub(super) struct Lists {
     /// Not to be chosen.
-    out: Vec<u32>,
+    pub(super) out: Vec<u32>,
     /// When given, nobody else.
-    only: Option<Vec<u32>>,
+    pub(super) only: Option<Vec<u32>>,
     /// Hosts of the request's soft group, which have another score than the class gives them.
-    group: Vec<u32>,
+    pub(super) group: Vec<u32>,
 }
 
 impl Lists {

@@ -27,7 +27,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         Self {
             amounts: request.amounts.clone(),
             zone: request.zone.clone(),

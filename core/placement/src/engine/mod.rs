@@ -12,6 +12,7 @@ mod cuts;
 mod hash;
 mod marks;
 mod part;
+mod placing;
 mod refusal;
 mod rows;
 
@@ -30,6 +31,7 @@ use choose::{Choice, Lists, choose};
 use class::{Class, Scratch};
 use classes::Classes;
 use hash::{QuickMap, quick};
+use placing::Placing;
 use refusal::{Refusal, refusal};
 use rows::Rows;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub struct Engine {
     /// The built-in's scores, for when the scorer is at fault.
     fallback: Classes,
     scratch: Scratch,
+    /// What a placer was told.
+    placing: Placing,
 }
 
 /// The rule under which servers of an all-or-nothing batch are refused with the one that found no host.
@@ -81,6 +85,7 @@ impl Engine {
             classes: Classes::default(),
             fallback: Classes::default(),
             scratch: Scratch::default(),
+            placing: Placing::default(),
         }
     }
 
@@ -95,6 +100,13 @@ impl Engine {
 
     /// Moves the fleet one step on.
     pub fn apply(&mut self, change: &Change) {
+        if let Change::Capacity { host, class, units, .. } = change
+            && let Some(place) = self.places.get(host).copied()
+            && self.fleet.column(class).is_some_and(|column| column.units_of(place) != *units)
+        {
+            // A placer knows of units only which hosts a class cannot have.
+            self.placing.forget();
+        }
         let places = &self.places;
         match self.fleet.apply(change, |host| places.get(&host).copied()) {
             Touched::Shape => {
@@ -135,6 +147,7 @@ impl Engine {
 
     fn changed(&mut self, place: usize) {
         self.cells.changed(place);
+        self.placing.touch(place);
         if let Some(profiles) = &mut self.profiles {
             profiles.changed(place);
         }
@@ -145,6 +158,10 @@ impl Engine {
     /// Over more than 256 hosts a success leaves [`Decision::refused`] to be counted by whoever reads it.
     pub fn decide(&mut self, id: DecisionId, request: &Request, scorer: &mut dyn Scorer) -> Decision {
         let plugin = scorer.identity();
+        if let Some(placer) = scorer.placer() {
+            return self.decide_placed(id, request, plugin, placer);
+        }
+        self.placing.forget();
         self.classes.belong_to(&plugin);
         let lists = Lists::of(request, &self.fleet, &self.places);
         match self.choice(false, request, &lists, scorer) {
@@ -156,6 +173,11 @@ impl Engine {
     /// The winner of [`Self::decide`] alone, without the reasons: for simulations, where most of a refusal's cost
     /// would be words that nobody reads.
     pub fn find(&mut self, request: &Request, scorer: &mut dyn Scorer) -> Option<HostId> {
+        if let Some(placer) = scorer.placer() {
+            let place = self.find_placed(request, placer);
+            let place = place.or_else(|| self.find_built_in(request))?;
+            return Some(self.fleet.hosts[place].id);
+        }
         self.classes.belong_to(&scorer.identity());
         let lists = Lists::of(request, &self.fleet, &self.places);
         let choice = self.choice(false, request, &lists, scorer).or_else(|_| {
@@ -164,6 +186,13 @@ impl Engine {
         });
         let (place, _) = *choice.ok()?.top.first()?;
         Some(self.fleet.hosts[place as usize].id)
+    }
+
+    fn find_built_in(&mut self, request: &Request) -> Option<usize> {
+        self.fallback.belong_to(&Spread.identity());
+        let lists = Lists::of(request, &self.fleet, &self.places);
+        let choice = self.choice(true, request, &lists, &mut Spread).ok()?;
+        choice.top.first().map(|(place, _)| *place as usize)
     }
 
     /// The built-in's decision in place of a scorer that was at fault, which `plugin` names.
@@ -218,6 +247,7 @@ impl Engine {
         self.profiles = None;
         self.classes.forget();
         self.fallback.forget();
+        self.placing.forget();
         self.stale = false;
     }
 
@@ -278,6 +308,9 @@ impl Engine {
     ) -> Vec<Decision> {
         let mut decisions: Vec<Decision> = Vec::with_capacity(batch.len());
         let mut taken = Vec::new();
+        if scorer.placer().is_some() {
+            self.foresee(batch.iter().map(|(id, request)| (*id, Arc::new(request.clone()))));
+        }
         for (id, request) in batch {
             let decision = self.decide(*id, request, scorer);
             match decision.winner {

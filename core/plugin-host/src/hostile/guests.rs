@@ -114,6 +114,46 @@ pub(super) fn scorer_by(locals: &str, score: &str) -> Vec<u8> {
     component(SCHEDULER, "scorer", &scorer_module("", &body, "unreachable"))
 }
 
+/// A placer that answers host 1 to every request, and when one wants 13 of the first class does `mischief`, whose
+/// code may use `$list` (the answers, allocated, `$n` of them), `$epoch` and `$alloc`.
+#[allow(dead_code, reason = "not every user of this file asks for it")]
+pub(super) fn placer(init: &str, mischief: &str) -> Vec<u8> {
+    let rows = "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)";
+    let text = format!(
+        r#"(module {FRAME}
+          (global $bad (mut i32) (i32.const -1))
+          (func (export "canopy:scheduler/placing@1.0.0#init")
+            (param i32 i32 i32 i32 i32 i32) (param $hosts i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.const 0)) {init} (i32.const 16))
+          (func (export "canopy:scheduler/placing@1.0.0#upsert-hosts") {rows})
+          (func (export "canopy:scheduler/placing@1.0.0#upsert-classes") (param $first i32) (param $at i32) (param $n i32)
+            (block $done (loop $next
+              (br_if $done (i32.eqz (local.get $n)))
+              (if (i64.eq (i64.load (i32.load (local.get $at))) (i64.const 13))
+                (then (global.set $bad (local.get $first))))
+              (local.set $first (i32.add (local.get $first) (i32.const 1)))
+              (local.set $at (i32.add (local.get $at) (i32.const 32)))
+              (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+              (br $next))))
+          (func (export "canopy:scheduler/placing@1.0.0#decide") (param $epoch i64) {rows}
+            (param $classes i32) (param $n i32) (param i32 i32) (result i32)
+            (local $list i32) (local $i i32) (local $hit i32)
+            (local.set $list (call $alloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.mul (local.get $n) (i32.const 4))))
+            (block $done (loop $next
+              (br_if $done (i32.eq (local.get $i) (local.get $n)))
+              (i32.store (i32.add (local.get $list) (i32.mul (local.get $i) (i32.const 4))) (i32.const 1))
+              (local.set $hit (i32.or (local.get $hit) (i32.eq (global.get $bad)
+                (i32.load (i32.add (local.get $classes) (i32.mul (local.get $i) (i32.const 4)))))))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br $next)))
+            (i32.store (i32.const 16) (local.get $list))
+            (i32.store (i32.const 20) (local.get $n))
+            (if (local.get $hit) (then {mischief}))
+            (i32.const 16)))"#
+    );
+    component(SCHEDULER, "placer", &text)
+}
+
 fn scorer_text(init: &str, mischief: &str, explain: &str) -> String {
     let score = format!(
         "(local $list i32) (local $i i32)

@@ -5,5 +5,6 @@ mod faults;
 mod ground;
 mod guests;
 mod loading;
+mod placers;
 mod trouble;
 mod worlds;

@@ -1,31 +1,37 @@
 //! The guest's side of a decision: columns in, checked scores out. Lives on one thread.
 
-use crate::bindings::scheduler::exports::canopy::scheduler::scoring::Reason as WireReason;
-use crate::bindings::scheduler::{Class, Columns as Wire, Scorer as World};
+use super::world::Scheduler as World;
+use crate::bindings::scheduler::scoring::{Class, Columns as Wire, Reason as WireReason};
 use crate::fault::{Fault, short};
 use crate::host::Loaded;
 use crate::meter::{Meter, Stats};
 use crate::sandbox::Sandbox;
 use canopy_placement::scorer::OWN_SIGNALS;
-use canopy_placement::{Columns, Names, PluginUse, Reason, Scorer};
+use canopy_placement::{Columns, Names, Placer, PluginUse, Reason, Scorer};
 use canopy_types::{Error, resources};
 use std::sync::Arc;
 
 /// Rows of one call: enough to hide its cost, few enough that no fleet outgrows a guest's memory. A score
 /// depends on its row alone, so the cut does not show.
 const CHUNK: usize = 8192;
+/// Of who is asked as a scorer and is none; nothing the guest did, so its state stays.
+const NO_SCORES: &str = "answer: a placer gives no scores";
 /// Reasons of one row that are kept.
 const REASONS: usize = 16;
 
 /// A loaded scheduler, to be asked from one thread, which the guest then keeps until its deadline.
 /// [`crate::SchedulerPlugin`] has a thread of its own for that.
 pub struct WasmScorer {
-    sandbox: Sandbox<World>,
+    pub(super) sandbox: Sandbox<World>,
     identity: PluginUse,
-    config: Arc<str>,
+    pub(super) config: Arc<str>,
     /// What the instance was told of at `init`.
-    names: Arc<Names>,
-    meter: Meter,
+    pub(super) names: Arc<Names>,
+    pub(super) meter: Meter,
+    /// Whether it chooses hosts itself.
+    places: bool,
+    /// Of a placer: see [`Placer::state`].
+    pub(super) state: u64,
 }
 
 impl WasmScorer {
@@ -43,14 +49,19 @@ impl WasmScorer {
             [resources::VCPU, resources::MEMORY_MB, resources::DISK_GB].map(str::to_owned).to_vec();
         let names = Arc::new(Names { resources, signals: OWN_SIGNALS.map(str::to_owned).to_vec() });
         let config: Arc<str> = config.into();
-        let init = init(Arc::clone(&config), Arc::clone(&names));
+        let (init, places) = (init(Arc::clone(&config), Arc::clone(&names), 0), pre.places());
         let mut sandbox = Sandbox::new(engine, pre, manifest.limits, init).counting(fuel).watched(&meter);
         sandbox.ready().map_err(|fault| manifest.bad_config(&fault.to_string()))?;
-        Ok(Self { sandbox, identity, config, names, meter })
+        Ok(Self { sandbox, identity, config, names, meter, places, state: 0 })
     }
 
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Whether it chooses hosts itself: see [`Scorer::placer`].
+    pub fn places(&self) -> bool {
+        self.places
     }
 
     /// What it has done so far.
@@ -66,7 +77,7 @@ impl WasmScorer {
     fn tell_names(&mut self, columns: &Columns) {
         if !Arc::ptr_eq(&self.names, &columns.names) {
             if self.names != columns.names {
-                self.sandbox.restart(init(Arc::clone(&self.config), Arc::clone(&columns.names)));
+                self.sandbox.restart(init(Arc::clone(&self.config), Arc::clone(&columns.names), 0));
             }
             self.names = Arc::clone(&columns.names);
         }
@@ -105,12 +116,18 @@ impl Scorer for WasmScorer {
     }
 
     fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String> {
+        if self.places {
+            return Err(NO_SCORES.to_owned());
+        }
         let meter = self.meter.clone();
         let scores = meter.call(|| {
             self.by_chunks(columns, |sandbox, class, wire, rows| {
                 sandbox.call(|world, store| {
-                    let scores = world.canopy_scheduler_scoring().call_score(store, class, wire)?;
-                    Ok(check_scores(scores, rows))
+                    let guest = match world.scoring() {
+                        Ok(guest) => guest,
+                        Err(why) => return Ok(Err(why)),
+                    };
+                    Ok(check_scores(guest.call_score(store, class, wire)?, rows))
                 })
             })
         });
@@ -118,11 +135,18 @@ impl Scorer for WasmScorer {
     }
 
     fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String> {
+        if self.places {
+            return Err(NO_SCORES.to_owned());
+        }
         let meter = self.meter.clone();
         let reasons = meter.call(|| {
             self.by_chunks(columns, |sandbox, class, wire, rows| {
                 sandbox.call(|world, store| {
-                    let reasons = world.canopy_scheduler_scoring().call_explain(store, class, wire)?;
+                    let guest = match world.scoring() {
+                        Ok(guest) => guest,
+                        Err(why) => return Ok(Err(why)),
+                    };
+                    let reasons = guest.call_explain(store, class, wire)?;
                     if reasons.len() != rows as usize {
                         return Ok(Err(format!("reasons for {} of {rows} hosts", reasons.len())));
                     }
@@ -133,16 +157,29 @@ impl Scorer for WasmScorer {
         });
         reasons.map_err(|fault| fault.to_string())
     }
+
+    fn placer(&mut self) -> Option<&mut dyn Placer> {
+        if self.places { Some(self) } else { None }
+    }
 }
 
-fn init(
+/// Tells a new instance its configuration, the names, and, when it is a placer's, the number of hosts.
+pub(super) fn init(
     config: Arc<str>,
     names: Arc<Names>,
+    hosts: u32,
 ) -> impl Fn(&World, &mut wasmtime::Store<crate::limits::Limiter>) -> crate::sandbox::Called<()> + Send {
     move |world, store| {
         let resources: Vec<&str> = names.resources.iter().map(String::as_str).collect();
         let signals: Vec<&str> = names.signals.iter().map(String::as_str).collect();
-        let init = world.canopy_scheduler_scoring().call_init(store, &config, &resources, &[], &signals)?;
+        let init = match world {
+            World::Scores(guest) => guest.call_init(store, &config, &resources, &[], &signals)?,
+            World::Places(guest) => {
+                // What depends on the request comes with it.
+                let lasting = signals.get(OWN_SIGNALS.len()..).unwrap_or(&[]);
+                guest.call_init(store, &config, &resources, lasting, hosts)?
+            }
+        };
         Ok(init.map_err(|why| why.to_string()))
     }
 }

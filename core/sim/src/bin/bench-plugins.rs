@@ -7,11 +7,13 @@
 #[path = "../../../plugin-host/src/hostile/guests.rs"]
 mod guests;
 
-use canopy_placement::{Columns, Fleet, Host, Names, Request, ResourceColumn, Scorer};
+use canopy_placement::placer::HostRows;
+use canopy_placement::{Columns, Engine, Fleet, Host, Names, Placer, Request, ResourceColumn, Scorer};
 use canopy_plugin_host::{
     Book, Cache, Charge, Claim, Countable, Holder, HolderKind, Live, Options, Package, PluginHost,
     QuotaQuestion, Row, SchedulerPlugin,
 };
+use canopy_sim::clock;
 use canopy_types::{DecisionId, HostId, UserId};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -106,6 +108,14 @@ fn measure(plugins: &Path) -> Result<Vec<Value>, String> {
         None,
     ));
     results.push(row("trap to serving again, p50", "trapping scorer", recovery(&host)?, "ms", Some(1.0)));
+    let rebuilt = rebuilt(&host, &package("placer-bestfit")?)?;
+    results.push(row(
+        "trap to serving again, CPU, p50",
+        "placer-bestfit, 100,000 hosts",
+        rebuilt,
+        "ms",
+        Some(50.0),
+    ));
     let quota = verdict(&runtime, &host, &package("quota-limits")?)?;
     results.push(row("quota verdict, p50", "quota-limits", quota.p50, "us", Some(20.0)));
     results.push(row("quota verdict, p99", "quota-limits", quota.p99, "us", None));
@@ -196,6 +206,49 @@ fn recovery(host: &PluginHost) -> Result<f64, String> {
         }
         scorer.score(&question())?;
         times.push(since.elapsed());
+    }
+    Ok(millis(median(times)))
+}
+
+/// A placer that knows 100,000 hosts traps: until it has decided again, for which a new instance was told them all: the thread's
+/// time, ms.
+fn rebuilt(host: &PluginHost, package: &Package) -> Result<f64, String> {
+    let hosts: u32 = 100_000;
+    let id = |n: u32| HostId(uuid::Uuid::from_u64_pair(1, u64::from(n) + 1));
+    let named = |n: u32| Host::new(id(n), format!("h{n:06}"), format!("zone-{}", n % 3));
+    let used = |most: u32| (0..hosts).map(|n| i64::from(n.wrapping_mul(2_654_435_761) % most)).collect();
+    let column =
+        |class: &str, total, most| ResourceColumn::new(class, vec![total; hosts as usize], used(most));
+    let mut engine = Engine::new(Fleet {
+        revision: 1,
+        hosts: (0..hosts).map(named).collect(),
+        resources: vec![
+            column("DISK_GB", 4_000, 3_000),
+            column("MEMORY_MB", 262_144, 200_000),
+            column("VCPU", 64, 60),
+        ],
+        ..Fleet::default()
+    });
+    let mut placer = host.start_scorer(package, Value::Null).map_err(|e| e.to_string())?;
+    let amounts = [("VCPU", 2), ("MEMORY_MB", 4_096), ("DISK_GB", 20)];
+    let amounts = amounts.map(|(class, amount)| (class.to_owned(), amount)).into();
+    let request = Request { amounts, ..Request::default() };
+    // A cell by so high a number is an index that no memory has room for.
+    let poison = HostRows { at: vec![0], cells: vec![u32::MAX - 1], free: vec![0; 3], ..HostRows::default() };
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS / 10 {
+        let decide = |engine: &mut Engine, placer: &mut dyn Scorer| {
+            let decision = engine.decide(DecisionId::random(), &request, placer);
+            decision.plugin.fault.map_or(Ok(()), Err)
+        };
+        decide(&mut engine, &mut placer)?;
+        Placer::hosts(&mut placer, &poison)?;
+        let since = clock::cpu();
+        if decide(&mut engine, &mut placer).is_ok() {
+            return Err("the placer did not trap".to_owned());
+        }
+        decide(&mut engine, &mut placer)?;
+        times.push(clock::cpu() - since);
     }
     Ok(millis(median(times)))
 }

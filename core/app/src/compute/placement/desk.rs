@@ -13,7 +13,7 @@ use super::feed::Feed;
 use super::shadow::Shadow;
 use super::{Ask, Placed, Placement, Reservation, Scheduler, Shared, inverse};
 use crate::App;
-use canopy_journal::{Asked, Decided, Question, Round, Writer, decide};
+use canopy_journal::{Asked, Decided, PutOff, Question, Round, Writer, decide};
 use canopy_placement::spread::Spread;
 use canopy_placement::{Change, Decision, Engine, Fleet, Scorer};
 use canopy_types::{DecisionId, Error, HostId, Result, ServerId};
@@ -27,6 +27,8 @@ use tokio::time::Instant;
 const ROUND: usize = 64;
 /// How long a refusal may wait for others' commits; then it stands.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Rounds after which a placer begins anew, so that replay finds a beginning wherever a journal's first kept line is.
+const ANEW: u32 = 4_096;
 
 /// Runs until `stopped`. Only once per [`Placement`].
 pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
@@ -86,6 +88,8 @@ struct Desk {
     parked: VecDeque<Case>,
     next: u64,
     seed: u64,
+    /// Rounds since a placer began anew; none when it must.
+    since_anew: Option<u32>,
 }
 
 impl Desk {
@@ -104,6 +108,7 @@ impl Desk {
             parked: VecDeque::new(),
             next: 0,
             seed,
+            since_anew: None,
         }
     }
 
@@ -125,6 +130,7 @@ impl Desk {
                 journal.plugin(scheduler.plugin.identity(), scheduler.files.clone());
             }
             self.scheduler = scheduler;
+            self.since_anew = None;
         }
         if let Some(shadow) = news.shadow {
             self.shadow = shadow;
@@ -150,7 +156,7 @@ impl Desk {
         if self.engine.is_poisoned() {
             self.begin_again();
         }
-        let round = match self.learn(app).await {
+        let mut round = match self.learn(app).await {
             Ok(round) => round,
             Err(error) => {
                 for case in cases {
@@ -165,6 +171,8 @@ impl Desk {
         let reserved: Vec<Change> =
             self.pending.values().flat_map(|pending| pending.takes.iter().cloned()).collect();
         let (desk, reserved) = (Arc::new(desk), Arc::new(reserved));
+        round.anew = self.scheduler.plugin.places() && self.begins_anew();
+        let anew = round.anew;
         let outcomes = self
             .scheduler
             .plugin
@@ -172,10 +180,21 @@ impl Desk {
                 // Poisoned by a panic in the middle of a round: nothing in it can be relied on.
                 let Ok(mut engine) = engine.lock() else { return Vec::new() };
                 changes.iter().for_each(|change| engine.apply(change));
+                if anew {
+                    engine.forget_placer();
+                }
                 decide_round(&mut engine, &desk, &reserved, scorer)
             })
             .await;
         self.answer(cases, outcomes, round);
+    }
+
+    /// Whether a placer begins anew with this round: it is new, the journal begins here, or it is time.
+    fn begins_anew(&mut self) -> bool {
+        let behind = self.journal.as_ref().is_some_and(Writer::behind);
+        let anew = behind || self.since_anew.is_none_or(|rounds| rounds >= ANEW);
+        self.since_anew = Some(if anew { 0 } else { self.since_anew.map_or(0, |rounds| rounds + 1) });
+        anew
     }
 
     /// What changed since the last round, the ends of reservations among it.
@@ -198,22 +217,28 @@ impl Desk {
         Ok(round)
     }
 
-    fn answer(&mut self, cases: Vec<Case>, outcomes: Vec<Option<Decided>>, mut round: Round) {
+    fn answer(&mut self, cases: Vec<Case>, outcomes: Vec<Outcome>, mut round: Round) {
         let lost = outcomes.len() != cases.len();
+        let places = self.scheduler.plugin.places();
         let mut answers = Vec::new();
         for (case, outcome) in
-            cases.into_iter().zip(outcomes.into_iter().chain(std::iter::repeat_with(|| None)))
+            cases.into_iter().zip(outcomes.into_iter().map(Some).chain(std::iter::repeat_with(|| None)))
         {
             match outcome {
-                Some(decided) => {
+                Some(Outcome::Stands(decided)) => {
                     round.asked.push(decided.asked);
                     answers.push((case, decided.decisions, decided.takes));
                 }
-                None if lost => {
+                Some(Outcome::PutOff(decided)) => {
+                    if places {
+                        round.put_off.push(PutOff { before: round.asked.len(), asked: decided.asked });
+                    }
+                    self.parked.push_back(case);
+                }
+                None => {
                     let error = Error::internal("placement.panicked", "the engine panicked");
                     let _ = case.ask.reply.send(Err(error));
                 }
-                None => self.parked.push_back(case),
             }
         }
         if let (Some(shadow), false) = (&mut self.shadow, lost) {
@@ -293,15 +318,26 @@ impl Desk {
 /// A case as the scheduler's thread sees it.
 type Asking = (Arc<Vec<Question>>, bool, Instant);
 
-/// Decides every request in order; `None` for one whose refusal depends on reservations that may be given back.
+/// What came of one request in a round.
+enum Outcome {
+    Stands(Decided),
+    /// Its refusal depends on reservations that may be given back.
+    PutOff(Decided),
+}
+
+/// Decides every request in order.
 fn decide_round(
     engine: &mut Engine,
     desk: &[Asking],
     reserved: &[Change],
     scorer: &mut dyn Scorer,
-) -> Vec<Option<Decided>> {
+) -> Vec<Outcome> {
     let mut reserved = reserved.to_vec();
     let mut outcomes = Vec::with_capacity(desk.len());
+    if scorer.placer().is_some() {
+        let questions = desk.iter().flat_map(|(batch, ..)| batch.iter());
+        engine.foresee(questions.map(|(id, _, request)| (*id, Arc::clone(request))));
+    }
     for (batch, all_or_nothing, since) in desk {
         let decided = decide(engine, batch, *all_or_nothing, |engine, at| {
             engine.decide(batch[at].0, &batch[at].2, scorer)
@@ -313,7 +349,7 @@ fn decide_round(
             let better = fits(&without_asking(engine, batch, *all_or_nothing)) > fits(&decided);
             reserved.iter().for_each(|change| engine.apply(change));
             if better {
-                outcomes.push(None);
+                outcomes.push(Outcome::PutOff(decided));
                 continue;
             }
         }
@@ -321,7 +357,7 @@ fn decide_round(
             engine.take(host, &recorded.request, 1);
         }
         reserved.extend(decided.takes.iter().cloned());
-        outcomes.push(Some(decided));
+        outcomes.push(Outcome::Stands(decided));
     }
     outcomes
 }

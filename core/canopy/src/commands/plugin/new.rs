@@ -159,7 +159,7 @@ mod tests {
             (
                 "scheduler",
                 include_bytes!("../../../../../sdk/wit/scheduler/v1/scheduler.wit"),
-                "4d9f23f14764b4790040f9fcf80bc5af6e2d79d0f494124493bffc88f524fd02",
+                "6421c3d282e4c82b94bcc0180365bd31739adae61f12563b1528a0c7b7cf14d5",
             ),
         ] {
             let now: String = sha2::Sha256::digest(contract).iter().map(|b| format!("{b:02x}")).collect();

@@ -14,6 +14,8 @@ use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+mod placers;
+
 const ROUNDS: usize = 9;
 fn main() -> Result<(), String> {
     let mut json = false;
@@ -71,6 +73,8 @@ fn main() -> Result<(), String> {
         ));
         results.push(at_most("refusal with counts and advice", params, refusal, "ms", None));
     }
+    let free = PluginHost::without_deadlines().map_err(|e| e.to_string())?;
+    placers::measure([&host, &free], &plugins.join("placer-bestfit"), json, &mut results)?;
     let counting = PluginHost::counting().map_err(|e| e.to_string())?;
     for name in ["scheduler-binpack", "scheduler-spread", "scheduler-weighted"] {
         let params = json!({"scheduler": name});
