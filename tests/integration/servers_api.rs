@@ -545,3 +545,86 @@ async fn a_list_that_remembers_rows_tells_what_one_that_reads_them_tells() {
         same("deleting").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_filtered_by_patterns_and_by_what_servers_are_doing() {
+    let cloud = Cloud::start().await;
+    let (tenant, flavor, image) = ready(&cloud).await;
+    let mut body = server("web-1", &flavor, &image);
+    body["server"]["description"] = json!("the first");
+    let web = boot(&tenant.at("2.79"), &body).await;
+    let db = boot(&tenant, &server("db.2", &flavor, &image)).await;
+    until_status(&tenant, &web, "ACTIVE").await;
+    until_status(&tenant, &db, "ACTIVE").await;
+    let stop = tenant.post(&format!("/compute/v2.1/servers/{db}/action"), &json!({"os-stop": null})).await;
+    assert_eq!(stop.status, 202);
+    until_status(&tenant, &db, "SHUTOFF").await;
+    let newest = tenant.at("2.79");
+    let names = async |query: &str| -> Vec<String> {
+        let listed =
+            newest.get(&format!("/compute/v2.1/servers?sort_key=display_name&sort_dir=asc&{query}")).await;
+        assert_eq!(listed.status, 200, "{query}: {listed:?}");
+        let servers = listed.json["servers"].as_array().unwrap().iter();
+        servers.map(|server| server["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("name=web", &["web-1"][..]),
+        ("name=%5Ew.*1%24", &["web-1"]),
+        ("name=db.2", &["db.2"]),
+        ("name=%5Edb%5C.2%24", &["db.2"]),
+        ("name=%5Eeb", &[]),
+        ("display_name=b", &["db.2", "web-1"]),
+        ("description=fir.t", &["web-1"]),
+        ("hostname=%5Edb", &["db.2"]),
+        ("vm_state=active", &["web-1"]),
+        ("vm_state=stopped", &["db.2"]),
+        ("power_state=4", &["db.2"]),
+        ("power_state=1&name=web", &["web-1"]),
+        ("task_state=rebuilding", &[]),
+        ("launch_index=0&limit=1", &["db.2"]),
+        ("progress=100", &["web-1"]),
+        ("config_drive=true", &[]),
+        ("config_drive=false&vm_state=stopped", &["db.2"]),
+        ("access_ip_v4=10.0.0.1", &[]),
+        ("locked_by=owner", &[]),
+    ] {
+        assert_eq!(names(query).await, expected, "{query}");
+    }
+    // What is left out does not count towards a page.
+    assert_eq!(names("vm_state=active&limit=1").await, ["web-1"]);
+    for bad in ["name=%28", "hostname=%5B", "name=%28a%7B1000%7D%29%7B1000%7D"] {
+        let refused = newest.get(&format!("/compute/v2.1/servers?{bad}")).await;
+        assert_eq!(refused.status, 400, "{bad}: {refused:?}");
+        assert!(
+            refused.text_at("/badRequest/message").contains("is not a regular expression"),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admins_see_of_a_server_how_its_host_is() {
+    let cloud = Cloud::start().await;
+    let (tenant, flavor, image) = ready(&cloud).await;
+    let id = boot(&tenant, &server("s", &flavor, &image)).await;
+    until_status(&tenant, &id, "ACTIVE").await;
+    let admin = cloud.admin().await.at("2.52");
+    let health = async || show(&admin, &id).await["host_status"].clone();
+    assert_eq!(health().await, "UP");
+    let host = cloud.hosts().await[0].name.clone();
+    let set = async |what: &str, body: Value| {
+        let mut body = body;
+        (body["host"], body["binary"]) = (json!(host), json!("nova-compute"));
+        let answer = admin.put(&format!("/compute/v2.1/os-services/{what}"), &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    set("disable", json!({})).await;
+    assert_eq!(health().await, "MAINTENANCE");
+    set("force-down", json!({"forced_down": true})).await;
+    assert_eq!(health().await, "DOWN");
+    set("force-down", json!({"forced_down": false})).await;
+    set("enable", json!({})).await;
+    assert_eq!(health().await, "UP");
+    let seen = show(&tenant.at("2.52"), &id).await;
+    assert_eq!(seen["host_status"], Value::Null);
+}

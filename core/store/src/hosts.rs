@@ -15,6 +15,7 @@ use canopy_types::{
     ConsumerId, HostId, NetworkId, ProjectId, ProviderId, Result, ServerId, Timestamp, UserId,
 };
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,9 +210,10 @@ pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<Inventory>)> {
     Ok((hosts.iter().map(host).collect::<Result<_>>()?, inventories))
 }
 
-/// What these hosts are called.
-pub async fn names(conn: &mut Conn, ids: &BTreeSet<HostId>) -> Result<HashMap<HostId, String>> {
-    rows::names(conn, "hosts", ids).await
+/// Those of these that there are.
+pub async fn some(conn: &mut Conn, ids: &[HostId]) -> Result<HashMap<HostId, HostRow>> {
+    let read = |row: &AnyRow| host(row).map(|host| (host.id, host));
+    Ok(rows::by_ids(conn, "SELECT * FROM hosts", ids, read).await?.into_iter().collect())
 }
 
 /// The agent was heard.

@@ -8,7 +8,8 @@ use crate::{Conn, networks, subnets};
 use canopy_agent_api::{FixedIp, HostRoute, NetworkSpec, PortSpec, SubnetSpec};
 use canopy_types::{HostId, NetworkId, Result, SecurityGroupId, ServerId, SubnetId};
 use sqlx::AssertSqlSafe;
-use std::collections::{BTreeMap, BTreeSet};
+use sqlx::any::AnyRow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 /// One address of a server, as its `addresses` show it.
@@ -161,7 +162,10 @@ pub async fn of_servers(conn: &mut Conn, servers: &[ServerId]) -> Result<BTreeMa
         }
     }
     let ids: BTreeSet<SecurityGroupId> = carried.iter().flat_map(|(_, ids)| ids).copied().collect();
-    let names = rows::names(conn, "security_groups", &ids).await?;
+    let ids: Vec<SecurityGroupId> = ids.into_iter().collect();
+    let read = |row: &AnyRow| Ok((row.parsed("id")?, row.text("name")?));
+    let names = rows::by_ids(conn, "SELECT id, name FROM security_groups", &ids, read).await?;
+    let names: HashMap<SecurityGroupId, String> = names.into_iter().collect();
     for (server, ids) in carried {
         let named = ids.iter().filter_map(|id| names.get(id).cloned());
         found.entry(server).or_default().security_groups.extend(named);

@@ -4,11 +4,9 @@
 //! revision that a list has just seen is the row that the list would have read.
 
 use crate::Conn;
-use crate::rows::{AT_ONCE, Columns, places};
+use crate::rows::{Columns, by_ids};
 use crate::servers::{ServerRow, server};
-use crate::store::db;
 use canopy_types::{Result, ServerId};
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,12 +33,12 @@ impl Recent {
             rows.iter().map(|row| Ok((row.parsed("id")?, row.int("revision")?))).collect::<Result<_>>()?;
         let mut found = self.known(&wanted);
         let unknown = wanted.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|((id, _), _)| *id);
-        let mut read: HashMap<(ServerId, i64), Arc<ServerRow>> = HashMap::new();
-        for ids in unknown.collect::<Vec<_>>().chunks(AT_ONCE) {
-            let rows = whole(conn, ids).await?;
-            self.learn(&rows);
-            read.extend(rows.into_iter().map(|(revision, row)| ((row.id, revision), row)));
-        }
+        let unknown: Vec<ServerId> = unknown.collect();
+        let whole = |row: &AnyRow| Ok((row.int("revision")?, Arc::new(server(row)?)));
+        let rows = by_ids(conn, "SELECT * FROM servers", &unknown, whole).await?;
+        self.learn(&rows);
+        let read = rows.into_iter().map(|(revision, row)| ((row.id, revision), row));
+        let read: HashMap<(ServerId, i64), Arc<ServerRow>> = read.collect();
         for (place, row) in wanted.iter().zip(&mut found).filter(|(_, row)| row.is_none()) {
             *row = read.get(place).cloned();
         }
@@ -72,15 +70,4 @@ impl Recent {
             rows.insert(row.id, (*revision, row.clone()));
         }
     }
-}
-
-/// With their revisions, in no order.
-async fn whole(conn: &mut Conn, ids: &[ServerId]) -> Result<Vec<(i64, Arc<ServerRow>)>> {
-    let sql = format!("SELECT * FROM servers WHERE id IN ({})", places(1, ids.len()));
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for id in ids {
-        query = query.bind(id.to_string());
-    }
-    let rows = query.fetch_all(conn).await.map_err(db)?;
-    rows.iter().map(|row| Ok((row.int("revision")?, Arc::new(server(row)?)))).collect()
 }

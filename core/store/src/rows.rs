@@ -5,9 +5,7 @@ use canopy_types::{Error, Result, Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::hash::Hash;
 use std::str::FromStr;
 
 pub trait Columns {
@@ -77,27 +75,25 @@ pub(crate) fn places(from: usize, count: usize) -> String {
 }
 
 /// Rows that one statement reads by their ids.
-pub(crate) const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 500;
 
-/// What the rows with these ids are called.
-pub(crate) async fn names<T>(
+/// Reads rows by their ids, in no order; `select` ends before its condition. Ids without a row are left out.
+pub(crate) async fn by_ids<T: Display, R>(
     conn: &mut Conn,
-    table: &'static str,
-    ids: &BTreeSet<T>,
-) -> Result<HashMap<T, String>>
-where
-    T: FromStr + Display + Eq + Hash,
-{
-    let mut names = HashMap::new();
-    for ids in ids.iter().collect::<Vec<_>>().chunks(AT_ONCE) {
-        let sql = format!("SELECT id, name FROM {table} WHERE id IN ({})", places(1, ids.len()));
+    select: &'static str,
+    ids: &[T],
+    read: impl Fn(&AnyRow) -> Result<R>,
+) -> Result<Vec<R>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(AT_ONCE) {
+        let sql = format!("{select} WHERE id IN ({})", places(1, ids.len()));
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for id in ids {
             query = query.bind(id.to_string());
         }
         for row in query.fetch_all(&mut *conn).await.map_err(crate::store::db)? {
-            names.insert(row.parsed("id")?, row.text("name")?);
+            found.push(read(&row)?);
         }
     }
-    Ok(names)
+    Ok(found)
 }

@@ -163,7 +163,10 @@ async fn lists(app: &App, token: &str) -> Res<Value> {
         let rows = unfiltered(app, filter.clone(), page.clone()).await?;
         let alone = started.elapsed().as_secs_f64();
         let started = Instant::now();
-        let listed = servers::list(app, &ctx, Filter::default(), false, page.clone()).await.map_err(words)?;
+        let listed =
+            servers::list(app, &ctx, Filter::default(), &servers::Matching::default(), false, page.clone())
+                .await
+                .map_err(words)?;
         ratios.push(started.elapsed().as_secs_f64() / alone);
         plain.push(alone * 1e3);
         if (rows, listed.len()) != (SERVERS, SERVERS) {

@@ -3,7 +3,7 @@
 
 use crate::request::Req;
 use crate::version::{Microversion, v};
-use canopy_app::compute::servers::{Direction, Filter, Sort, TagFilter};
+use canopy_app::compute::servers::{Direction, Exact, Filter, Matching, Sort, TagFilter, Text};
 use canopy_types::{Error, Result};
 
 /// Keys that a list can be sorted by, as nova names them. A key without a column here sorts nothing: what it
@@ -160,8 +160,58 @@ fn statuses(req: &Req) -> Result<Vec<String>> {
     Ok(given)
 }
 
-/// The filter, and whether every project's servers are asked for.
-pub fn filter(req: &Req) -> Result<(Filter, bool)> {
+/// Filters on what is derived, and on what is asked for as it is. nova leaves them to admins before 2.83; what they ask
+/// is in every owner's answers, so they are for everybody here.
+const EXACT: [(&str, Exact); 9] = [
+    ("vm_state", Exact::VmState),
+    ("task_state", Exact::TaskState),
+    ("power_state", Exact::PowerState),
+    ("launch_index", Exact::LaunchIndex),
+    ("progress", Exact::Progress),
+    ("access_ip_v4", Exact::AccessV4),
+    ("access_ip_v6", Exact::AccessV6),
+    ("config_drive", Exact::ConfigDrive),
+    ("locked_by", Exact::LockedBy),
+];
+
+/// Filters that are regular expressions.
+const PATTERNS: [(&str, Text); 5] = [
+    ("name", Text::Name),
+    ("display_name", Text::Name),
+    ("description", Text::Description),
+    ("display_description", Text::Description),
+    ("hostname", Text::Hostname),
+];
+
+/// Whether a pattern finds exactly itself.
+fn plain(pattern: &str) -> bool {
+    pattern.chars().all(|c| c.is_alphanumeric() || " -_".contains(c))
+}
+
+fn matching(req: &Req) -> Result<Matching> {
+    let query = &req.query;
+    let mut matching = Matching::default();
+    for (name, of) in PATTERNS {
+        // The database finds names that are plain.
+        if let Some(pattern) = query.get(name).filter(|text| name != "name" || !plain(text)) {
+            matching.pattern(of, pattern)?;
+        }
+    }
+    for (name, of) in EXACT {
+        match (of, query.get(name)) {
+            (_, None) => {}
+            (Exact::ConfigDrive, Some(_)) => {
+                let wanted = query.flag(name)?.unwrap_or(false);
+                matching.exact(of, if wanted { "True" } else { "" });
+            }
+            (_, Some(value)) => matching.exact(of, value),
+        }
+    }
+    Ok(matching)
+}
+
+/// The filter in two parts, and whether every project's servers are asked for.
+pub fn filter(req: &Req) -> Result<(Filter, Matching, bool)> {
     let query = &req.query;
     let text = |name: &str| query.get(name).map(str::to_owned);
     let all = match query.get("all_tenants") {
@@ -178,10 +228,10 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         project_id: if all { text("project_id").or_else(|| text("tenant_id")).map(Into::into) } else { None },
         user_id: text("user_id"),
         statuses: statuses(req)?,
-        name_contains: text("name"),
-        image_id: text("image"),
+        name_contains: text("name").filter(|name| plain(name)),
+        image_id: text("image").or_else(|| text("image_ref")),
         flavor_id: text("flavor"),
-        host: text("host"),
+        host: text("host").or_else(|| text("node")),
         reservation_id: text("reservation_id"),
         uuid: text("uuid"),
         availability_zone: text("availability_zone"),
@@ -194,7 +244,7 @@ pub fn filter(req: &Req) -> Result<(Filter, bool)> {
         deleted: query.flag("deleted")?.unwrap_or(false),
         sort: sort(req)?,
     };
-    Ok((filter, all))
+    Ok((filter, matching(req)?, all))
 }
 
 fn tags(req: &Req) -> TagFilter {

@@ -10,17 +10,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub async fn brief(req: Req) -> Result<Reply> {
-    let (filter, all) = filter(&req)?;
+    let (filter, matching, all) = filter(&req)?;
     let page = req.query.page()?;
-    let rows = servers::rows(&req.app, req.ctx()?, filter, all, page.clone()).await?;
+    let rows = servers::rows(&req.app, req.ctx()?, filter, &matching, all, page.clone()).await?;
     let shown = rows.iter().map(|server| written(&shape::brief(&req, server))).collect::<Result<_>>()?;
     answer(&req, "", &page, shown, rows.last().map(|server| server.id))
 }
 
 pub async fn detail(req: Req) -> Result<Reply> {
-    let (filter, all) = filter(&req)?;
+    let (filter, matching, all) = filter(&req)?;
     let page = req.query.page()?;
-    let listed = servers::list(&req.app, req.ctx()?, filter, all, page.clone()).await?;
+    let listed = servers::list(&req.app, req.ctx()?, filter, &matching, all, page.clone()).await?;
     let shown = listed.iter().map(|one| written(&shape::detail(&req, one))).collect::<Result<_>>()?;
     answer(&req, "/detail", &page, shown, listed.last().map(|one| one.server.id))
 }

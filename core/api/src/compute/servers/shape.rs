@@ -58,7 +58,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         put("security_groups", groups.iter().map(|name| json!({"name": name})).collect());
     }
     if matches!(derived.status, "ACTIVE" | "BUILD" | "REBUILD" | "DELETED") {
-        put("progress", json!(if derived.status == "ACTIVE" { 100 } else { 0 }));
+        put("progress", json!(derived.progress()));
     }
     if let Some(fault) = &server.fault
         && matches!(derived.status, "ERROR" | "DELETED")
@@ -69,8 +69,8 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         );
     }
     if listed.shows_extended {
-        put("OS-EXT-SRV-ATTR:host", json!(listed.host_name));
-        put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(listed.host_name));
+        put("OS-EXT-SRV-ATTR:host", json!(listed.host.as_ref().map(|host| &host.name)));
+        put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(listed.host.as_ref().map(|host| &host.name)));
         put("OS-EXT-SRV-ATTR:instance_name", json!(server.domain_name()));
     }
     if listed.shows_extended && req.version >= v(2, 3) {
@@ -86,7 +86,7 @@ pub fn detail(req: &Req, listed: &Listed) -> Value {
         put("locked", json!(server.lock.is_some()));
     }
     if listed.shows_host_status && req.version >= v(2, 16) {
-        put("host_status", json!(if server.host_id.is_some() { "UP" } else { "" }));
+        put("host_status", json!(listed.host.as_ref().map_or("", |host| host.health.as_str())));
     }
     if req.version >= v(2, 19) {
         put("description", json!(server.description));

@@ -1,19 +1,60 @@
 //! Reading servers.
 
+use super::matching::Matching;
 use crate::access;
+use crate::compute::hosts;
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
+use canopy_store::hosts::HostRow;
 use canopy_store::ports::{ServerAddress, ServerPorts};
 use canopy_store::servers::{Filter, ServerRow};
-use canopy_types::{Error, HostId, Page, Result, ServerGroupId, ServerId};
-use std::collections::BTreeSet;
+use canopy_types::{Error, HostId, Page, Result, ServerGroupId, ServerId, Timestamp};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    pub name: String,
+    pub health: Health,
+}
+
+/// How a host is, as nova tells it of its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Up,
+    /// Its agent has not been heard.
+    Unknown,
+    /// An operator says so.
+    Down,
+    Maintenance,
+}
+
+impl Health {
+    fn of(host: &HostRow, now: Timestamp) -> Self {
+        match (host.forced_down, &host.closed) {
+            (true, _) => Self::Down,
+            (_, Some(_)) => Self::Maintenance,
+            _ if hosts::is_up(host, now) => Self::Up,
+            _ => Self::Unknown,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Unknown => "UNKNOWN",
+            Self::Down => "DOWN",
+            Self::Maintenance => "MAINTENANCE",
+        }
+    }
+}
 
 /// A server as a reader gets it.
 pub struct Listed {
     pub server: Arc<ServerRow>,
-    /// Of the host, for those who may see what concerns it.
-    pub host_name: Option<String>,
+    /// For those who may see anything of it.
+    pub host: Option<Runs>,
     /// Whether the caller may see `OS-EXT-SRV-ATTR:…`: where it runs, and what its owner keeps to itself.
     pub shows_extended: bool,
     /// Whether the caller may see how the host is.
@@ -72,10 +113,11 @@ pub async fn list(
     app: &App,
     ctx: &Ctx,
     filter: Filter,
+    matching: &Matching,
     all_projects: bool,
     page: Page,
 ) -> Result<Vec<Listed>> {
-    let servers = rows(app, ctx, filter, all_projects, page).await?;
+    let servers = rows(app, ctx, filter, matching, all_projects, page).await?;
     complete(app, ctx, servers, false).await
 }
 
@@ -84,6 +126,7 @@ pub async fn rows(
     app: &App,
     ctx: &Ctx,
     mut filter: Filter,
+    matching: &Matching,
     all_projects: bool,
     page: Page,
 ) -> Result<Vec<Arc<ServerRow>>> {
@@ -115,7 +158,9 @@ pub async fn rows(
         &page,
         |server: &Arc<ServerRow>| server.id.to_string(),
         read,
-        |server| may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server)),
+        |server| {
+            matching.holds(server) && may.allowed(app, ctx, actions::SERVERS_SHOW, &super::target(server))
+        },
     )
     .await
 }
@@ -139,22 +184,27 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<Arc<ServerRow>>, alone: boo
         })
         .collect();
     let shows_extra_specs = crate::compute::flavors::may_show(app, ctx);
-    let shown = servers.iter().zip(&shows).filter(|(_, (extended, _))| *extended);
-    let hosts: BTreeSet<HostId> = shown.filter_map(|(server, _)| server.host_id).collect();
-    let (mut ports, names, group) = app
+    let shown = servers.iter().zip(&shows).filter(|(_, (extended, status))| *extended || *status);
+    let wanted: BTreeSet<HostId> = shown.filter_map(|(server, _)| server.host_id).collect();
+    let wanted: Vec<HostId> = wanted.into_iter().collect();
+    let (mut ports, rows, group) = app
         .store
         .read(move |c| {
             Box::pin(async move {
                 let ports = canopy_store::ports::of_servers(c, &ids).await?;
-                let names = canopy_store::hosts::names(c, &hosts).await?;
+                let rows = canopy_store::hosts::some(c, &wanted).await?;
                 let group = match ids.first().filter(|_| alone) {
                     Some(id) => canopy_store::server_groups::of_server(c, *id).await?,
                     None => None,
                 };
-                Ok((ports, names, group))
+                Ok((ports, rows, group))
             })
         })
         .await?;
+    let now = app.now();
+    let runs =
+        rows.into_iter().map(|(id, host)| (id, Runs { health: Health::of(&host, now), name: host.name }));
+    let runs: HashMap<HostId, Runs> = runs.collect();
     Ok(servers
         .into_iter()
         .zip(shows)
@@ -162,7 +212,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<Arc<ServerRow>>, alone: boo
             shows_extended,
             shows_host_status,
             shows_extra_specs,
-            host_name: server.host_id.and_then(|id| names.get(&id).cloned()),
+            host: server.host_id.and_then(|id| runs.get(&id).cloned()),
             ports: ports.remove(&server.id).unwrap_or_default(),
             groups: group.into_iter().collect(),
             server,

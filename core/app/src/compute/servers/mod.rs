@@ -10,6 +10,7 @@ mod groups;
 mod history;
 mod interfaces;
 mod list;
+mod matching;
 mod notes;
 mod observe;
 mod once;
@@ -32,7 +33,8 @@ pub use exact::NO_CANDIDATE;
 pub use groups::{add_group, groups, known_group, remove_group};
 pub use history::{ServerAction, Span, Told, history, history_of};
 pub use interfaces::{attach, detach, interface, interfaces};
-pub use list::{Listed, absent, addresses, list, may_see_topology, rows, show};
+pub use list::{Health, Listed, absent, addresses, list, may_see_topology, rows, show};
+pub use matching::{Exact, Matching, Text};
 pub use notes::{
     MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,
     remove_tag, set_metadata, set_tags, tags, update,
