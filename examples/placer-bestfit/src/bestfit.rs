@@ -17,8 +17,8 @@ pub struct BestFit {
     cells: Vec<u32>,
     /// What is free, a row a host.
     free: Vec<i64>,
-    /// Per cell, hosts by what is free of the class, then by index.
-    index: Vec<BTreeSet<(i64, u32)>>,
+    /// Per cell, the [`key`]s of its hosts.
+    index: Vec<BTreeSet<u64>>,
     /// Hosts that are to be put into the index before it is used.
     pending: Vec<u32>,
     classes: Vec<Class>,
@@ -26,6 +26,13 @@ pub struct BestFit {
 
 /// From so many on, sorting hosts and merging them into the index is cheaper than inserting each.
 const MANY: usize = 1_024;
+
+/// Hosts in the order of what is left, then of index. One number compares in one step; more than 32 bits of what is left
+/// are not told apart.
+fn key(left: i64, host: u32) -> u64 {
+    let left = left.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) - i64::from(i32::MIN);
+    (left as u64) << 32 | u64::from(host)
+}
 
 #[derive(Default)]
 pub struct Class {
@@ -102,7 +109,7 @@ impl BestFit {
         let listed = |hosts: &[u32]| {
             let of_class = |host: &u32| self.cell(*host).is_some_and(|cell| class.cells.contains(&cell));
             let fit = hosts.iter().copied().filter(|host| of_class(host) && allowed(*host));
-            fit.min_by_key(|host| (self.left(*host), *host))
+            fit.min_by_key(|host| key(self.left(*host), *host))
         };
         if let Some(only) = lists.only {
             let near: Vec<u32> = only.iter().copied().filter(|host| lists.near.contains(host)).collect();
@@ -116,10 +123,11 @@ impl BestFit {
         let want = class.wants.get(self.by).copied().filter(|want| *want != 0).unwrap_or(i64::MIN);
         let first = |out: &[u32]| {
             let of_cell = |cell: &u32| {
-                let hosts = self.index.get(*cell as usize)?.range((want, 0)..);
-                hosts.copied().find(|(_, host)| !out.contains(host) && allowed(*host))
+                let mut hosts = self.index.get(*cell as usize)?.range(key(want, 0)..).copied();
+                // The lower half of a key is the host.
+                hosts.find(|key| !out.contains(&(*key as u32)) && allowed(*key as u32))
             };
-            class.cells.iter().filter_map(of_cell).min().map(|(_, host)| host)
+            class.cells.iter().filter_map(of_cell).min().map(|key| key as u32)
         };
         let found = first(lists.apart);
         found.or_else(|| if lists.apart.is_empty() { None } else { first(&[]) }).unwrap_or(NONE)
@@ -144,14 +152,14 @@ impl BestFit {
             pending.into_iter().for_each(|host| self.list(host));
             return;
         }
-        let mut by_cell: Vec<Vec<(i64, u32)>> = Vec::new();
+        let mut by_cell: Vec<Vec<u64>> = Vec::new();
         for host in pending {
             let Some(cell) = self.cell(host) else { continue };
             let cell = cell as usize;
             if cell >= by_cell.len() {
                 by_cell.resize_with(cell + 1, Vec::new);
             }
-            by_cell[cell].push((self.left(host), host));
+            by_cell[cell].push(key(self.left(host), host));
         }
         if self.index.len() < by_cell.len() {
             self.index.resize_with(by_cell.len(), BTreeSet::new);
@@ -168,7 +176,7 @@ impl BestFit {
             self.index.resize_with(cell + 1, BTreeSet::new);
         }
         let left = self.left(host);
-        self.index[cell].insert((left, host));
+        self.index[cell].insert(key(left, host));
     }
 
     fn unlist(&mut self, host: u32) {
@@ -176,7 +184,7 @@ impl BestFit {
         if let Some(cell) = self.cell(host)
             && let Some(hosts) = self.index.get_mut(cell as usize)
         {
-            hosts.remove(&(left, host));
+            hosts.remove(&key(left, host));
         }
     }
 }
