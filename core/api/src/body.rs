@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Largest JSON body of a user, bytes.
 pub const MAX_JSON: usize = 1 << 20;
 /// Read of a body that is refused, before the connection is given up.
-const MAX_DRAINED: usize = 16 << 20;
+pub const MAX_DRAINED: usize = 16 << 20;
 
 /// How much may come, and how long it may take.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@
 //! what is more, or comes too slowly, or waits to be asked for (`Expect: 100-continue`), ends the connection
 //! and the answer says so.
 
+use crate::body::MAX_DRAINED;
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
@@ -14,9 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Most that is read of a body that nobody wants, bytes.
-const MOST: usize = 16 << 20;
-/// How long that may take.
+/// How long reading a body that nobody wants may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a watched body goes when it is dropped before its end.
@@ -53,7 +52,7 @@ async fn ends(body: Body) -> bool {
     let reading = async {
         while let Some(Ok(chunk)) = chunks.next().await {
             seen = seen.saturating_add(chunk.len());
-            if seen > MOST {
+            if seen > MAX_DRAINED {
                 return false;
             }
         }

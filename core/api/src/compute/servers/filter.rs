@@ -69,7 +69,7 @@ const NO_LONGER: [&str; 22] = [
 const WITH_LOCKED: Microversion = v(2, 73);
 const STRICT: Microversion = v(2, 75);
 
-/// What may be asked since nothing is passed over any more. Some of it filters nothing here.
+/// What may be asked since nothing is passed over any more. Times, and what is the same for every server, filter nothing here.
 pub const QUERY: &[(Microversion, &[&str])] = &[(
     STRICT,
     &[
