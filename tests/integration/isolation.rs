@@ -148,6 +148,7 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
     put(&["os-aggregates/{aggregate_id}"], &aggregate.json["aggregate"]["id"].to_string());
     let hosts = admin.get("/compute/v2.1/os-hypervisors").await;
     put(&["os-hypervisors/{hypervisor_id}"], &hosts.json["hypervisors"][0]["id"].to_string());
+    put(&["os-hosts/{host_name}"], &cloud.hosts().await[0].name);
     put(&["os-services/{service_id}"], &cloud.hosts().await[0].id.to_string());
     put(&["resource_providers/{uuid}"], &cloud.hosts().await[0].id.to_string());
 

@@ -35,6 +35,7 @@ mod live;
 mod migrations;
 mod network;
 mod network_api;
+mod network_groups_api;
 mod network_provider_api;
 mod placement;
 mod placement_api;

@@ -5,19 +5,19 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const V2: &str = "/network/v2.0";
+pub const V2: &str = "/network/v2.0";
 
-async fn made(client: &Client, kind: &str, body: Value) -> Value {
+pub async fn made(client: &Client, kind: &str, body: Value) -> Value {
     let answer = try_make(client, kind, body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.json[kind].clone()
 }
 
-async fn try_make(client: &Client, kind: &str, body: Value) -> Answer {
+pub async fn try_make(client: &Client, kind: &str, body: Value) -> Answer {
     client.post(&format!("{V2}/{kind}s"), &json!({ kind: body })).await
 }
 
-async fn network(client: &Client, name: &str) -> String {
+pub async fn network(client: &Client, name: &str) -> String {
     made(client, "network", json!({"name": name})).await["id"].as_str().expect("an id").to_owned()
 }
 
@@ -25,7 +25,7 @@ async fn subnet(client: &Client, network: &str, cidr: &str) -> Value {
     made(client, "subnet", json!({"network_id": network, "ip_version": 4, "cidr": cidr})).await
 }
 
-fn refused(answer: &Answer, status: u16, kind: &str) {
+pub fn refused(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.json["NeutronError"]["type"], kind, "{answer:?}");
     assert_eq!(answer.json["NeutronError"]["detail"], "");

@@ -255,6 +255,79 @@ async fn a_servers_disk_becomes_an_image_that_boots() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_newest_backups_of_a_type_stay_and_older_ones_go() {
+    for engine in engines() {
+        let room = Room::new(Cloud::start_on(engine).await).await;
+        let id = room.server().await;
+        let before = room.counted().await.1["images"];
+        let backup = async |name: &str, kind: &str, keep: Value| {
+            let wanted = json!({"name": name, "backup_type": kind, "rotation": keep, "metadata": {"k": "v"}});
+            let asked = act(&room.tenant, &id, json!({"createBackup": wanted})).await;
+            assert_eq!(asked.status, 202, "{asked:?}");
+            // Several in a second would not be in the order in which they were made.
+            until("the backup has ended", async || {
+                show(&room.tenant, &id).await["OS-EXT-STS:task_state"].is_null()
+            })
+            .await;
+            asked.header("location").map(|link| link.rsplit('/').next().unwrap().to_owned())
+        };
+        let names = async || -> Vec<String> {
+            let listed = room.tenant.get("/image/v2/images?image_type=backup&sort=name:asc").await;
+            let images = listed.json["images"].as_array().unwrap().clone();
+            assert!(images.iter().all(|image| image["status"] == "active"), "{images:?}");
+            images.iter().map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let first = backup("d1", "daily", json!(2)).await.unwrap();
+        let shown = room.tenant.get(&format!("/image/v2/images/{first}")).await.json;
+        assert_eq!((&shown["backup_type"], &shown["k"]), (&json!("daily"), &json!("v")));
+        assert_eq!(shown["instance_uuid"], id.as_str());
+        backup("w1", "weekly", json!(1)).await;
+        backup("d2", "daily", json!("2")).await;
+        assert_eq!(names().await, ["d1", "d2", "w1"]);
+        backup("d3", "daily", json!(2)).await;
+        assert_eq!(names().await, ["d2", "d3", "w1"], "the oldest daily one made room");
+        assert_eq!(room.counted().await.1["images"], before + 3, "and quota");
+        // One that its owner protects stays.
+        let images = room.tenant.get("/image/v2/images?name=d2").await;
+        let protect = json!([{"op": "replace", "path": "/protected", "value": true}]);
+        let path = format!("/image/v2/images/{}", images.text_at("/images/0/id"));
+        let patch = room.tenant.request("PATCH", &path);
+        let patch = patch.header("content-type", "application/openstack-images-v2.1-json-patch");
+        assert_eq!(room.tenant.send(patch.body(protect.to_string())).await.status, 200);
+        assert_eq!(backup("d4", "daily", json!(0)).await, None, "nothing stays to point at");
+        assert_eq!(names().await, ["d2", "w1"]);
+        // A backup of which nothing comes takes nothing away.
+        for _ in 0..3 {
+            let broken = Error::unavailable("libvirt.copy_broken", "No copy.");
+            room.cloud.hypervisor.fail_next(Op::CopyDisk, broken);
+        }
+        backup("w2", "weekly", json!(1)).await;
+        assert_eq!(names().await, ["d2", "w1"]);
+        // A server of a backup is no backup.
+        let weekly = room.tenant.get("/image/v2/images?name=w1").await;
+        let copy = boot(&room.tenant, &server("c", &room.small, weekly.text_at("/images/0/id"))).await;
+        until_status(&room.tenant, &copy, "ACTIVE").await;
+        let image = act(&room.tenant, &copy, json!({"createImage": {"name": "i"}})).await;
+        let image = image.header("location").unwrap().rsplit('/').next().unwrap().to_owned();
+        let image = room.tenant.get(&format!("/image/v2/images/{image}")).await.json;
+        assert_eq!((&image["image_type"], &image["backup_type"]), (&json!("snapshot"), &Value::Null));
+        let named = json!({"createBackup": {"name": "n", "backup_type": "", "rotation": 0}});
+        let path = format!("/compute/v2.1/servers/{id}/action");
+        let named = room.tenant.at("2.45").post(&path, &named).await;
+        assert!(named.status == 202 && named.json["image_id"].is_string(), "{named:?}");
+        for bad in [
+            json!({"name": "b", "backup_type": "daily"}),
+            json!({"name": "b", "backup_type": "daily", "rotation": -1}),
+            json!({"name": "b", "backup_type": "daily", "rotation": "many"}),
+            json!({"name": "", "backup_type": "daily", "rotation": 1}),
+            json!({"name": "b", "backup_type": 1, "rotation": 1}),
+        ] {
+            assert_eq!(act(&room.tenant, &id, json!({"createBackup": bad})).await.status, 400, "{bad}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn usage_is_told_to_a_project_and_of_all_to_an_admin() {
     for engine in engines() {
         let room = Room::new(Cloud::start_on(engine).await).await;

@@ -29,6 +29,11 @@ fn asked(image: &str, flavor: &str) -> Vec<(&'static Rule, &'static str, &'stati
         action(&rules::UNSHELVE, json!({"unshelve": null})),
         action(&rules::RESTORE, json!({"restore": null})),
         action(&rules::CREATE_IMAGE, json!({"createImage": {"name": "i"}})),
+        action(
+            &rules::CREATE_BACKUP,
+            json!({"createBackup": {"name": "b", "backup_type": "daily", "rotation": 1}}),
+        ),
+        action(&rules::INJECT_NETWORK_INFO, json!({"injectNetworkInfo": null})),
         (&rules::ATTACH_INTERFACE, "POST", "/os-interface", json!({"interfaceAttachment": {}})),
         (&rules::DETACH_INTERFACE, "DELETE", ABSENT, Value::Null),
         action(&rules::LOCK, json!({"lock": null})),
@@ -234,7 +239,8 @@ async fn a_lock_holds_for_everybody_but_its_owner_and_an_admin() {
         assert_eq!(act(&tenant, &id, &json!({"lock": null})).await.status, 202);
         assert_eq!(show(&tenant, &id).await["locked"], true);
         for (rule, method, suffix, request) in asked(&image, &flavor) {
-            if !rule.lockable {
+            // Only operators inject, and they go past locks.
+            if !rule.lockable || rule == &rules::INJECT_NETWORK_INFO {
                 continue;
             }
             let answer = ask(&tenant, &id, method, suffix, &request).await;
@@ -254,6 +260,26 @@ async fn a_lock_holds_for_everybody_but_its_owner_and_an_admin() {
         assert_eq!(act(&tenant, &id, &json!({"unpause": null})).await.status, 202);
         until_status(&tenant, &id, "ACTIVE").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_a_host_go_over_a_servers_network() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let flavor = flavor(&admin, "small", 1, 512, 1).await;
+    let tenant = cloud.tenant("t").await;
+    let image = image(&tenant, "img").await;
+    let id = boot(&tenant, &server("s", &flavor, &image)).await;
+    until_status(&tenant, &id, "ACTIVE").await;
+    let wanted = async || cloud.hosts().await[0].revision;
+    let (before, inject) = (wanted().await, json!({"injectNetworkInfo": null}));
+    assert_eq!(act(&tenant, &id, &inject).await.status, 403);
+    assert_eq!(wanted().await, before);
+    assert_eq!(act(&admin, &id, &inject).await.status, 202);
+    assert_eq!(wanted().await, before + 1, "its agent acts on what is new to it");
+    assert_eq!(act(&admin, &id, &json!({"injectNetworkInfo": {"x": 1}})).await.status, 202, "as nova does");
+    let absent = "5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11";
+    assert_eq!(act(&admin, absent, &inject).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,6 +309,15 @@ async fn metadata_tags_and_names_are_kept_shown_and_bounded() {
         assert_eq!(show(&tenant, &id).await["metadata"], json!({"z": "26"}));
         let many: serde_json::Map<_, _> = (0..129).map(|n| (n.to_string(), json!("v"))).collect();
         assert_eq!(ask("POST", "/metadata", json!({"metadata": many})).await.status, 403);
+        // Too many are too many wherever they come in: a matter of quota, not of form.
+        body["server"]["metadata"] = json!(many);
+        assert_eq!(tenant.at("2.37").post("/compute/v2.1/servers", &body).await.status, 403);
+        for action in [
+            json!({"rebuild": {"imageRef": image, "metadata": many}}),
+            json!({"createImage": {"name": "i", "metadata": many}}),
+        ] {
+            assert_eq!(act(&tenant, &id, &action).await.status, 403, "{action}");
+        }
         for bad in [
             json!({"metadata": {"k": 1}}),
             json!({"metadata": {"": "v"}}),

@@ -134,6 +134,7 @@ pub mod compute {
         SERVERS_SHOW_EVENTS = "compute:servers:show_events" on "Server";
         SERVERS_FORCE_DELETE = "compute:servers:force_delete" on "Server";
         SERVERS_RESET_STATE = "compute:servers:reset_state" on "Server";
+        SERVERS_INJECT_NETWORK_INFO = "compute:servers:inject_network_info" on "Server";
         SERVERS_PAUSE = "compute:servers:pause" on "Server";
         SERVERS_UNPAUSE = "compute:servers:unpause" on "Server";
         SERVERS_SUSPEND = "compute:servers:suspend" on "Server";
@@ -152,6 +153,7 @@ pub mod compute {
         SERVERS_UNSHELVE = "compute:servers:unshelve" on "Server";
         SERVERS_RESTORE = "compute:servers:restore" on "Server";
         SERVERS_CREATE_IMAGE = "compute:servers:create_image" on "Server";
+        SERVERS_CREATE_BACKUP = "compute:servers:create_backup" on "Server";
         SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
         SERVERS_LIST_SECURITY_GROUPS = "compute:servers:list_security_groups" on "Server";
         SERVERS_ADD_SECURITY_GROUP = "compute:servers:add_security_group" on "Server";
@@ -259,6 +261,8 @@ pub mod network {
         PORTS_SET_SECURITY = "network:ports:set_port_security" on "Network";
         SECURITY_GROUPS_LIST = "network:security_groups:list" on "SecurityGroup";
         SECURITY_GROUPS_SHOW = "network:security_groups:show" on "SecurityGroup";
+        SECURITY_GROUPS_DELETE = "network:security_groups:delete" on "SecurityGroup";
+        SECURITY_GROUPS_DELETE_DEFAULT = "network:security_groups:delete_default" on "SecurityGroup";
         SECURITY_GROUP_RULES_LIST = "network:security_group_rules:list" on "SecurityGroup";
         SECURITY_GROUP_RULES_SHOW = "network:security_group_rules:show" on "SecurityGroup";
         QUOTAS_LIST = "network:quotas:list" on "Project";

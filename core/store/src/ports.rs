@@ -278,6 +278,16 @@ pub async fn blocking(conn: &mut Conn, network: NetworkId, limit: i64) -> Result
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 
+/// Whether any port is in the security group.
+pub async fn with_group(conn: &mut Conn, group: SecurityGroupId) -> Result<bool> {
+    let row = sqlx::query("SELECT 1 AS used FROM ports WHERE security_groups LIKE $1 LIMIT 1")
+        .bind(format!("%\"{group}\"%"))
+        .fetch_optional(conn)
+        .await
+        .map_err(db)?;
+    Ok(row.is_some())
+}
+
 /// Whether a project other than `owner` has a port on the network.
 pub async fn used_by_others(conn: &mut Conn, network: NetworkId, owner: &ProjectId) -> Result<bool> {
     let row = sqlx::query("SELECT 1 AS used FROM ports WHERE network_id = $1 AND project_id <> $2 LIMIT 1")

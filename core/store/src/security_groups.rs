@@ -7,6 +7,7 @@ use crate::store::db;
 use canopy_types::{ProjectId, Result, SecurityGroupId, SecurityGroupRuleId, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityGroup {
@@ -182,6 +183,30 @@ pub async fn get(conn: &mut Conn, id: SecurityGroupId) -> Result<Option<Security
     let sql = format!("SELECT {COLUMNS} FROM security_groups WHERE id = $1");
     let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
     row.as_ref().map(group).transpose()
+}
+
+/// Locks those of the groups that there are, and tells which. A write that changes nothing takes the row lock on
+/// both engines.
+pub async fn hold(conn: &mut Conn, groups: &[SecurityGroupId]) -> Result<Vec<SecurityGroupId>> {
+    // In one order, so that two who hold the same do not wait for each other.
+    let groups: BTreeSet<String> = groups.iter().map(ToString::to_string).collect();
+    let mut held = Vec::with_capacity(groups.len());
+    for id in groups {
+        let sql = "UPDATE security_groups SET revision = revision WHERE id = $1 RETURNING id";
+        let row = sqlx::query(sql).bind(id).fetch_optional(&mut *conn).await.map_err(db)?;
+        if let Some(row) = row {
+            held.push(row.parsed("id")?);
+        }
+    }
+    Ok(held)
+}
+
+/// With its rules. `false` when it has gone already.
+pub async fn delete(conn: &mut Conn, id: SecurityGroupId) -> Result<bool> {
+    let rules = sqlx::query("DELETE FROM security_group_rules WHERE group_id = $1").bind(id.to_string());
+    rules.execute(&mut *conn).await.map_err(db)?;
+    let group = sqlx::query("DELETE FROM security_groups WHERE id = $1").bind(id.to_string());
+    Ok(group.execute(conn).await.map_err(db)?.rows_affected() > 0)
 }
 
 pub async fn default_of(conn: &mut Conn, project: &ProjectId) -> Result<Option<SecurityGroup>> {

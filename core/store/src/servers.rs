@@ -64,8 +64,20 @@ pub struct Operation {
     /// The image that its disk is becoming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<ImageId>,
+    /// That image is a backup, for which older ones make room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Interface>,
+}
+
+/// Backups of one server and one type are kept up to a number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// As its user calls it: `daily`, `weekly`, …
+    pub kind: String,
+    /// How many stay, the newest.
+    pub keep: u32,
 }
 
 /// A port that comes or goes.

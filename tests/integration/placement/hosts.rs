@@ -149,3 +149,49 @@ async fn hypervisors_show_what_they_have_and_what_is_used() {
     assert_eq!(admin.get(&format!("{base}/{}/uptime", of("h1")["id"])).await.status, 501);
     assert_eq!(tenant.get(base).await.status, 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_clients_ask_for_hosts_by_name() {
+    let cloud = controller(canopy_tests::Engine::Sqlite).await;
+    register(&cloud, &[("h1", 10), ("h2", 20)]).await;
+    let (admin, tenant, flavor, image) = ready(&cloud).await;
+    let base = "/compute/v2.1/os-hosts";
+    let server = boot(&tenant, &server("s", &flavor, &image)).await;
+    let host = host_of(&admin, &server).await;
+    let names = async |query: &str| -> Vec<String> {
+        let listed = admin.get(&format!("{base}{query}")).await;
+        let hosts = listed.json["hosts"].as_array().unwrap_or_else(|| panic!("{listed:?}"));
+        assert!(hosts.iter().all(|h| h["service"] == "compute" && h["zone"] == "nova"), "{hosts:?}");
+        hosts.iter().map(|h| h["host_name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, found) in [("", vec!["h1", "h2"]), ("?zone=", vec!["h1", "h2"]), ("?zone=xxx", vec![])] {
+        assert_eq!(names(query).await, found, "{query}");
+    }
+    let shown = admin.get(&format!("{base}/{host}")).await;
+    let lines: Vec<(&str, i64)> = shown.json["host"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            (line["resource"]["project"].as_str().unwrap(), line["resource"]["disk_gb"].as_i64().unwrap())
+        })
+        .collect();
+    let has = if host == "h1" { 10 } else { 20 };
+    let project = admin.get(&format!("/compute/v2.1/servers/{server}")).await;
+    let project = project.text_at("/server/tenant_id");
+    assert_eq!(lines, [("(total)", has), ("(used_now)", 1), ("(used_max)", 1), (project, 1)], "{shown:?}");
+    let put = async |body: serde_json::Value| admin.put(&format!("{base}/h2"), &body).await;
+    let off = put(json!({"status": "disable"})).await;
+    assert_eq!(off.json, json!({"host": "h2", "status": "disabled"}), "{off:?}");
+    assert_eq!(names("").await, ["h1"], "only those that take servers");
+    assert_eq!(put(json!({"status": "Enable"})).await.json["status"], "enabled");
+    assert_eq!(names("").await, ["h1", "h2"]);
+    assert_eq!(put(json!({"maintenance_mode": "enable"})).await.status, 501);
+    for bad in [json!({}), json!({"status": "off"}), json!({"status": "enable", "x": 1})] {
+        assert_eq!(put(bad.clone()).await.status, 400, "{bad}");
+    }
+    assert_eq!(admin.get(&format!("{base}/h3")).await.status, 404);
+    assert_eq!(admin.at("2.43").get(base).await.status, 404);
+    assert_eq!(tenant.get(base).await.status, 403);
+    assert_eq!(tenant.get(&format!("{base}/h1")).await.status, 403);
+}

@@ -3,6 +3,7 @@
 mod aggregates;
 mod discovery;
 mod flavors;
+mod hosts;
 mod hypervisors;
 mod keypairs;
 mod limits;
@@ -26,6 +27,7 @@ pub fn routes() -> Vec<Route> {
         aggregates::routes(),
         services::routes(),
         hypervisors::routes(),
+        hosts::routes(),
         zones::routes(),
         quotas::routes(),
         limits::routes(),

@@ -91,8 +91,12 @@ pub(super) fn id(req: &Req, host: &Host) -> Value {
     if req.version >= BY_ID { json!(host.row.id) } else { json!(host.row.number) }
 }
 
+pub(super) fn is_enabled(host: &Host) -> bool {
+    host.row.closed.is_none()
+}
+
 pub(super) fn status(host: &Host) -> &'static str {
-    if host.row.closed.is_some() { "disabled" } else { "enabled" }
+    if is_enabled(host) { "enabled" } else { "disabled" }
 }
 
 pub(super) fn state(host: &Host) -> &'static str {

@@ -36,6 +36,12 @@ pub fn routes() -> Vec<Route> {
             "Show a security group",
             handler!(security_groups::show),
         ),
+        delete(
+            "/v2.0/security-groups/{id}",
+            actions::SECURITY_GROUPS_DELETE,
+            "Delete a security group",
+            handler!(security_groups::delete),
+        ),
         get(
             "/v2.0/security-group-rules",
             actions::SECURITY_GROUP_RULES_LIST,

@@ -1,4 +1,4 @@
-//! `/v2.0/security-groups` and `/v2.0/security-group-rules`: to be looked at, not changed yet.
+//! `/v2.0/security-groups` and `/v2.0/security-group-rules`: to be looked at; what groups hold does not change yet.
 
 use super::{list as lists, views};
 use crate::request::{Reply, Req};
@@ -19,6 +19,12 @@ pub async fn show(req: Req) -> Result<Reply> {
     let (group, rules) = cases::show(&req.app, req.ctx()?, id).await?;
     let view = lists::fields(&req.query, views::group(&group, &rules));
     Reply::json(200, &json!({ "security_group": view }))
+}
+
+pub async fn delete(req: Req) -> Result<Reply> {
+    let id = req.id("id", |id| errors::group_not_found(id))?;
+    cases::delete(&req.app, req.ctx()?, id).await?;
+    Ok(Reply::empty(204))
 }
 
 pub async fn list_rules(req: Req) -> Result<Reply> {

@@ -7,9 +7,11 @@ use canopy_authz::{Action, Target, actions::compute as actions};
 use canopy_store::events::{self, NewEvent};
 use canopy_store::fleet::FleetRows;
 use canopy_store::hosts::HostRow;
+use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use canopy_types::{Error, HostId, ProjectId, Result, ServerId, Timestamp, time::SECOND};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A host whose agent was not heard for this long is down and gets no new servers.
 pub const SILENT_AFTER_SECONDS: i64 = 60;
@@ -111,13 +113,17 @@ pub(crate) async fn unchecked(app: &App) -> Result<Vec<Host>> {
         .collect())
 }
 
-/// Ids and domain names of a host's servers. The caller has asked whether hosts may be seen.
-pub async fn servers(app: &App, host: HostId) -> Result<Vec<(ServerId, String)>> {
+/// A host's servers. The caller has asked whether hosts may be seen.
+pub async fn rows(app: &App, host: HostId) -> Result<Vec<Arc<ServerRow>>> {
     let recent = app.store.recent();
-    let rows = app
-        .store
+    app.store
         .read(move |c| Box::pin(async move { canopy_store::servers::on_host(c, &recent, host).await }))
-        .await?;
+        .await
+}
+
+/// Their ids and domain names.
+pub async fn servers(app: &App, host: HostId) -> Result<Vec<(ServerId, String)>> {
+    let rows = rows(app, host).await?;
     Ok(rows.iter().map(|server| (server.id, server.domain_name())).collect())
 }
 

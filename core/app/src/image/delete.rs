@@ -4,9 +4,10 @@ use super::update::note;
 use super::{absent, collect, target_for};
 use crate::{App, Ctx, access};
 use canopy_authz::actions::image::{IMAGES_DELETE, IMAGES_SHOW};
-use canopy_store::{images, quota};
+use canopy_store::images::{self, Image};
+use canopy_store::{Conn, quota};
 use canopy_types::quota::{IMAGE_BYTES, IMAGES};
-use canopy_types::{Error, ImageId, Result};
+use canopy_types::{Error, ImageId, Result, Timestamp, UserId};
 use std::sync::Arc;
 
 /// Deletes an image. Servers made from it keep their disks.
@@ -27,14 +28,7 @@ pub async fn delete(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<()> {
                         format!("Image {id} is protected and cannot be deleted."),
                     ));
                 }
-                images::delete(c, id).await?;
-                let bytes = image.content.as_ref().map_or(0, |content| content.size);
-                let amounts = [(IMAGES.to_owned(), 1), (IMAGE_BYTES.to_owned(), bytes)].into();
-                let user_id = ctx.who.user_id.clone();
-                let project_id = image.project_id.clone();
-                let spend = quota::Spend { project_id, user_id, zone: String::new(), amounts };
-                quota::refund(c, &spend).await?;
-                note(c, &image, "image.delete", now).await?;
+                remove(c, &ctx.who.user_id, &image, now).await?;
                 Ok(image.content.map(|content| content.digest))
             })
         })
@@ -49,4 +43,18 @@ pub async fn delete(app: &Arc<App>, ctx: &Ctx, id: ImageId) -> Result<()> {
         tracing::warn!(image = %id, error = error.chain(), "an unused blob was not removed yet");
     }
     Ok(())
+}
+
+/// The locked row goes, and what it counted with. Its bytes go when nobody needs them.
+pub(super) async fn remove(conn: &mut Conn, user: &UserId, image: &Image, now: Timestamp) -> Result<()> {
+    images::delete(conn, image.id).await?;
+    let bytes = image.content.as_ref().map_or(0, |content| content.size);
+    let spend = quota::Spend {
+        project_id: image.project_id.clone(),
+        user_id: user.clone(),
+        zone: String::new(),
+        amounts: [(IMAGES.to_owned(), 1), (IMAGE_BYTES.to_owned(), bytes)].into(),
+    };
+    quota::refund(conn, &spend).await?;
+    note(conn, image, "image.delete", now).await
 }

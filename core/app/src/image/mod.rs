@@ -41,7 +41,7 @@ pub use import::{
 pub use list::{ListQuery, Listed, list, show};
 pub use members::{MAX_MEMBERS, add_member, member, members, remove_member, set_member_status};
 pub use receive::Body;
-pub(crate) use snapshot::{FORMAT as SNAPSHOT_FORMAT, discard, from_host};
+pub(crate) use snapshot::{BACKUP, FORMAT as SNAPSHOT_FORMAT, discard, from_host, rotate};
 pub use update::{Change, Op, add_tag, remove_tag, update};
 pub use upload::upload;
 

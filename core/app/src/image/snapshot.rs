@@ -1,21 +1,24 @@
 //! The image that a server's disk becomes: its bytes come from the server's host.
 
+use super::delete::remove;
 use super::inspect::Expect;
 use super::receive::Body;
 use super::slots::Slot;
 use super::upload::{abandon, finish};
 use crate::App;
 use canopy_store::Conn;
-use canopy_store::events::{self, NewEvent};
-use canopy_store::images::{self, Status};
-use canopy_store::quota::{self, Spend};
-use canopy_types::quota::IMAGES;
-use canopy_types::{Error, ImageId, Kind, ProjectId, Result, Timestamp, UserId};
+use canopy_store::images::{self, Direction, Filter, Image, Scope, SortKey, Status};
+use canopy_store::servers::Backup;
+use canopy_types::{Error, ImageId, Kind, ProjectId, Result, ServerId, Timestamp, UserId};
 use std::sync::Arc;
 use tracing::Instrument;
 
 /// The format that hosts send.
 pub(crate) const FORMAT: &str = "qcow2";
+/// The `image_type` of a backup.
+pub(crate) const BACKUP: &str = "backup";
+/// Images read at once.
+const PAGE: i64 = 500;
 
 /// Stores what a host sends. An image that is complete stays as it is: the host may not have heard that it was.
 pub(crate) async fn from_host(
@@ -73,20 +76,43 @@ pub(crate) async fn discard(conn: &mut Conn, user: &UserId, id: ImageId, now: Ti
     if image.content.is_some() || !matches!(image.status, Status::Queued | Status::Saving) {
         return Ok(());
     }
-    images::delete(conn, id).await?;
-    let spend = Spend {
-        project_id: image.project_id.clone(),
-        user_id: user.clone(),
-        zone: String::new(),
-        amounts: [(IMAGES.to_owned(), 1)].into(),
+    remove(conn, user, &image, now).await
+}
+
+/// Deletes the oldest of a server's backups of one type, beyond those that are to stay, in the transaction that ends
+/// the newest. Nothing has come of it: then all stay. What its owner has protected stays, too.
+pub(crate) async fn rotate(
+    conn: &mut Conn,
+    (server, user): (ServerId, &UserId),
+    newest: ImageId,
+    backup: &Backup,
+    now: Timestamp,
+) -> Result<()> {
+    let complete = images::get(conn, newest).await?.filter(|image| image.content.is_some());
+    let Some(newest) = complete else { return Ok(()) };
+    let server = server.to_string();
+    let of = |image: &Image, name: &str| image.properties.get(name).cloned().unwrap_or_default();
+    let is_one = |image: &Image| {
+        of(image, "image_type") == BACKUP
+            && of(image, "backup_type") == backup.kind
+            && of(image, "instance_uuid") == server
     };
-    quota::refund(conn, &spend).await?;
-    let event = NewEvent {
-        at: now,
-        kind: "image.delete",
-        project_id: &image.project_id,
-        subject: id.to_string(),
-        host_id: None,
-    };
-    events::append(conn, &event).await.map(|_| ())
+    let own = Scope::Project(newest.project_id.clone(), Vec::new());
+    let filter = Filter { owner: Some(newest.project_id.0.clone()), ..Filter::default() };
+    let order = [(SortKey::CreatedAt, Direction::Descending), (SortKey::Id, Direction::Descending)];
+    let (mut after, mut found) = (None, 0);
+    loop {
+        let page = images::list(conn, &own, &filter, &order, after.as_ref(), PAGE).await?;
+        for image in page.iter().filter(|image| is_one(image)) {
+            found += 1;
+            if found > backup.keep && !image.protected {
+                let Some(locked) = images::lock(conn, image.id).await? else { continue };
+                remove(conn, user, &locked, now).await?;
+            }
+        }
+        if page.len() < PAGE as usize {
+            return Ok(());
+        }
+        after = page.into_iter().last();
+    }
 }

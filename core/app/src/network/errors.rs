@@ -20,6 +20,17 @@ pub fn group_not_found(id: impl Display) -> Error {
     Error::not_found("network.SecurityGroupNotFound", format!("Security group {} does not exist", short(id)))
 }
 
+pub fn default_group() -> Error {
+    Error::conflict(
+        "network.SecurityGroupCannotRemoveDefault",
+        "Insufficient rights for removing default security group.",
+    )
+}
+
+pub fn group_in_use(id: impl Display) -> Error {
+    Error::conflict("network.SecurityGroupInUse", format!("Security Group {} in use.", short(id)))
+}
+
 pub fn rule_not_found(id: impl Display) -> Error {
     Error::not_found(
         "network.SecurityGroupRuleNotFound",

@@ -203,7 +203,10 @@ async fn insert(
     now: Timestamp,
 ) -> Result<Port> {
     let security_groups = match wanted.security_groups {
-        Some(groups) => groups,
+        Some(groups) => {
+            security_groups::hold(conn, &groups).await?;
+            groups
+        }
         None if port_security => vec![security_groups::ensure_default(conn, project, now).await?.id],
         None => Vec::new(),
     };
@@ -265,6 +268,7 @@ fn has(port: &Port, ip: std::net::IpAddr) -> bool {
 async fn apply(conn: &mut Conn, id: PortId, change: PortChange, now: Timestamp) -> Result<Port> {
     let before = rows::lock(conn, id, now).await?.ok_or_else(|| errors::port_not_found(id))?;
     let port = changed(&before, &change)?;
+    security_groups::hold(conn, change.security_groups.as_deref().unwrap_or_default()).await?;
     if let Some(host) = port.host_id {
         hosts::touch(conn, host).await?;
     }

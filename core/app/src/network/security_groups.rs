@@ -1,12 +1,12 @@
 //! Security groups: each project has a default one from its first use on.
 
-use super::{errors, scope};
-use crate::{App, Ctx, access};
+use super::{change_needs, errors, event, scope};
+use crate::{App, Ctx, access, quota};
 use canopy_authz::Target;
 use canopy_authz::actions::network as actions;
-use canopy_store::Conn;
 use canopy_store::listing::{Listing, Scope};
 use canopy_store::security_groups::{self as rows, Rule, SecurityGroup};
+use canopy_store::{Conn, ports};
 use canopy_types::{ProjectId, Result, SecurityGroupId, SecurityGroupRuleId, Timestamp};
 
 /// A group with its rules, oldest first.
@@ -129,6 +129,42 @@ pub async fn show(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<Full> {
     found
         .filter(|(group, _)| access::seen(app, ctx, actions::SECURITY_GROUPS_SHOW, &[target(group)]))
         .ok_or_else(|| errors::group_not_found(id))
+}
+
+/// A default group is an operator's to delete; its project has a new one from its next use on.
+pub async fn delete(app: &App, ctx: &Ctx, id: SecurityGroupId) -> Result<()> {
+    let (group, _) = show(app, ctx, id).await?;
+    change_needs(app, ctx, actions::SECURITY_GROUPS_DELETE, &target(&group))?;
+    if group.is_default
+        && !access::allowed(app, ctx, actions::SECURITY_GROUPS_DELETE_DEFAULT, &target(&group))
+    {
+        return Err(errors::default_group());
+    }
+    let now = app.now();
+    app.store
+        .write("security_group.delete", move |c| {
+            let project = group.project_id.clone();
+            Box::pin(async move {
+                // Every port that is given its project's default group is charged to the project before that, and
+                // waits here, or we wait for it.
+                quota::refund(c, &project, "ports", 0).await?;
+                rows::hold(c, &[id]).await?;
+                if ports::with_group(c, id).await? {
+                    return Err(errors::group_in_use(id));
+                }
+                if !rows::delete(c, id).await? {
+                    return Err(errors::group_not_found(id));
+                }
+                event(c, now, "security_group.delete", &project, id).await
+            })
+        })
+        .await
+}
+
+/// Holds groups that a request has named until the transaction ends, or finds that they have gone.
+pub(crate) async fn hold(conn: &mut Conn, groups: &[SecurityGroupId]) -> Result<()> {
+    let held = rows::hold(conn, groups).await?;
+    groups.iter().find(|id| !held.contains(id)).map_or(Ok(()), |gone| Err(errors::group_not_found(gone)))
 }
 
 /// Refuses groups that do not exist or that the caller may not see.

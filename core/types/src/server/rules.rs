@@ -64,6 +64,7 @@ pub const SHELVE: Rule = rule("shelve", SETTLED);
 pub const UNSHELVE: Rule = rule("unshelve", &["shelved"]);
 pub const RESTORE: Rule = rule("restore", &["soft-delete"]);
 pub const CREATE_IMAGE: Rule = rule("createImage", SETTLED);
+pub const CREATE_BACKUP: Rule = rule("createBackup", SETTLED);
 pub const ATTACH_INTERFACE: Rule = rule("attach_interface", WIRED);
 pub const DETACH_INTERFACE: Rule = rule("detach_interface", WIRED);
 pub const DELETE: Rule = always("delete", true, true);
@@ -71,13 +72,14 @@ pub const FORCE_DELETE: Rule = always("forceDelete", true, true);
 pub const LOCK: Rule = always("lock", false, true);
 pub const UNLOCK: Rule = always("unlock", false, true);
 pub const RESET_STATE: Rule = always("resetState", false, false);
+pub const INJECT_NETWORK_INFO: Rule = always("injectNetworkInfo", true, false);
 pub const UPDATE: Rule = always("update", false, false);
 pub const UPDATE_METADATA: Rule = kept_beside("update metadata", true, true);
 pub const DELETE_METADATA: Rule = kept_beside("delete metadata", true, true);
 pub const UPDATE_TAGS: Rule = kept_beside("update tags", false, false);
 
 /// Every rule there is.
-pub const ALL: [&Rule; 29] = [
+pub const ALL: [&Rule; 31] = [
     &START,
     &STOP,
     &PAUSE,
@@ -96,6 +98,7 @@ pub const ALL: [&Rule; 29] = [
     &UNSHELVE,
     &RESTORE,
     &CREATE_IMAGE,
+    &CREATE_BACKUP,
     &ATTACH_INTERFACE,
     &DETACH_INTERFACE,
     &DELETE,
@@ -103,6 +106,7 @@ pub const ALL: [&Rule; 29] = [
     &LOCK,
     &UNLOCK,
     &RESET_STATE,
+    &INJECT_NETWORK_INFO,
     &UPDATE,
     &UPDATE_METADATA,
     &DELETE_METADATA,

@@ -93,7 +93,18 @@ pub fn routes() -> Vec<Route> {
             &[202],
             handler!(reset_state),
         ),
+        bare!(
+            "injectNetworkInfo",
+            "Make a server's network anew on its host",
+            SERVERS_INJECT_NETWORK_INFO,
+            inject_network_info
+        ),
     ]
+}
+
+async fn inject_network_info(req: Req) -> Result<Reply> {
+    servers::inject_network_info(&req.app, req.ctx()?, req.id("server_id", servers::absent)?).await?;
+    Ok(Reply::empty(202))
 }
 
 pub async fn operate(req: Req, operation: &'static power::Operation) -> Result<Reply> {

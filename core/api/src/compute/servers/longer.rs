@@ -6,13 +6,14 @@ use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::Route;
 use crate::version::{Microversion, v};
-use canopy_app::compute::servers::{self, power};
+use canopy_app::compute::servers::{self, Backup, power};
 use canopy_authz::actions::compute as policy;
-use canopy_types::{Error, Result, ServerId};
+use canopy_types::{Error, ImageId, Result, ServerId};
 use serde_json::json;
 
 /// A shelved server that left its host comes back to a zone.
 pub const ZONES: Microversion = v(2, 77);
+const IMAGE_ID: Microversion = v(2, 45);
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -51,6 +52,14 @@ pub fn routes() -> Vec<Route> {
             schema::CREATE_IMAGE,
             &[202],
             handler!(create_image),
+        ),
+        action(
+            "createBackup",
+            "Make a backup of a server's disk, and delete the oldest ones",
+            policy::SERVERS_CREATE_BACKUP,
+            schema::CREATE_BACKUP,
+            &[202],
+            handler!(create_backup),
         ),
         bare!("restore", "Bring a deleted server back", SERVERS_RESTORE, restore),
     ]
@@ -113,13 +122,30 @@ async fn unshelve(req: Req) -> Result<Reply> {
     operate(req, &power::UNSHELVE).await
 }
 
-/// Since 2.45 the id stands in the body instead of a link.
 async fn create_image(req: Req) -> Result<Reply> {
     let wanted = &req.json["createImage"];
     let name = wanted["name"].as_str().unwrap_or_default().to_owned();
     let metadata = notes::items(&wanted["metadata"]);
     let image = servers::create_image(&req.app, req.ctx()?, id(&req)?, name, metadata).await?;
-    if req.version >= v(2, 45) {
+    becoming(&req, image)
+}
+
+async fn create_backup(req: Req) -> Result<Reply> {
+    let wanted = &req.json["createBackup"];
+    let text = |name: &str| wanted[name].as_str().unwrap_or_default().to_owned();
+    let rotation = &wanted["rotation"];
+    let keep = rotation.as_u64().or_else(|| rotation.as_str()?.parse().ok()).unwrap_or_default();
+    let backup = Backup { kind: text("backup_type"), keep: u32::try_from(keep).unwrap_or(u32::MAX) };
+    let metadata = notes::items(&wanted["metadata"]);
+    let image =
+        servers::create_backup(&req.app, req.ctx()?, id(&req)?, text("name"), metadata, backup).await?;
+    // Where none is to stay there is none to point at.
+    if keep == 0 && req.version < IMAGE_ID { Ok(Reply::empty(202)) } else { becoming(&req, image) }
+}
+
+/// The id stands in the body instead of a link since 2.45.
+fn becoming(req: &Req, image: ImageId) -> Result<Reply> {
+    if req.version >= IMAGE_ID {
         return Reply::json(202, &json!({ "image_id": image }));
     }
     Ok(Reply::empty(202).header("location", &format!("{}/image/v2/images/{image}", req.base)))

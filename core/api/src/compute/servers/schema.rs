@@ -3,7 +3,7 @@
 use crate::route::Schema;
 use crate::schema::{name, object, text, uuid};
 use crate::version::{Microversion, v};
-use canopy_app::compute::servers::{MAX_METADATA, MAX_TAGS};
+use canopy_app::compute::servers::MAX_TAGS;
 use serde_json::{Value, json};
 
 /// From 2.1; 2.19 adds `description`, 2.32 tags of devices, which 2.33 forgets for disks and 2.37 for all until 2.42;
@@ -90,10 +90,19 @@ pub const RESIZE: &[(Microversion, Schema)] = &[(v(2, 1), || {
     object(json!({"resize": object(properties, &["flavorRef"])}), &["resize"])
 })];
 pub const CREATE_IMAGE: &[(Microversion, Schema)] = &[(v(2, 1), || {
-    let mut metadata = metadata();
-    metadata["maxProperties"] = json!(MAX_METADATA);
-    let wanted = object(json!({"name": name(), "metadata": metadata}), &["name"]);
+    let wanted = object(json!({"name": name(), "metadata": metadata()}), &["name"]);
     object(json!({ "createImage": wanted }), &["createImage"])
+})];
+pub const CREATE_BACKUP: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    let count = json!({"anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": i32::MAX}, {"type": "string", "pattern": "^[0-9]{1,9}$"},
+    ]});
+    let properties =
+        json!({"name": name(), "backup_type": text(255), "rotation": count, "metadata": metadata()});
+    object(
+        json!({"createBackup": object(properties, &["name", "backup_type", "rotation"])}),
+        &["createBackup"],
+    )
 })];
 pub const RESCUE: &[(Microversion, Schema)] = &[(v(2, 1), || {
     let image = json!({"type": "string", "minLength": 1, "maxLength": 1_024});
@@ -147,7 +156,6 @@ fn rebuild(also: &[&str]) -> Value {
         "accessIPv4": {"type": "string", "maxLength": 45},
         "accessIPv6": {"type": "string", "maxLength": 45},
     });
-    properties["metadata"]["maxProperties"] = json!(MAX_METADATA);
     for known in also {
         let one = match *known {
             "description" => text(255),
@@ -190,7 +198,7 @@ fn update(description: bool) -> Value {
     object(json!({"server": object(properties, &[])}), &["server"])
 }
 
-/// As many as there may be at once; more are refused where they come together.
+/// How many there may be is a matter of quota (403), not of form; the body is bounded.
 fn metadata() -> Value {
     json!({
         "type": "object", "additionalProperties": text(255),
@@ -208,8 +216,6 @@ fn console() -> Value {
 }
 
 fn create(knows: Knows) -> Value {
-    let mut metadata = metadata();
-    metadata["maxProperties"] = json!(MAX_METADATA);
     let mut network = json!({
         "uuid": uuid(), "port": {"anyOf": [uuid(), {"type": "null"}]},
         "fixed_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "maxLength": 45},
@@ -244,7 +250,7 @@ fn create(knows: Knows) -> Value {
         "flavorRef": reference,
         "imageRef": {"type": "string", "maxLength": 1_024},
         "adminPass": text(255),
-        "metadata": metadata,
+        "metadata": metadata(),
         "networks": networks,
         "key_name": name(),
         "user_data": user_data(),

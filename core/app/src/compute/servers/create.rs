@@ -139,6 +139,7 @@ pub async fn create(app: &App, ctx: &Ctx, create: Create) -> Result<Created> {
         return Ok(made);
     }
     let plan = Arc::new(planned?);
+    super::notes::bounded(&plan.create.metadata)?;
     let mut count = plan.create.max_count;
     loop {
         match commit(app, &plan, count).await {

@@ -27,6 +27,9 @@ pub(super) async fn advance(
         && server.observed_n >= server.power.n
     {
         crate::image::discard(conn, &server.user_id, image, now).await?;
+        if let Some(backup) = server.operation.backup.take() {
+            crate::image::rotate(conn, (server.id, &server.user_id), image, &backup, now).await?;
+        }
         server.operation.snapshot = None;
         tidy(server);
         return Ok(true);

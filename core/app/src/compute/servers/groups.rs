@@ -106,6 +106,9 @@ async fn apply(
     add: bool,
     now: Timestamp,
 ) -> Result<bool> {
+    if add {
+        security_groups::hold(conn, &[group]).await?;
+    }
     let mut found = false;
     for port in ports::of_server(conn, id).await? {
         let has = port.security_groups.contains(&group);

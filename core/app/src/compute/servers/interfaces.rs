@@ -37,6 +37,25 @@ pub async fn interface(app: &App, ctx: &Ctx, id: ServerId, port: PortId) -> Resu
     ports.into_iter().find(|(one, _)| one.id == port).ok_or_else(|| not_of(id, port))
 }
 
+/// Has the host go over the networks of its servers once more, whether or not anything has changed.
+pub async fn inject_network_info(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
+    let rule = &rules::INJECT_NETWORK_INFO;
+    let server = find(app, ctx, id).await?;
+    let may = permit(app, ctx, &server, rule, actions::SERVERS_INJECT_NETWORK_INFO)?;
+    app.store
+        .write("server.inject_network_info", move |c| {
+            Box::pin(async move {
+                let server = locked(c, id).await?;
+                check(&server, rule, may)?;
+                match server.host_id {
+                    Some(host) => hosts::touch(c, host).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+}
+
 async fn read(app: &App, ctx: &Ctx, id: ServerId, policy: Action) -> Result<Vec<Named>> {
     let server = find(app, ctx, id).await?;
     access::require(app, ctx, policy, &super::target(&server))?;

@@ -25,14 +25,14 @@ mod specs;
 mod wants;
 
 pub use canopy_store::ports::ServerAddress;
-pub use canopy_store::servers::{Direction, Filter, ServerRow, Sort, TagFilter};
+pub use canopy_store::servers::{Backup, Direction, Filter, ServerRow, Sort, TagFilter};
 pub use create::{Create, Networks, create};
 pub use delete::{delete, force_delete};
 pub use diagnostics::diagnostics;
 pub use exact::NO_CANDIDATE;
 pub use groups::{add_group, groups, known_group, remove_group};
 pub use history::{ServerAction, Span, Told, history, history_of};
-pub use interfaces::{attach, detach, interface, interfaces};
+pub use interfaces::{attach, detach, inject_network_info, interface, interfaces};
 pub use list::{Health, Listed, absent, addresses, list, may_see_topology, rows, show};
 pub use matching::{Exact, Matching, Text};
 pub use notes::{
@@ -45,7 +45,7 @@ pub use rebuild::{Rebuild, rebuild};
 pub use reclaim::overdue;
 pub use rescue::{rescue, unrescue};
 pub use resize::{confirm_resize, resize, revert_resize};
-pub use snapshot::{awaited, create_image};
+pub use snapshot::{awaited, create_backup, create_image};
 pub use wants::Hints;
 
 use canopy_authz::Target;

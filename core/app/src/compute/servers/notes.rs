@@ -72,17 +72,22 @@ pub async fn set_metadata(
             server.metadata.clear();
         }
         server.metadata.extend(items.clone());
-        if server.metadata.len() > MAX_METADATA {
-            return Err(Error::new(
-                Kind::OverQuota,
-                "server.metadata_many",
-                format!("Maximum number of metadata items exceeds {MAX_METADATA}"),
-            ));
-        }
-        Ok(())
+        bounded(&server.metadata)
     })
     .await?;
     Ok(server.metadata)
+}
+
+/// Wherever metadata comes in.
+pub(super) fn bounded(metadata: &Metadata) -> Result<()> {
+    if metadata.len() <= MAX_METADATA {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::OverQuota,
+        "server.metadata_many",
+        format!("Maximum number of metadata items exceeds {MAX_METADATA}"),
+    ))
 }
 
 pub async fn delete_metadata(app: &App, ctx: &Ctx, id: ServerId, key: String) -> Result<()> {

@@ -76,6 +76,7 @@ pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Re
             server.description = description;
         }
         if let Some(metadata) = wanted.metadata {
+            super::notes::bounded(&metadata)?;
             server.metadata = metadata;
         }
         if let Some(address) = wanted.access_ip_v4 {

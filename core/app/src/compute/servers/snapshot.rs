@@ -1,25 +1,33 @@
-//! createImage: a server's disk becomes an image, whether the guest runs or not.
+//! createImage and createBackup: a server's disk becomes an image, whether the guest runs or not.
 //!
 //! The image's row and the wish commit together; the host copies the disk, flattened, and sends the bytes. If that
 //! comes to nothing the image goes again, and the server's history says why.
 
 use super::change::{by, check, locked, permit, save};
 use super::list::find;
-use super::notes::Metadata;
+use super::notes::{Metadata, bounded};
 use crate::image;
 use crate::quota::{Ask, charged};
 use crate::{App, Ctx};
 use canopy_agent_api::ImageSpec;
-use canopy_authz::actions::compute as actions;
-use canopy_store::servers::{self, Operation, ServerRow};
+use canopy_authz::{Action, actions::compute as actions};
+use canopy_store::servers::{self, Backup, Operation, ServerRow};
 use canopy_types::quota::IMAGES;
-use canopy_types::server::{How, rules};
+use canopy_types::server::How;
+use canopy_types::server::rules::{self, Rule};
 use canopy_types::{Error, HostId, ImageId, Kind, Result, ServerId, UserId};
 use serde_json::{Map, Value, json};
 
 /// Properties that are the image's own and not its children's.
-const NOT_INHERITED: [&str; 6] =
-    ["image_type", "image_location", "image_state", "base_image_ref", "instance_uuid", "user_id"];
+const NOT_INHERITED: [&str; 7] = [
+    "image_type",
+    "backup_type",
+    "image_location",
+    "image_state",
+    "base_image_ref",
+    "instance_uuid",
+    "user_id",
+];
 
 pub async fn create_image(
     app: &App,
@@ -28,26 +36,56 @@ pub async fn create_image(
     name: String,
     metadata: Metadata,
 ) -> Result<ImageId> {
+    copy(app, ctx, id, (&rules::CREATE_IMAGE, actions::SERVERS_CREATE_IMAGE), name, metadata, None).await
+}
+
+/// createBackup: an image that takes its turn with others of the server and of its type.
+pub async fn create_backup(
+    app: &App,
+    ctx: &Ctx,
+    id: ServerId,
+    name: String,
+    metadata: Metadata,
+    backup: Backup,
+) -> Result<ImageId> {
+    let asked = (&rules::CREATE_BACKUP, actions::SERVERS_CREATE_BACKUP);
+    copy(app, ctx, id, asked, name, metadata, Some(backup)).await
+}
+
+async fn copy(
+    app: &App,
+    ctx: &Ctx,
+    id: ServerId,
+    (rule, policy): (&'static Rule, Action),
+    name: String,
+    metadata: Metadata,
+    backup: Option<Backup>,
+) -> Result<ImageId> {
     let server = find(app, ctx, id).await?;
-    let may = permit(app, ctx, &server, &rules::CREATE_IMAGE, actions::SERVERS_CREATE_IMAGE)?;
-    check(&server, &rules::CREATE_IMAGE, may)?;
+    let may = permit(app, ctx, &server, rule, policy)?;
+    check(&server, rule, may)?;
+    bounded(&metadata)?;
     let mut image = image::plan(app, ctx, &fields(&server, name)?)?;
     image.properties.extend(inherited(&server)?);
+    if let Some(backup) = &backup {
+        image.properties.insert("image_type".to_owned(), image::BACKUP.to_owned());
+        image.properties.insert("backup_type".to_owned(), backup.kind.clone());
+    }
     image.properties.extend(metadata);
     let made = image.id;
     let (ctx, now) = (ctx.clone(), app.now());
     let ask = Ask::new(&image.project_id, &ctx.who.user_id, IMAGES, 1);
     charged(app, &ask, "server.snapshot", move |c| {
-        let (ctx, image) = (ctx.clone(), image.clone());
+        let (ctx, image, backup) = (ctx.clone(), image.clone(), backup.clone());
         Box::pin(async move {
             image::put(c, &image).await?;
             let before = locked(c, id).await?;
-            check(&before, &rules::CREATE_IMAGE, may)?;
+            check(&before, rule, may)?;
             let mut server = before.clone();
             server.operation =
-                Operation { v: 1, snapshot: Some(made), ..std::mem::take(&mut server.operation) };
+                Operation { v: 1, snapshot: Some(made), backup, ..std::mem::take(&mut server.operation) };
             server.power = server.power.next(server.power.on, How::Snapshot);
-            save(c, by(&ctx), &rules::CREATE_IMAGE, &before, &mut server, now).await
+            save(c, by(&ctx), rule, &before, &mut server, now).await
         })
     })
     .await?;
