@@ -27,6 +27,80 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flavor_that_is_not_public_is_for_the_projects_that_were_given_it() {
+    for engine in engines() {
+        let cloud = Cloud::start_on(engine).await;
+        let (admin, one, two) = (cloud.admin().await, cloud.tenant("one").await, cloud.tenant("two").await);
+        let groups = one.get("/network/v2.0/security-groups").await;
+        let project = groups.text_at("/security_groups/0/project_id").to_owned();
+        let private = json!({"name": "private", "id": "p", "os-flavor-access:is_public": false});
+        make(&admin, private).await;
+        make(&admin, json!({"name": "public", "id": "o"})).await;
+        let listed = async |client: &Client, query: &str| -> Vec<String> {
+            let answer = client.get(&format!("/compute/v2.1/flavors{query}")).await;
+            let flavors = answer.json["flavors"].as_array().unwrap_or_else(|| panic!("{answer:?}"));
+            flavors.iter().map(|flavor| flavor["id"].as_str().unwrap().to_owned()).collect()
+        };
+        let act = async |client: &Client, id: &str, key: &str, tenant: &str| {
+            let body = json!({key: {"tenant": tenant}});
+            client.post(&format!("/compute/v2.1/flavors/{id}/action"), &body).await
+        };
+        let (add, remove) = ("addTenantAccess", "removeTenantAccess");
+        let path = "/compute/v2.1/flavors/p/os-flavor-access";
+        assert_eq!(admin.get(path).await.json, json!({"flavor_access": []}));
+        assert_eq!(one.get("/compute/v2.1/flavors/p").await.status, 404);
+
+        let given = act(&admin, "p", add, &project).await;
+        let has = json!({"flavor_access": [{"flavor_id": "p", "tenant_id": project}]});
+        assert_eq!((given.status, &given.json), (200, &has), "{given:?}");
+        assert_eq!(admin.get(path).await.json, has);
+        assert_eq!(act(&admin, "p", add, &project).await.status, 409, "it has it already");
+        assert_eq!(listed(&one, "").await, ["o", "p"]);
+        assert_eq!(listed(&one, "?is_public=false").await, ["o", "p"], "not a member's to ask");
+        assert_eq!(listed(&two, "").await, ["o"]);
+        assert_eq!(listed(&admin, "").await, ["o"]);
+        assert_eq!(listed(&admin, "?is_public=none").await, ["o", "p"]);
+        assert_eq!(one.get("/compute/v2.1/flavors/p").await.status, 200);
+        assert_eq!(two.get("/compute/v2.1/flavors/p").await.status, 404);
+        // It is used by whom it was given to.
+        let image = canopy_tests::fixtures::image(&admin, "img").await;
+        let publish = json!([{"op": "replace", "path": "/visibility", "value": "public"}]);
+        let patch = admin.request("PATCH", &format!("/image/v2/images/{image}"));
+        let patch = patch.header("content-type", "application/openstack-images-v2.1-json-patch");
+        assert_eq!(admin.send(patch.body(publish.to_string())).await.status, 200);
+        let server = canopy_tests::fixtures::server("s", "p", &image);
+        assert_eq!(one.at("2.37").post("/compute/v2.1/servers", &server).await.status, 202);
+        let refused = two.at("2.37").post("/compute/v2.1/servers", &server).await;
+        assert!(refused.status == 400 && refused.text().contains("could not be found"), "{refused:?}");
+
+        for (client, status) in [(&one, 403), (&two, 403)] {
+            assert_eq!(client.get(path).await.status, status);
+            assert_eq!(act(client, "p", add, &project).await.status, status);
+            assert_eq!(act(client, "p", remove, &project).await.status, status);
+        }
+        assert_eq!(act(&admin, "p", add, &"0".repeat(32)).await.status, 400, "there is no such project");
+        assert_eq!(act(&admin, "o", add, &project).await.status, 409, "it is public");
+        assert_eq!(admin.get("/compute/v2.1/flavors/o/os-flavor-access").await.status, 404);
+        assert_eq!(act(&admin, "x", add, &project).await.status, 404);
+        for bad in
+            [json!({add: {}}), json!({add: {"tenant": ""}}), json!({add: {"tenant": 1}}), json!({"x": {}})]
+        {
+            let answer = admin.post("/compute/v2.1/flavors/p/action", &bad).await;
+            assert_eq!(answer.status, 400, "{bad}");
+        }
+        let taken = act(&admin, "p", remove, &project).await;
+        assert_eq!((taken.status, &taken.json["flavor_access"]), (200, &json!([])), "{taken:?}");
+        assert_eq!(act(&admin, "p", remove, &project).await.status, 404);
+        assert_eq!(listed(&one, "").await, ["o"]);
+        // One that was given is deleted with what was given.
+        assert_eq!(act(&admin, "p", add, &project).await.status, 200);
+        assert_eq!(admin.delete("/compute/v2.1/flavors/p").await.status, 202);
+        make(&admin, json!({"name": "again", "id": "p", "os-flavor-access:is_public": false})).await;
+        assert_eq!(one.get("/compute/v2.1/flavors/p").await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn flavors_have_novas_shape_and_are_made_by_admins_only() {
     for engine in engines() {
         let cloud = Cloud::start_on(engine).await;

@@ -169,6 +169,9 @@ pub mod compute {
         FLAVORS_CREATE = "compute:flavors:create" on "Flavor";
         FLAVORS_UPDATE = "compute:flavors:update" on "Flavor";
         FLAVORS_DELETE = "compute:flavors:delete" on "Flavor";
+        FLAVORS_LIST_GIVEN = "compute:flavors:list_access" on "Flavor";
+        FLAVORS_GIVE = "compute:flavors:add_access" on "Flavor";
+        FLAVORS_TAKE_AWAY = "compute:flavors:remove_access" on "Flavor";
         KEYPAIRS_LIST = "compute:keypairs:list" on "Keypair";
         KEYPAIRS_SHOW = "compute:keypairs:show" on "Keypair";
         KEYPAIRS_CREATE = "compute:keypairs:create" on "Keypair";

@@ -3,7 +3,7 @@
 use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use canopy_types::{FlavorId, Result, Timestamp};
+use canopy_types::{FlavorId, ProjectId, Result, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub struct Flavor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub is_public: Option<bool>,
+    /// Beside public ones, if these are asked for: those that this project was given.
+    pub given_to: Option<ProjectId>,
     pub min_memory_mib: Option<i64>,
     pub min_root_gib: Option<i64>,
 }
@@ -144,8 +146,41 @@ pub async fn describe(conn: &mut Conn, id: &FlavorId, text: Option<&str>) -> Res
     row.as_ref().map(flavor).transpose()
 }
 
+/// The projects that were given a flavor, in one order.
+pub async fn projects(conn: &mut Conn, id: &FlavorId) -> Result<Vec<ProjectId>> {
+    let sql = "SELECT project_id FROM flavor_projects WHERE flavor_id = $1 ORDER BY project_id";
+    let rows = sqlx::query(sql).bind(id.as_str()).fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(|row| row.text("project_id").map(ProjectId)).collect()
+}
+
+pub async fn is_given_to(conn: &mut Conn, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    let sql = "SELECT 1 AS given FROM flavor_projects WHERE flavor_id = $1 AND project_id = $2";
+    let row = sqlx::query(sql).bind(id.as_str()).bind(project.as_str()).fetch_optional(conn).await;
+    Ok(row.map_err(db)?.is_some())
+}
+
+/// `false` when the project has it already. The flavor must be locked.
+pub async fn give(conn: &mut Conn, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    let sql = "INSERT INTO flavor_projects (flavor_id, project_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let done = sqlx::query(sql).bind(id.as_str()).bind(project.as_str()).execute(conn).await.map_err(db)?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// `false` when the project did not have it.
+pub async fn take_away(conn: &mut Conn, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    let sql = "DELETE FROM flavor_projects WHERE flavor_id = $1 AND project_id = $2";
+    let done = sqlx::query(sql).bind(id.as_str()).bind(project.as_str()).execute(conn).await.map_err(db)?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// `false` when there is none.
 pub async fn delete(conn: &mut Conn, id: &FlavorId) -> Result<bool> {
+    // Nobody is given it meanwhile.
+    if lock(conn, id).await?.is_none() {
+        return Ok(false);
+    }
+    let given = sqlx::query("DELETE FROM flavor_projects WHERE flavor_id = $1").bind(id.as_str());
+    given.execute(&mut *conn).await.map_err(db)?;
     let done =
         sqlx::query("DELETE FROM flavors WHERE id = $1").bind(id.as_str()).execute(conn).await.map_err(db)?;
     Ok(done.rows_affected() == 1)
@@ -165,7 +200,8 @@ pub async fn list(
     // The marker's own row is the place to start from, so nothing of the client's goes into the comparison.
     let from = "(SELECT COL FROM flavors WHERE id = $5)".replace("COL", column);
     let sql = format!(
-        "SELECT {COLUMNS} FROM flavors WHERE ($1 < 0 OR is_public = $1) AND memory_mib >= $2 AND root_gib >= $3 \
+        "SELECT {COLUMNS} FROM flavors WHERE ($1 < 0 OR is_public = $1 \
+         OR $1 = 1 AND id IN (SELECT flavor_id FROM flavor_projects WHERE project_id = $6)) AND memory_mib >= $2 AND root_gib >= $3 \
          AND ($5 = '' OR {column} {past} {from} OR ({column} = {from} AND id {past} $5)) \
          ORDER BY {column} {word}, id {word} LIMIT $4"
     );
@@ -175,6 +211,7 @@ pub async fn list(
         .bind(filter.min_root_gib.unwrap_or(0))
         .bind(limit)
         .bind(after.map_or("", |flavor| flavor.id.as_str()))
+        .bind(filter.given_to.as_ref().map_or("", ProjectId::as_str))
         .fetch_all(conn)
         .await
         .map_err(db)?;

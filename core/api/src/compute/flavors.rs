@@ -125,7 +125,7 @@ fn spec_value() -> Value {
     text
 }
 
-fn flavor_id(req: &Req) -> FlavorId {
+pub(super) fn flavor_id(req: &Req) -> FlavorId {
     FlavorId(req.param("id").to_owned())
 }
 

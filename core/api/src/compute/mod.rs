@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod discovery;
+mod flavor_access;
 mod flavors;
 mod hosts;
 mod hypervisors;
@@ -21,6 +22,7 @@ pub fn routes() -> Vec<Route> {
     [
         discovery::routes(),
         flavors::routes(),
+        flavor_access::routes(),
         keypairs::routes(),
         servers::routes(),
         server_groups::routes(),

@@ -1,5 +1,9 @@
-//! Flavors: sizes of servers, owned by the cloud. Public ones are for everybody, others for those whom the
-//! policy lets see them.
+//! Flavors: sizes of servers, owned by the cloud. Public ones are for everybody, others for the projects that were
+//! given them, and for those whom the policy lets see all.
+
+mod given;
+
+pub use given::{give, given, take_away};
 
 use crate::{App, Ctx, access};
 use canopy_authz::Target;
@@ -47,6 +51,7 @@ pub async fn list(app: &App, ctx: &Ctx, query: &FlavorQuery) -> Result<Listed> {
     if !access::allowed(app, ctx, FLAVORS_SHOW, &Target::default()) {
         filter.is_public = Some(true);
     }
+    filter.given_to = ctx.who.project_id().cloned();
     let after = match &query.page.marker {
         None => None,
         Some(marker) => {
@@ -85,13 +90,24 @@ pub async fn show(app: &App, ctx: &Ctx, id: &FlavorId) -> Result<Flavor> {
     if id.0.chars().count() > MAX_ID || id.0.contains('\0') {
         return Err(absent(id));
     }
-    let key = id.clone();
-    let flavor = app
+    let (key, project) = (id.clone(), ctx.who.project_id().cloned());
+    let found = app
         .store
-        .read(move |c| Box::pin(async move { flavors::get(c, &key).await }))
-        .await?
-        .ok_or_else(|| absent(id))?;
-    access::require_on(app, ctx, FLAVORS_SHOW, FLAVORS_SHOW, &target(id, flavor.is_public), || absent(id))?;
+        .read(move |c| {
+            let (key, project) = (key.clone(), project.clone());
+            Box::pin(async move {
+                let Some(flavor) = flavors::get(c, &key).await? else { return Ok(None) };
+                let open = match &project {
+                    _ if flavor.is_public => true,
+                    Some(project) => flavors::is_given_to(c, &key, project).await?,
+                    None => false,
+                };
+                Ok(Some((flavor, open)))
+            })
+        })
+        .await?;
+    let (flavor, open) = found.ok_or_else(|| absent(id))?;
+    access::require_on(app, ctx, FLAVORS_SHOW, FLAVORS_SHOW, &target(id, open), || absent(id))?;
     Ok(flavor)
 }
 
