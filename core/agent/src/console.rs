@@ -105,10 +105,10 @@ fn read(log: &Path, lines: Option<u32>) -> Result<String, Error> {
     }
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if let Some(lines) = lines {
-        let body = text.strip_suffix('\n').unwrap_or(&text);
+        // As nova counts, and clients after it: what stands behind the last line break is a line, be it empty.
         let at = match lines.checked_sub(1) {
             None => text.len(),
-            Some(skip) => body.rmatch_indices('\n').nth(skip as usize).map_or(0, |(at, _)| at + 1),
+            Some(skip) => text.rmatch_indices('\n').nth(skip as usize).map_or(0, |(at, _)| at + 1),
         };
         text.drain(..at);
     }
@@ -153,8 +153,12 @@ mod tests {
         assert_eq!(read(&log, None).unwrap(), "", "no log yet");
         std::fs::write(&log, "one\ntwo\n\nthree\n").unwrap();
         assert_eq!(read(&log, Some(0)).unwrap(), "");
-        assert_eq!(read(&log, Some(1)).unwrap(), "three\n");
-        assert_eq!(read(&log, Some(2)).unwrap(), "\nthree\n");
+        assert_eq!(read(&log, Some(1)).unwrap(), "");
+        assert_eq!(read(&log, Some(2)).unwrap(), "three\n");
+        assert_eq!(read(&log, Some(3)).unwrap(), "\nthree\n");
+        for lines in 1..=5 {
+            assert_eq!(read(&log, Some(lines)).unwrap().split('\n').count(), lines as usize);
+        }
         assert_eq!(read(&log, Some(u32::MAX)).unwrap(), "one\ntwo\n\nthree\n");
         std::fs::write(dir.path().join("console.log.0"), "zero\n").unwrap();
         assert_eq!(read(&log, None).unwrap(), "zero\none\ntwo\n\nthree\n");

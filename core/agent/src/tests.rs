@@ -515,7 +515,7 @@ async fn the_console_is_answered() {
     host.controller.ask(Question {
         id: 9,
         server_id: Some(spec.id),
-        ask: Ask::ConsoleOutput { lines: Some(1) },
+        ask: Ask::ConsoleOutput { lines: Some(2) },
     });
     until("answered", || !host.controller.answers().is_empty()).await;
     assert_eq!(host.controller.answers()[0].outcome.as_deref(), Ok("two\n"));
