@@ -75,6 +75,10 @@ impl Controller for OneServer {
     async fn answer(&self, _: HostId, _: Answer) -> Result<(), Error> {
         Ok(())
     }
+
+    async fn join(&self, _: HostId, _: &str, _: canopy_agent_api::ConsoleStream) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {

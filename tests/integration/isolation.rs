@@ -14,6 +14,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kind", "scheduler"),
     ("alias", "security-group"),
     ("network", "n"),
+    ("*file", "core/rfb.js"),
 ];
 
 /// Parameters whose things are the whole cloud's, so that every tenant may name them, with the reason.
@@ -25,6 +26,7 @@ const SHARED: &[(&str, &str)] = &[
     ("traits/{name}", "names, not things: an admin's and services'"),
     ("resource_classes/{name}", "names, not things: an admin's and services'"),
     ("os-quota-class-sets/{class_id}", "there is one class, the default"),
+    ("os-console-auth-tokens/{console_token}", "an admin's, who sees every server"),
     ("plugins/{plugin_id}", "plugins are the cloud's"),
     ("plugins/{digest}", "plugins are the cloud's"),
 ];

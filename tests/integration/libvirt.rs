@@ -6,9 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use canopy_hypervisor::{Boot, Disk, DomainSpec, DomainState, Event, Hypervisor, Nic};
+use canopy_hypervisor::{Boot, Console, Disk, DomainSpec, DomainState, Event, Hypervisor, Nic};
 use canopy_libvirt::{Accel, Libvirt, Options};
-use canopy_types::ServerId;
+use canopy_types::{ConsoleKind, ServerId};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,6 +107,7 @@ impl Guest {
             config_drive: None,
             nics: vec![],
             console_log: dir.path().join("console.log"),
+            console_socket: Some(dir.path().join("console.sock")),
         };
         Self { spec, dir }
     }
@@ -265,6 +266,47 @@ async fn a_guest_from_definition_to_oblivion() {
         assert_eq!(guest.state(&hypervisor).await, None);
     }
     assert!(virsh(&["domuuid", &guest.spec.name]).is_err());
+}
+
+#[tokio::test]
+async fn a_running_guest_says_where_its_consoles_are() {
+    let _daemon = shared().await;
+    let hypervisor = connect().await;
+    let mut guest = Guest::new(HALTS);
+    let consoles = async |guest: &Guest| {
+        let (id, mut found) = (guest.id(), Vec::new());
+        for kind in [ConsoleKind::Serial, ConsoleKind::Novnc] {
+            found.push(hypervisor.console(id, kind).await.unwrap());
+        }
+        found
+    };
+    assert_eq!(consoles(&guest).await, [Console::Off, Console::Off], "no such guest");
+    hypervisor.define(&guest.spec).await.unwrap();
+    assert!(hypervisor.differences(&guest.spec).await.unwrap().is_empty());
+    assert_eq!(consoles(&guest).await, [Console::Off, Console::Off]);
+    hypervisor.start(guest.id()).await.unwrap();
+    let found = consoles(&guest).await;
+    let [Console::At(serial), Console::At(screen)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(Some(serial), guest.spec.console_socket.as_ref());
+    for socket in [serial, screen] {
+        let about = std::fs::metadata(socket).unwrap();
+        assert_eq!(about.permissions().mode() & 0o002, 0, "{} is open to everybody", socket.display());
+    }
+    guest.said(1).await;
+    hypervisor.destroy(guest.id()).await.unwrap();
+
+    // As it was defined before an upgrade.
+    guest.spec.console_socket = None;
+    hypervisor.define(&guest.spec).await.unwrap();
+    hypervisor.start(guest.id()).await.unwrap();
+    assert_eq!(hypervisor.console(guest.id(), ConsoleKind::Serial).await.unwrap(), Console::Outdated);
+    guest.spec.console_socket = Some(guest.dir.path().join("serial"));
+    assert!(hypervisor.differences(&guest.spec).await.unwrap().is_empty(), "no finding of fsck's");
+    hypervisor.define(&guest.spec).await.unwrap();
+    assert_eq!(hypervisor.console(guest.id(), ConsoleKind::Serial).await.unwrap(), Console::Outdated);
+    hypervisor.destroy(guest.id()).await.unwrap();
+    hypervisor.start(guest.id()).await.unwrap();
+    assert_ne!(hypervisor.console(guest.id(), ConsoleKind::Serial).await.unwrap(), Console::Outdated);
 }
 
 #[tokio::test]

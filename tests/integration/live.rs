@@ -1,5 +1,7 @@
 //! The stock `openstack` client, a real guest that boots, and a real network: first light, kept lit.
 
+#[path = "live/console.rs"]
+mod console;
 #[path = "live/flat.rs"]
 mod flat;
 

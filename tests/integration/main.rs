@@ -6,6 +6,7 @@ mod agent;
 mod authz;
 mod backup;
 mod bodies;
+mod consoles;
 /// Guests of the plugin host's own tests, that misbehave.
 #[allow(dead_code, reason = "shared with the plugin host's own tests")]
 #[path = "../../core/plugin-host/src/hostile/guests.rs"]

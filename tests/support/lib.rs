@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod mounted;
 pub mod process;
 pub mod random;
+pub mod sockets;
 
 pub use client::{Answer, Client};
 

@@ -108,6 +108,19 @@ impl Process {
         process
     }
 
+    /// Adds to the controller's configuration.
+    pub fn configure(&mut self, more: &str) {
+        let path = self.dir.join("serve.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration that was just written");
+        self.server = Program::new(&self.dir, "serve", &format!("{text}{more}"));
+    }
+
+    /// Everything that its programs have logged.
+    pub fn logs(&self) -> String {
+        let logs = std::iter::once(&self.server).chain(&self.agent);
+        logs.map(|program| std::fs::read_to_string(&program.log).unwrap_or_default()).collect()
+    }
+
     /// A controller without an agent; `more` is added to its configuration.
     pub fn controller(name: &str, more: &str) -> Self {
         let mut process = Self::prepare(name);
@@ -123,7 +136,7 @@ impl Process {
     fn prepare_with(name: &str, apart: bool) -> Self {
         // `cargo xtask test` sweeps what carries such a scope, should this process be killed.
         let scope = format!("test_{name}_{}", std::process::id());
-        let dir = std::env::temp_dir().join(format!("canopy-{scope}"));
+        let dir = std::env::temp_dir().join(&scope);
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let port = free_port();
         let plugin = |name: &str| plugins().join(name).display().to_string();

@@ -8,8 +8,10 @@
 use async_trait::async_trait;
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{
-    Error, HostId, ImageId, NetworkId, PortId, ProjectId, RequestId, ServerId, SubnetId, Timestamp, UserId,
+    ConsoleKind, Error, HostId, ImageId, NetworkId, PortId, ProjectId, RequestId, ServerId, SubnetId,
+    Timestamp, UserId,
 };
+use futures::io::{AsyncRead, AsyncWrite};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,8 +22,11 @@ use std::time::Duration;
 /// Version of these types. The controller serves N and N−1; the agent states its own.
 pub const VERSION: u32 = 1;
 /// `POST {PATH}/register`, `GET {PATH}/hosts/{id}/desired?since=&wait=`, `PUT {PATH}/hosts/{id}/observed`,
-/// `GET {PATH}/images/{digest}`, `PUT {PATH}/hosts/{id}/servers/{id}/images/{id}`; `Authorization: Bearer <agent token>`.
+/// `GET {PATH}/images/{digest}`, `PUT {PATH}/hosts/{id}/servers/{id}/images/{id}`,
+/// `GET {PATH}/hosts/{id}/sessions/{session}`, which becomes [`STREAM`]; `Authorization: Bearer <agent token>`.
 pub const PATH: &str = "/agent/v1";
+/// What a connection is upgraded to that carries the bytes of a console, both ways and as they are.
+pub const STREAM: &str = "canopy-stream";
 
 /// Sent once at each start of an agent. The controller answers with the host's id, kept under its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -297,7 +302,17 @@ pub trait Controller: Send + Sync + 'static {
     async fn next_question(&self, host: HostId, wait: Duration) -> Result<Option<Question>, Error>;
 
     async fn answer(&self, host: HostId, answer: Answer) -> Result<(), Error>;
+
+    /// Hands a guest's console over to the session that waits for it. Whoever lets go of it first ends it.
+    async fn join(&self, host: HostId, session: &str, console: ConsoleStream) -> Result<(), Error>;
 }
+
+/// Both directions of a guest's console.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub type ConsoleStream = Box<dyn Duplex>;
 
 /// A read of something that only the host has. Bounded, never queued for long: the client waits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -315,8 +330,23 @@ pub enum Ask {
     ConsoleOutput { lines: Option<u32> },
     /// A running guest's [`canopy_types::diagnostics::Diagnostics`], as JSON.
     Diagnostics,
+    /// How a guest's console is, as the JSON of a [`ConsoleState`]. With a session, a console that is
+    /// [`ConsoleState::Ready`] has been [handed over](Controller::join) to it.
+    Console { kind: ConsoleKind, session: Option<String> },
     /// An [`Inspection`] as JSON; with `repair`, after putting right what can only mean one thing.
     Inspect { repair: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsoleState {
+    Ready,
+    /// The guest does not run.
+    Off,
+    /// The guest was started without one: before an upgrade of its host.
+    Outdated,
+    /// Guests of this host have none.
+    Unavailable,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Answers the controller's questions about what only this host has: a serial console's log, and what is not
 //! as it should be.
 
+use crate::consoles;
 use crate::desired::Known;
 use crate::files;
 use crate::inspect;
@@ -41,7 +42,7 @@ pub async fn run(
                 failures = 0;
                 let (shared, known) = (Arc::clone(&shared), known.clone());
                 tokio::spawn(async move {
-                    let answer = answer(&shared, &known, question).await;
+                    let answer = answer(&shared, id, &known, question).await;
                     // A lost answer is asked for again by whoever still waits.
                     if let Err(error) = shared.controller.answer(id, answer).await {
                         tracing::warn!(error = %error.chain(), "an answer did not arrive");
@@ -62,7 +63,12 @@ pub async fn run(
     }
 }
 
-async fn answer(shared: &Arc<Shared>, known: &watch::Receiver<Option<Known>>, question: Question) -> Answer {
+async fn answer(
+    shared: &Arc<Shared>,
+    host: HostId,
+    known: &watch::Receiver<Option<Known>>,
+    question: Question,
+) -> Answer {
     let outcome = match (question.ask, question.server_id) {
         (Ask::ConsoleOutput { lines }, Some(server_id)) => {
             // The path is made from a uuid: nothing from outside is followed.
@@ -73,7 +79,13 @@ async fn answer(shared: &Arc<Shared>, known: &watch::Receiver<Option<Known>>, qu
             Ok(told) => serde_json::to_string(&told).map_err(|e| Error::internal("agent.diagnostics", e)),
             Err(error) => Err(error),
         },
-        (Ask::ConsoleOutput { .. } | Ask::Diagnostics, None) => {
+        (Ask::Console { kind, session }, Some(server_id)) => {
+            match consoles::console(shared, host, server_id, kind, session.as_deref()).await {
+                Ok(state) => serde_json::to_string(&state).map_err(|e| Error::internal("agent.console", e)),
+                Err(error) => Err(error),
+            }
+        }
+        (Ask::ConsoleOutput { .. } | Ask::Diagnostics | Ask::Console { .. }, None) => {
             Err(Error::bad_request("agent.question", "The question names no server."))
         }
         (Ask::Inspect { repair }, _) => match inspect::inspect(shared, known, repair).await {

@@ -76,6 +76,7 @@ pub fn build(
         config_drive: spec.config_drive.then(|| dir.config_drive()),
         nics: nics(&spec.ports, networks)?,
         console_log: dir.console_log(),
+        console_socket: dir.console_socket(),
     })
 }
 

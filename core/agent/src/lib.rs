@@ -16,6 +16,7 @@
 mod config;
 mod config_drive;
 mod console;
+mod consoles;
 mod decide;
 mod desired;
 mod disk;
@@ -60,7 +61,7 @@ pub use wiring::NetworkPlanner;
 
 use canopy_agent_api::{Controller, Inventory, Registered, Registration, VERSION};
 use canopy_hypervisor::Hypervisor;
-use canopy_types::Error;
+use canopy_types::{Error, ServerId};
 use desired::Known;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,10 @@ impl Agent {
     /// retried with bounded pauses. Returns after at most some ten seconds.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
         let shared = &self.shared;
+        if record::ServerDir::new(&shared.config.state_dir, ServerId::random()).console_socket().is_none() {
+            let state_dir = shared.config.state_dir.display();
+            tracing::warn!(%state_dir, "this path is too long for sockets: guests' serial ports cannot be joined");
+        }
         tracing::info!(host = shared.config.name, scope = shared.config.network_scope, "agent starts");
         tokio::select! {
             () = prepare(shared) => {}

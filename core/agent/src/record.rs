@@ -5,6 +5,7 @@
 //! an interrupted removal is found and finished.
 
 use crate::files;
+use canopy_hypervisor::MAX_SOCKET_PATH;
 use canopy_types::effect::effect;
 use canopy_types::{Error, ServerId};
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,11 @@ impl ServerDir {
 
     pub fn console_log(&self) -> PathBuf {
         self.0.join("console.log")
+    }
+
+    /// Where the serial console is joined; `None` where the path would be too long for a socket's.
+    pub fn console_socket(&self) -> Option<PathBuf> {
+        Some(self.0.join("serial")).filter(|path| path.as_os_str().len() <= MAX_SOCKET_PATH)
     }
 
     /// Saves the record, making the folder when it is missing.

@@ -5,7 +5,8 @@
 
 use async_trait::async_trait;
 use canopy_agent_api::{
-    Ack, Answer, Blob, Controller, Desired, Observed, PATH, Question, Registered, Registration,
+    Ack, Answer, Blob, ConsoleStream, Controller, Desired, Observed, PATH, Question, Registered,
+    Registration, STREAM,
 };
 use canopy_types::{Error, HostId, ImageId, Kind, ServerId};
 use futures::StreamExt;
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::io::ReaderStream;
 
 /// Beyond what the controller was asked to wait.
@@ -223,6 +225,27 @@ impl Controller for HttpController {
         let path = format!("/hosts/{host}/answers");
         let request = self.request(Method::POST, &path).json(&answer).timeout(TIMEOUT);
         self.send(request).await.map(drop)
+    }
+
+    async fn join(&self, host: HostId, session: &str, console: ConsoleStream) -> Result<(), Error> {
+        let path = format!("/hosts/{host}/sessions/{session}");
+        let request = self.request(Method::GET, &path).header("connection", "upgrade");
+        let response =
+            request.header("upgrade", STREAM).timeout(TIMEOUT).send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let text = body(response, 4 << 10).await.unwrap_or_default();
+            return Err(refused(status, &String::from_utf8_lossy(&text)));
+        }
+        let mut session = response.upgrade().await.map_err(unreachable)?;
+        let mut console = console.compat();
+        // The controller bounds how many there are and how long one may rest, and either side ends it.
+        tokio::spawn(async move {
+            if let Err(error) = tokio::io::copy_bidirectional(&mut console, &mut session).await {
+                tracing::debug!(%error, "a console's session ends");
+            }
+        });
+        Ok(())
     }
 }
 

@@ -289,4 +289,8 @@ impl Controller for FakeController {
         self.lock().answers.push(answer);
         Ok(())
     }
+
+    async fn join(&self, _: HostId, _: &str, _: canopy_agent_api::ConsoleStream) -> Result<(), Error> {
+        self.check()
+    }
 }

@@ -164,6 +164,13 @@ impl Hypervisor for Deaf {
     async fn diagnostics(&self, id: ServerId) -> Result<canopy_types::diagnostics::Diagnostics, Error> {
         self.0.diagnostics(id).await
     }
+    async fn console(
+        &self,
+        id: ServerId,
+        kind: canopy_types::ConsoleKind,
+    ) -> Result<canopy_hypervisor::Console, Error> {
+        self.0.console(id, kind).await
+    }
     async fn plug(&self, id: ServerId, nic: &canopy_hypervisor::Nic) -> Result<(), Error> {
         self.0.plug(id, nic).await
     }

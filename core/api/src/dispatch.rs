@@ -231,7 +231,7 @@ async fn handle(
     version: &mut Option<Microversion>,
     decided: &mut Option<(Trail, Snapshot)>,
 ) -> Result<Reply> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let service = entries.map(|entries| entries.service).or_else(|| Service::of_path(parts.uri.path()));
     if let Some(range) = service.and_then(version::range).filter(|_| version.is_some()) {
         let standard: Vec<&str> =
@@ -267,12 +267,12 @@ async fn handle(
     let mut ctx = authenticate(shared, first.route.auth, asked_of, source, request_id).await?;
     let method_outside = first.route.method_outside;
     let mut candidates: Vec<&Entry> = of_method
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|entry| entry.route.versions.is_none_or(|(from, to)| from <= asked && asked <= to))
         .collect();
     if candidates.is_empty() {
-        let absent = || Error::not_found("api.version", "The resource could not be found.");
-        return Err(if method_outside { not_allowed() } else { absent() });
+        return Err(if method_outside { not_allowed() } else { outside() });
     }
     let (mut json, stream) = match candidates[0].route.body {
         Body::None => (serde_json::Value::Null, None),
@@ -294,7 +294,7 @@ async fn handle(
         })?),
     };
     if candidates[0].route.key.is_some() {
-        candidates = vec![by_key(&candidates, &json)?];
+        candidates = vec![by_key(&candidates, &of_method, &json)?];
     }
     let entry = candidates[0];
     if legacy {
@@ -316,6 +316,7 @@ async fn handle(
         base: links::base(&shared.app, &parts.headers, &shared.authority),
         source,
         path: parts.uri.path().to_owned(),
+        upgrade: parts.extensions.remove(),
         headers: parts.headers,
         json,
         stream,
@@ -323,12 +324,21 @@ async fn handle(
     (entry.route.handler)(req).await
 }
 
+/// What the version asked does not have.
+fn outside() -> Error {
+    Error::not_found("api.version", "The resource could not be found.")
+}
+
 /// `…/action` bodies have exactly one key, which names the action.
-fn by_key<'a>(candidates: &[&'a Entry], json: &serde_json::Value) -> Result<&'a Entry> {
+fn by_key<'a>(candidates: &[&'a Entry], all: &[&Entry], json: &serde_json::Value) -> Result<&'a Entry> {
     let keys = json.as_object().map(|object| object.keys().collect::<Vec<_>>()).unwrap_or_default();
     if let [key] = keys.as_slice() {
-        if let Some(entry) = candidates.iter().find(|entry| entry.route.key == Some(key.as_str())) {
+        let named = |entry: &&&Entry| entry.route.key == Some(key.as_str());
+        if let Some(entry) = candidates.iter().find(named) {
             return Ok(entry);
+        }
+        if all.iter().any(|entry| named(&entry)) {
+            return Err(outside());
         }
         let shown: String = key.chars().take(64).collect();
         return Err(Error::bad_request("action.unknown", format!("There is no such action: {shown}")));

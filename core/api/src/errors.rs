@@ -75,7 +75,7 @@ pub fn render(service: Service, version: Option<Microversion>, error: &Error, re
             content_type: json_type,
             body: crate::placement::refusal(version, code, title, error, request_id).to_string(),
         },
-        Service::Native | Service::Agent => {
+        Service::Native | Service::Console | Service::Agent => {
             let body = json!({"error": {
                 "code": error.code, "status": code, "message": error.message, "request_id": request_id,
             }});

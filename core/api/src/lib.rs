@@ -1,4 +1,4 @@
-//! The HTTP surface: OpenStack's services under path prefixes, the native API, the agent's API.
+//! The HTTP surface: OpenStack's services under path prefixes, the native API, consoles, the agent's API.
 //!
 //! One route table ([`routes`]) is the source of the router, of the OpenAPI documents of all services, of
 //! the policy-coverage test and of the tenant-isolation test. Handlers parse, call one use case and shape
@@ -9,6 +9,7 @@ pub mod agent;
 mod body;
 mod client;
 pub mod compute;
+pub mod console;
 pub mod dispatch;
 pub mod errors;
 pub mod identity;
@@ -38,6 +39,7 @@ pub fn routes() -> Vec<Route> {
         network::routes(),
         placement::routes(),
         native::routes(),
+        console::routes(),
         agent::routes(),
     ]
     .into_iter()

@@ -19,8 +19,9 @@ pub fn documents() -> Vec<(&'static str, String)> {
 fn document<'a>(service: Service, routes: impl Iterator<Item = &'a Route>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
-        let path = if route.path.is_empty() { "/" } else { route.path };
-        let entry = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
+        // A parameter that takes the rest of the path is one like others here.
+        let path = if route.path.is_empty() { "/".to_owned() } else { route.path.replace("{*", "{") };
+        let entry = paths.entry(path).or_insert_with(|| json!({}));
         let method = route.method.as_str().to_ascii_lowercase();
         match entry.get_mut(&method) {
             // Several routes behind one `…/action`: their bodies are alternatives.
@@ -50,6 +51,7 @@ fn operation(route: &Route) -> Value {
         .path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
     if !parameters.is_empty() {

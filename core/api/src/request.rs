@@ -32,6 +32,8 @@ pub struct Req {
     pub json: Value,
     /// The body of a route that streams.
     pub stream: Option<axum::body::Body>,
+    /// The connection itself, of a client that wants to go on in another protocol.
+    pub upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 impl Req {

@@ -15,17 +15,19 @@ pub enum Service {
     Network,
     Placement,
     Native,
+    Console,
     Agent,
 }
 
 impl Service {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Identity,
         Self::Compute,
         Self::Image,
         Self::Network,
         Self::Placement,
         Self::Native,
+        Self::Console,
         Self::Agent,
     ];
 
@@ -38,6 +40,7 @@ impl Service {
             Self::Network => "/network",
             Self::Placement => "/placement",
             Self::Native => "/canopy/v1",
+            Self::Console => "/console",
             Self::Agent => canopy_agent_api::PATH,
         }
     }
@@ -50,6 +53,7 @@ impl Service {
             Self::Network => "network",
             Self::Placement => "placement",
             Self::Native => "canopy",
+            Self::Console => "console",
             Self::Agent => "agent",
         }
     }

@@ -49,6 +49,7 @@ pub struct Settings {
     pub compliance: identity::Compliance,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub console: compute::consoles::ConsoleSettings,
 }
 
 impl Settings {
@@ -66,6 +67,7 @@ impl Settings {
             reclaim_seconds: 0,
             compliance: identity::Compliance::default(),
             trusted_proxies: Vec::new(),
+            console: compute::consoles::ConsoleSettings::default(),
             quota_defaults: defaults.collect(),
         }
     }
@@ -88,6 +90,7 @@ pub struct App {
     /// The journal's folder, to read; `None` when none is kept.
     pub journal: Option<compute::decisions::Scenes>,
     pub questions: compute::questions::Questions,
+    pub consoles: compute::consoles::Sessions,
     /// Where images may be fetched from; `None` where imports from the web are off.
     pub web: Option<Arc<dyn image::WebSource>>,
     pub supply: placement::SupplyCache,

@@ -55,12 +55,14 @@ async fn image_leftovers(app: &Arc<App>) -> canopy_types::Result<()> {
 }
 
 async fn purge_tombstones(app: &App) -> canopy_types::Result<()> {
-    let before = Timestamp(app.now().0 - TOMBSTONE_SECONDS * SECOND);
-    let keys = app.now().plus_seconds(-crate::compute::servers::KEPT_SECONDS);
+    let now = app.now();
+    let before = Timestamp(now.0 - TOMBSTONE_SECONDS * SECOND);
+    let keys = now.plus_seconds(-crate::compute::servers::KEPT_SECONDS);
     app.store
         .write("server.purge", move |c| {
             Box::pin(async move {
                 canopy_store::idempotency::purge(c, keys).await?;
+                canopy_store::console_tokens::purge(c, now).await?;
                 canopy_store::servers::purge(c, before).await.map(|_| ())
             })
         })

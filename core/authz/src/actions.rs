@@ -155,6 +155,7 @@ pub mod compute {
         SERVERS_CREATE_IMAGE = "compute:servers:create_image" on "Server";
         SERVERS_CREATE_BACKUP = "compute:servers:create_backup" on "Server";
         SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
+        SERVERS_REMOTE_CONSOLE = "compute:servers:remote_console" on "Server";
         SERVERS_LIST_SECURITY_GROUPS = "compute:servers:list_security_groups" on "Server";
         SERVERS_ADD_SECURITY_GROUP = "compute:servers:add_security_group" on "Server";
         SERVERS_REMOVE_SECURITY_GROUP = "compute:servers:remove_security_group" on "Server";
@@ -201,6 +202,7 @@ pub mod compute {
         AGGREGATES_REMOVE_HOST = "compute:aggregates:remove_host" on "Aggregate";
         SERVICES_LIST = "compute:services:list" on "Host";
         SERVICES_UPDATE = "compute:services:update" on "Host";
+        CONSOLE_AUTH_TOKENS_SHOW = "compute:console_auth_tokens:show" on "Host";
         HYPERVISORS_LIST = "compute:hypervisors:list" on "Host";
         HYPERVISORS_SHOW = "compute:hypervisors:show" on "Host";
     }

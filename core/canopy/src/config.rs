@@ -1,5 +1,6 @@
 //! One TOML file; every key has a default, an unknown key is an error.
 
+use canopy_app::compute::consoles::ConsoleSettings;
 use canopy_app::identity::{Compliance, MAX_HISTORY, password_regex};
 use canopy_plugin_host::Caps;
 use canopy_types::{Error, Result};
@@ -39,6 +40,7 @@ pub struct Config {
     pub security_compliance: SecurityCompliance,
     pub quota: Quota,
     pub web_download: WebDownload,
+    pub console: Console,
     pub agent: Agent,
 }
 
@@ -64,6 +66,7 @@ impl Default for Config {
             security_compliance: SecurityCompliance::default(),
             quota: Quota::default(),
             web_download: WebDownload::default(),
+            console: Console::default(),
             agent: Agent::default(),
         }
     }
@@ -142,6 +145,33 @@ pub struct WebDownload {
 impl Default for WebDownload {
     fn default() -> Self {
         Self { enabled: false, internal: Vec::new(), ports: vec![80, 443] }
+    }
+}
+
+/// Consoles of servers, joined from outside.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// What links to consoles begin with, e.g. `https://consoles.example`; as other links without.
+    pub url: Option<String>,
+    /// Seconds in which a link is to be used.
+    pub token_ttl: i64,
+    /// Where noVNC is; without it there are serial consoles only.
+    pub novnc_dir: PathBuf,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        let ConsoleSettings { url, token_seconds, novnc_dir } = ConsoleSettings::default();
+        Self { url, token_ttl: token_seconds, novnc_dir }
+    }
+}
+
+impl Console {
+    /// As use cases need it.
+    pub fn settings(&self) -> ConsoleSettings {
+        let Self { url, token_ttl, novnc_dir } = self.clone();
+        ConsoleSettings { url, token_seconds: token_ttl, novnc_dir }
     }
 }
 
@@ -292,6 +322,18 @@ impl Config {
         }
         if !(60..=86_400 * 30).contains(&self.token_seconds) {
             return bad("token_seconds: 60 to 2592000");
+        }
+        if !(10..=86_400).contains(&self.console.token_ttl) {
+            return bad("console.token_ttl: 10 to 86400");
+        }
+        let web = |url: &String| {
+            let rest =
+                url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or_default();
+            !rest.is_empty()
+                && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#@".contains(c))
+        };
+        if !self.console.url.iter().all(web) {
+            return bad("console.url: http:// or https://, a host and maybe a path");
         }
         if !(1..=16_384).contains(&self.image_max_gib) {
             return bad("image_max_gib: 1 to 16384");

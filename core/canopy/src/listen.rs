@@ -4,7 +4,6 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -12,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
 /// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 4_096;
+const CONNECTIONS: u32 = 4_096;
 /// For a request's whole head to arrive, and for the next request of a connection to begin.
 const HEAD: Duration = Duration::from_secs(30);
 /// After a failure to accept (no file descriptors left, mostly).
@@ -21,15 +20,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stopped`, then lets what was accepted finish. Never fails: a connection's error ends that
 /// connection.
 pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
     loop {
         let accepted = async {
             let place = places.clone().acquire_owned().await.ok();
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => break,
+            () = stop(&mut stopped) => break,
             accepted = accepted => accepted,
         };
         let (stream, peer) = match accepted {
@@ -51,15 +49,30 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Re
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        // One that goes on in another protocol is its handler's, and no longer counted here.
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut stopped = stopped.clone();
         tokio::spawn(async move {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop(&mut stopped) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
             // A client that goes away in the middle is no event.
-            if let Err(error) = connection.await {
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection");
             }
             drop(place);
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    // All places are free when the last connection has ended.
+    let _ = places.acquire_many(CONNECTIONS).await;
+}
+
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }

@@ -128,6 +128,7 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
     settings.compliance = config.security_compliance.rules()?;
     settings.trusted_proxies.clone_from(&config.trusted_proxies);
     settings.image_max_bytes = config.image_max_gib << 30;
+    settings.console = config.console.settings();
     settings.quota_defaults.extend(config.quota.defaults.clone());
     let file = config.data_dir.join("admin-password");
     let mut kept = false;
@@ -159,6 +160,7 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
         quota_desk: Default::default(),
         supply: Default::default(),
         questions: Default::default(),
+        consoles: Default::default(),
         web: wiring::web(config),
         identity,
         settings,
@@ -171,6 +173,7 @@ impl Running {
     /// Accepted requests are finished, the agent's steps too; guests go on running.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        self.app.consoles.end();
         let deadline = tokio::time::Instant::now() + DRAIN;
         for mut task in self.tasks {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {

@@ -6,10 +6,10 @@
 //! our back ([`FakeHypervisor::kill`], [`FakeHypervisor::forget`]) and the broken host
 //! ([`FakeHypervisor::fail_next`], [`FakeHypervisor::disconnect`]).
 
-use crate::{DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor, Nic};
+use crate::{Console, DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor, Nic};
 use async_trait::async_trait;
 use canopy_types::diagnostics::{CpuFigures, Diagnostics, DiskFigures, MemoryFigures, NicFigures};
-use canopy_types::{Error, ServerId};
+use canopy_types::{ConsoleKind, Error, ServerId};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +53,7 @@ pub enum Op {
     DiscardMemory,
     CopyDisk,
     Diagnostics,
+    Console,
     Plug,
     Unplug,
     Destroy,
@@ -75,6 +76,7 @@ struct State {
     calls: VecDeque<(Op, Option<ServerId>)>,
     foreign_names: HashSet<String>,
     connected: bool,
+    consoles: HashMap<ConsoleKind, Console>,
 }
 
 /// A handle: clones share one host.
@@ -111,6 +113,7 @@ impl FakeHypervisor {
             calls: VecDeque::new(),
             foreign_names: HashSet::new(),
             connected: true,
+            consoles: HashMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), events: broadcast::channel(EVENT_CAPACITY).0 }
     }
@@ -185,6 +188,11 @@ impl FakeHypervisor {
     pub fn emit(&self, event: Event) {
         // No receiver is no error: nobody cares yet.
         let _ = self.events.send(event);
+    }
+
+    /// Where consoles of guests that are on are; without it there are none.
+    pub fn set_console(&self, kind: ConsoleKind, console: Console) {
+        self.lock().consoles.insert(kind, console);
     }
 
     /// Someone edits the guest's definition behind our back. False when there is no such domain.
@@ -427,6 +435,13 @@ impl Hypervisor for FakeHypervisor {
         })
     }
 
+    async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error> {
+        let state = self.enter(Op::Console, Some(id))?;
+        let on = state.domains.get(&id).is_some_and(|domain| is_active(domain.state));
+        let console = state.consoles.get(&kind).cloned().unwrap_or(Console::Unavailable);
+        Ok(if on { console } else { Console::Off })
+    }
+
     async fn plug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {
         let mut state = self.enter(Op::Plug, Some(id))?;
         let domain = state.domains.get_mut(&id).ok_or_else(|| not_found(id))?;
@@ -482,6 +497,7 @@ mod tests {
             config_drive: None,
             nics: vec![],
             console_log: "/dev/null".into(),
+            console_socket: None,
         }
     }
 

@@ -7,10 +7,13 @@ pub mod fake;
 
 use async_trait::async_trait;
 use canopy_types::diagnostics::Diagnostics;
-use canopy_types::{Error, ServerId};
+use canopy_types::{ConsoleKind, Error, ServerId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use tokio::sync::broadcast;
+
+/// Bytes of a Unix socket's path, less the terminator.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostInfo {
@@ -43,6 +46,8 @@ pub struct DomainSpec {
     pub nics: Vec<Nic>,
     /// Where the serial console is logged.
     pub console_log: PathBuf,
+    /// The Unix socket on which the serial console is joined; without one it is only logged.
+    pub console_socket: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +92,19 @@ pub struct DomainStatus {
     pub id: ServerId,
     pub name: String,
     pub state: DomainState,
+}
+
+/// Where a guest's console is joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// On this Unix socket, whose owner lets several in.
+    At(PathBuf),
+    /// Nowhere, as the guest does not run.
+    Off,
+    /// Nowhere, as the guest was started with a definition that had none.
+    Outdated,
+    /// This hypervisor has none.
+    Unavailable,
 }
 
 /// A hint that something happened; the truth is what [`Hypervisor::list`] says.
@@ -144,6 +162,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// What a guest that runs or is paused uses. A conflict when it is off.
     async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, Error>;
+
+    /// Where a console of the guest that runs now is joined.
+    async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error>;
 
     /// Cuts the power. No error when it does not run or does not exist.
     async fn destroy(&self, id: ServerId) -> Result<(), Error>;

@@ -7,10 +7,10 @@ use crate::compare;
 use crate::copy::{self, Job};
 use crate::domain::{Facts, METADATA_URI, check_nic, domain_xml};
 use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
-use crate::{figures, wires};
-use canopy_hypervisor::{DomainSpec, DomainState, DomainStatus, Nic};
+use crate::{consoles, figures, wires};
+use canopy_hypervisor::{Console, DomainSpec, DomainState, DomainStatus, Nic};
 use canopy_types::diagnostics::Diagnostics;
-use canopy_types::{Error, ServerId};
+use canopy_types::{ConsoleKind, Error, ServerId};
 use nix::fcntl::OFlag;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -19,7 +19,7 @@ use virt::domain::Domain;
 use virt::error::{Error as VirtError, ErrorNumber};
 use virt_sys as sys;
 
-type Result<T, E = CallError> = std::result::Result<T, E>;
+pub type Result<T, E = CallError> = std::result::Result<T, E>;
 
 /// All domains of ours.
 pub fn list(conn: &Connect) -> Result<Vec<DomainStatus>> {
@@ -185,6 +185,10 @@ pub fn diagnostics(conn: &Connect, id: ServerId) -> Result<Diagnostics> {
         return Err(not_running().into());
     }
     figures::figures(&domain)
+}
+
+pub fn console(conn: &Connect, id: ServerId, kind: ConsoleKind) -> Result<Console> {
+    find(conn, id)?.map_or(Ok(Console::Off), |domain| consoles::console(&domain, kind))
 }
 
 pub fn plug(conn: &Connect, id: ServerId, nic: &Nic) -> Result<()> {

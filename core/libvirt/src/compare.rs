@@ -96,6 +96,7 @@ mod tests {
                 mtu: 1450,
             }],
             console_log: "/state/console.log".into(),
+            console_socket: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a [`DomainSpec`] to libvirt's domain XML. Pure: what had to be looked up comes in as [`Facts`].
 
 use crate::xml::Xml;
-use canopy_hypervisor::{Boot, DomainSpec, Nic};
+use canopy_hypervisor::{Boot, DomainSpec, MAX_SOCKET_PATH, Nic};
 use canopy_types::Error;
 use std::path::Path;
 
@@ -132,18 +132,27 @@ fn devices(xml: &mut Xml, spec: &DomainSpec, facts: &Facts) {
     for nic in &spec.nics {
         interface(xml, nic);
     }
-    xml.nest("serial", &[("type", "pty")], |xml| {
+    let socket = spec.console_socket.as_deref();
+    let kind = [("type", if socket.is_some() { "unix" } else { "pty" })];
+    let source = |xml: &mut Xml| {
+        if let Some(socket) = socket {
+            xml.empty("source", &[("mode", "bind"), ("path", text(socket))]);
+        }
+    };
+    xml.nest("serial", &kind, |xml| {
+        source(xml);
         xml.empty("log", &[("file", text(&spec.console_log)), ("append", "on")]);
         xml.empty("target", &[("port", "0")]);
     });
-    xml.nest("console", &[("type", "pty")], |xml| {
+    xml.nest("console", &kind, |xml| {
+        source(xml);
         xml.empty("target", &[("type", "serial"), ("port", "0")]);
     });
     xml.nest("channel", &[("type", "unix")], |xml| {
         xml.empty("target", &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")]);
     });
-    let vnc = [("type", "vnc"), ("port", "-1"), ("autoport", "yes"), ("listen", "127.0.0.1")];
-    xml.empty("graphics", &vnc);
+    // Without a path libvirt makes one in a folder of the domain's own, which no other user may enter.
+    xml.nest("graphics", &[("type", "vnc")], |xml| xml.empty("listen", &[("type", "socket")]));
     xml.nest("video", &[], |xml| xml.empty("model", &[("type", "vga"), ("vram", "16384"), ("heads", "1")]));
     xml.nest("rng", &[("model", "virtio")], |xml| {
         xml.text("backend", &[("model", "random")], "/dev/urandom");
@@ -202,9 +211,13 @@ fn check(spec: &DomainSpec) -> Result<(), Error> {
         Boot::Kernel { kernel, initrd, cmdline } => (Some(kernel), initrd.as_ref(), cmdline.as_str()),
     };
     let disks = spec.disks.iter().map(|disk| &disk.path);
-    let mut paths = disks.chain(&spec.config_drive).chain(kernel).chain(initrd).chain([&spec.console_log]);
+    let consoles = spec.console_socket.iter().chain([&spec.console_log]);
+    let mut paths = disks.chain(&spec.config_drive).chain(kernel).chain(initrd).chain(consoles);
     if !paths.all(|path| path.is_absolute() && path.to_str().is_some_and(plain)) {
         return bad("every file must have an absolute path in UTF-8 without control characters");
+    }
+    if spec.console_socket.as_ref().is_some_and(|path| path.as_os_str().len() > MAX_SOCKET_PATH) {
+        return bad("the path of the console's socket may have 107 bytes at most");
     }
     if !plain(cmdline) {
         return bad("the kernel's command line must be one line without control characters");

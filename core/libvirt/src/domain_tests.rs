@@ -23,6 +23,7 @@ fn full() -> DomainSpec {
             mtu: 1450,
         }],
         console_log: "/var/lib/canopy/i/console.log".into(),
+        console_socket: Some("/var/lib/canopy/i/console.sock".into()),
     }
 }
 
@@ -34,6 +35,7 @@ fn small() -> DomainSpec {
             cmdline: "root=canopy console=ttyS0 a=<b>".into(),
         },
         title: String::new(),
+        console_socket: None,
         disks: vec![],
         config_drive: None,
         nics: vec![],
@@ -86,6 +88,8 @@ fn what_libvirt_would_misread_is_refused() {
         &|s| s.disks[0].path = "/a\nb".into(),
         &|s| s.config_drive = Some("x".into()),
         &|s| s.console_log = "x".into(),
+        &|s| s.console_socket = Some("x".into()),
+        &|s| s.console_socket = Some(format!("/{}", "x".repeat(107)).into()),
         &|s| s.boot = Boot::Kernel { kernel: "k".into(), initrd: None, cmdline: String::new() },
         &|s| s.boot = Boot::Kernel { kernel: "/k".into(), initrd: Some("i".into()), cmdline: String::new() },
         &|s| s.boot = Boot::Kernel { kernel: "/k".into(), initrd: None, cmdline: "a\nb".into() },

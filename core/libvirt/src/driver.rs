@@ -7,9 +7,9 @@ use crate::errors::{Asked, CallError, cannot_connect, failed, no_answer, unavail
 use crate::pool::Ticket;
 use crate::session::{Link, Live, Opener};
 use async_trait::async_trait;
-use canopy_hypervisor::{DomainSpec, DomainStatus, Event, HostInfo, Hypervisor, Nic};
+use canopy_hypervisor::{Console, DomainSpec, DomainStatus, Event, HostInfo, Hypervisor, Nic};
 use canopy_types::diagnostics::Diagnostics;
-use canopy_types::{Error, ServerId};
+use canopy_types::{ConsoleKind, Error, ServerId};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -475,6 +475,12 @@ impl Hypervisor for Libvirt {
         let inner = &self.inner;
         let asked = Asked { name: "diagnostics", phrase: "say what the guest uses" };
         inner.call(asked, inner.ticket(Some(id)), move |conn| calls::diagnostics(conn, id)).await
+    }
+
+    async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "console", phrase: "say where the guest's console is" };
+        inner.call(asked, inner.ticket(Some(id)), move |conn| calls::console(conn, id, kind)).await
     }
 
     async fn plug(&self, id: ServerId, nic: &Nic) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod accel;
 mod callbacks;
 mod calls;
 mod compare;
+mod consoles;
 mod copy;
 mod domain;
 mod driver;

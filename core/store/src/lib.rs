@@ -9,6 +9,7 @@
 pub mod aggregates;
 pub mod backup;
 mod batch;
+pub mod console_tokens;
 pub mod consumers;
 pub mod decisions;
 pub mod dialect;

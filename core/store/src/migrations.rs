@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 23] = [
+const FILES: [(i64, &str, &str); 24] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -30,6 +30,7 @@ const FILES: [(i64, &str, &str); 23] = [
     (20, "flavor descriptions", include_str!("../migrations/0020_flavor_descriptions.sql")),
     (21, "replicas", include_str!("../migrations/0021_replicas.sql")),
     (22, "server revisions", include_str!("../migrations/0022_server_revisions.sql")),
+    (23, "console tokens", include_str!("../migrations/0023_console_tokens.sql")),
     (24, "flavor access", include_str!("../migrations/0024_flavor_access.sql")),
 ];
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O; the exceptions are the system clock (injected everywhere as [`time::Clock`])
 //! and the crash points of [`effect`], which exist so that a test can stop the process at each of them.
 
+pub mod console;
 pub mod diagnostics;
 pub mod effect;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod resources;
 pub mod server;
 pub mod time;
 
+pub use console::ConsoleKind;
 pub use error::{Error, Kind, Result};
 pub use ids::*;
 pub use page::{MAX_PAGE, Page};

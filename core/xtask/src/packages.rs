@@ -26,6 +26,8 @@ pub const IMAGE: &[&str] = &["cpio", "e2fsprogs", "kmod", "lz4", "qemu-utils"];
 pub const PYTHON: &[&str] = &["python3-venv"];
 /// What only tests use: reads config drives, is a guest's DHCP client, proves things about policies.
 pub const TESTS: &[&str] = &["busybox-static", "cvc5", "git", "libarchive-tools", "procps"];
+/// A browser, and the page that it shows a guest's screen with.
+pub const BROWSER: &[&str] = &["chromium", "novnc"];
 /// To build guests in C.
 pub const GUESTS: &[&str] = &["clang-19", "lld-19", "make"];
 /// The database server that tests use beside SQLite.

@@ -25,6 +25,7 @@ pub fn run(root: &Path, all: bool, filter: Option<&str>) -> Res<()> {
             packages::IMAGE,
             packages::PYTHON,
             packages::TESTS,
+            if all { packages::BROWSER } else { &[] },
             packages::GUESTS,
             packages::DATABASE,
         ];

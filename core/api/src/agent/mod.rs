@@ -4,13 +4,15 @@ use crate::handler;
 use crate::request::{Reply, ReplyBody, Req};
 use crate::route::{Route, Schema, Service};
 use crate::version::{Microversion, v};
-use canopy_agent_api::{Answer, Controller, Observed, Registration};
+use canopy_agent_api::{Answer, Controller, Observed, Registration, STREAM};
 use canopy_app::compute::controller::LocalController;
 use canopy_types::{Error, HostId, Result};
 use futures::StreamExt;
 use http::Method;
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
 /// The shapes are the types of `canopy-agent-api`; parsing checks them.
 const OBJECT: &[(Microversion, Schema)] = &[(v(0, 0), || serde_json::json!({"type": "object"}))];
@@ -28,6 +30,13 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/hosts/{host_id}/answers", "Answer a question", handler!(answer))
             .json(OBJECT)
             .answers(&[204], &[]),
+        route(
+            Method::GET,
+            "/hosts/{host_id}/sessions/{session}",
+            "Become the stream of a guest's console",
+            handler!(session),
+        )
+        .answers(&[101], &[404]),
         route(Method::GET, "/images/{digest}", "An image's bytes", handler!(image)).answers(&[200], &[404]),
         route(
             Method::PUT,
@@ -86,6 +95,24 @@ async fn answer(mut req: Req) -> Result<Reply> {
     let answer: Answer = body(&mut req)?;
     controller(&req).answer(host(&req)?, answer).await?;
     Ok(Reply::empty(204))
+}
+
+/// The connection goes on as the console's bytes, both ways and as they are.
+async fn session(mut req: Req) -> Result<Reply> {
+    let host = host(&req)?;
+    let asked = req.header("upgrade") == Some(STREAM);
+    let upgrade = req.upgrade.take().filter(|_| asked).ok_or_else(|| {
+        Error::bad_request("agent.upgrade", format!("This becomes a stream: ask to upgrade to {STREAM}."))
+    })?;
+    let waits = req.app.consoles.join(host, req.param("session"))?;
+    tokio::spawn(async move {
+        match upgrade.await {
+            // Who waited may have gone: then the stream ends here.
+            Ok(stream) => drop(waits.send(Box::new(TokioIo::new(stream).compat()))),
+            Err(error) => tracing::debug!(%error, "a host did not become a console's stream"),
+        }
+    });
+    Ok(Reply::empty(101).header("connection", "upgrade").header("upgrade", STREAM))
 }
 
 async fn store_image(mut req: Req) -> Result<Reply> {

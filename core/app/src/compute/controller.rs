@@ -4,8 +4,8 @@ use crate::App;
 use crate::compute::servers;
 use async_trait::async_trait;
 use canopy_agent_api::{
-    Ack, Answer, Blob, Controller, Desired, FlavorSpec, MAX_PHYSICAL_NETWORKS, Observed, Question,
-    Registered, Registration, ServerSpec, is_physical_network,
+    Ack, Answer, Blob, ConsoleStream, Controller, Desired, FlavorSpec, MAX_PHYSICAL_NETWORKS, Observed,
+    Question, Registered, Registration, ServerSpec, is_physical_network,
 };
 use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
@@ -141,6 +141,12 @@ impl Controller for LocalController {
 
     async fn answer(&self, host: HostId, answer: Answer) -> Result<()> {
         self.0.questions.answer(host, answer)
+    }
+
+    async fn join(&self, host: HostId, session: &str, console: ConsoleStream) -> Result<()> {
+        // Who waited may have gone: then the stream ends here.
+        let _ = self.0.consoles.join(host, session)?.send(console);
+        Ok(())
     }
 }
 

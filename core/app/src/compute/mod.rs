@@ -1,6 +1,7 @@
 //! Compute: servers, flavors, key pairs, hosts.
 
 pub mod aggregates;
+pub mod consoles;
 pub mod controller;
 pub mod decisions;
 pub mod flavors;

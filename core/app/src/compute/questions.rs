@@ -10,9 +10,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 /// Questions waiting per host.
 const QUEUE: usize = 64;
+/// An agent asks again within half a minute, as long as it asks this controller.
+const HEARD: Duration = Duration::from_secs(45);
 /// How long an asker waits.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -27,6 +30,8 @@ pub struct Questions {
 
 #[derive(Default)]
 struct State {
+    /// When each host's agent last asked for questions.
+    heard: HashMap<HostId, Instant>,
     waiting: HashMap<HostId, Vec<Question>>,
     answers: HashMap<u64, (HostId, oneshot::Sender<Outcome>)>,
 }
@@ -53,6 +58,12 @@ impl Questions {
             .map_err(|message| Error::unavailable("host.answer", message))
     }
 
+    /// Refuses where the host's agent asks no questions, so that none would be answered.
+    pub fn heard(&self, host: HostId) -> Result<()> {
+        let heard = self.lock()?.heard.get(&host).is_some_and(|at| at.elapsed() < HEARD);
+        if heard { Ok(()) } else { Err(unheard()) }
+    }
+
     async fn put(
         &self,
         host: HostId,
@@ -75,13 +86,17 @@ impl Questions {
         self.asked.notify_waiters();
         match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) | Err(_) => Err(silent()),
+            Ok(Err(_)) | Err(_) => {
+                self.heard(host)?;
+                Err(silent())
+            }
         }
     }
 
     /// The next question for this host, when there is one within `wait`.
     pub async fn next(&self, host: HostId, wait: Duration) -> Result<Option<Question>> {
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = Instant::now() + wait;
+        self.lock()?.heard.insert(host, Instant::now());
         loop {
             let asked = self.asked.notified();
             tokio::pin!(asked);
@@ -134,6 +149,14 @@ impl Drop for Forget<'_> {
     }
 }
 
+fn unheard() -> Error {
+    Error::unavailable(
+        "host.unheard",
+        "The agent of the server's host does not ask this controller. Where there are several, ask another one; \
+         otherwise try again when the host is back.",
+    )
+}
+
 fn silent() -> Error {
     Error::unavailable(
         "host.silent",
@@ -181,7 +204,11 @@ mod tests {
         let host = HostId::random();
         let error =
             questions.ask(host, ServerId::random(), Ask::ConsoleOutput { lines: None }).await.unwrap_err();
-        assert_eq!(error.code, "host.silent");
+        assert_eq!(error.code, "host.unheard");
         assert_eq!(questions.next(host, Duration::from_millis(1)).await.unwrap(), None);
+        let ask = || questions.ask(host, ServerId::random(), Ask::ConsoleOutput { lines: None });
+        assert_eq!(ask().await.unwrap_err().code, "host.silent", "an agent that is there, and busy");
+        tokio::time::advance(HEARD).await;
+        assert_eq!(ask().await.unwrap_err().code, "host.unheard", "gone, or to another controller");
     }
 }

@@ -1,6 +1,7 @@
 //! Servers over HTTP: a file per verb, shapes apart.
 
 mod actions;
+mod consoles;
 mod create;
 mod diagnostics;
 mod filter;
@@ -59,6 +60,7 @@ pub fn routes() -> Vec<Route> {
         .answers(&[200], &[404]),
     ];
     routes.extend(actions::routes());
+    routes.extend(consoles::routes());
     routes.extend(longer::routes());
     routes.extend(notes::routes());
     routes.extend(diagnostics::routes());

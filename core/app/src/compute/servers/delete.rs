@@ -89,6 +89,7 @@ pub(super) async fn finish(conn: &mut Conn, mut server: ServerRow, now: Timestam
         crate::image::discard(conn, &server.user_id, image, now).await?;
     }
     crate::network::release_server_ports(conn, server.id, now).await?;
+    crate::compute::consoles::forget(conn, server.id).await?;
     // Whatever was open is over.
     canopy_store::server_actions::finish(conn, server.id, i64::MAX, None, now).await?;
     server.phase = Phase::Gone;

@@ -33,7 +33,7 @@ pub use exact::NO_CANDIDATE;
 pub use groups::{add_group, groups, known_group, remove_group};
 pub use history::{ServerAction, Span, Told, history, history_of};
 pub use interfaces::{attach, detach, inject_network_info, interface, interfaces};
-pub use list::{Health, Listed, absent, addresses, list, may_see_topology, rows, show};
+pub use list::{Health, Listed, absent, addresses, find, list, may_see_topology, rows, show};
 pub use matching::{Exact, Matching, Text};
 pub use notes::{
     MAX_METADATA, MAX_TAGS, Metadata, Update, add_tag, delete_metadata, has_tag, metadata, metadata_item,

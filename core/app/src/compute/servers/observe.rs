@@ -54,7 +54,10 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         let message = report.error.as_deref();
                         canopy_store::server_actions::finish(c, server.id, n, message, now).await?;
                     }
-                    let plugged = matches!(phase, Phase::Running | Phase::Paused);
+                    let plugged = on(phase);
+                    if on(known.phase) && !plugged {
+                        crate::compute::consoles::forget(c, server.id).await?;
+                    }
                     let status = if plugged { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
@@ -66,6 +69,10 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
         app.placement.touch(host);
     }
     Ok(revision)
+}
+
+fn on(phase: Phase) -> bool {
+    matches!(phase, Phase::Running | Phase::Paused)
 }
 
 /// Whether this report says something new about this server.
