@@ -50,6 +50,7 @@ mod routes;
 mod server_interfaces;
 mod server_longer;
 mod server_operations;
+mod server_password;
 mod server_versions;
 mod server_versions_later;
 mod servers_api;

@@ -1,7 +1,7 @@
 //! Every operation on a server in every state, made from the table that the use cases read: what the table
 //! allows happens, what it refuses is a 409 that names the state, and nothing gets stuck.
 
-use canopy_tests::fixtures::{boot, flavor, image, server, show, until_gone, until_status};
+use canopy_tests::fixtures::{boot, flavor, guest_agent, image, server, show, until_gone, until_status};
 use canopy_tests::{Client, Cloud, engines};
 use canopy_types::server::rules::{self, Rule};
 use canopy_types::server::{Derived, Phase, Wish, derive};
@@ -36,6 +36,7 @@ fn asked(image: &str, flavor: &str) -> Vec<(&'static Rule, &'static str, &'stati
         action(&rules::INJECT_NETWORK_INFO, json!({"injectNetworkInfo": null})),
         (&rules::ATTACH_INTERFACE, "POST", "/os-interface", json!({"interfaceAttachment": {}})),
         (&rules::DETACH_INTERFACE, "DELETE", ABSENT, Value::Null),
+        action(&rules::CHANGE_PASSWORD, json!({"changePassword": {"adminPass": "p"}})),
         action(&rules::LOCK, json!({"lock": null})),
         action(&rules::UNLOCK, json!({"unlock": null})),
         (&rules::UPDATE, "PUT", "", json!({"server": {"name": "s"}})),
@@ -132,6 +133,8 @@ async fn every_operation_in_every_state_is_done_or_refused_by_name_and_settles()
     let admin = cloud.admin().await;
     let flavors = [flavor(&admin, "small", 1, 512, 1).await, flavor(&admin, "large", 2, 768, 2).await];
     let image = image(&admin, "img").await;
+    guest_agent(&admin, &image, &[]).await;
+    cloud.hypervisor.answer_passwords(canopy_hypervisor::PasswordOutcome::Set);
     let network = admin.post("/network/v2.0/networks", &json!({"network": {"name": "n"}})).await;
     let subnet =
         json!({"network_id": network.text_at("/network/id"), "ip_version": 4, "cidr": "10.7.0.0/24"});

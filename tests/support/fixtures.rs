@@ -27,6 +27,20 @@ pub async fn image(client: &Client, name: &str) -> String {
     id
 }
 
+/// Says of an image that its guests have QEMU's agent, and `more`.
+pub async fn guest_agent(client: &Client, image: &str, more: &[(&str, &str)]) {
+    let properties = [("hw_qemu_guest_agent", "yes")].iter().chain(more);
+    let patch: Vec<Value> = properties
+        .map(|(name, value)| json!({"op": "add", "path": format!("/{name}"), "value": value}))
+        .collect();
+    let request = client
+        .request("PATCH", &format!("/image/v2/images/{image}"))
+        .header("content-type", "application/openstack-images-v2.1-json-patch")
+        .body(json!(patch).to_string());
+    let patched = client.send(request).await;
+    assert_eq!(patched.status, 200, "{patched:?}");
+}
+
 /// The body of a create at microversion 2.37, without networks.
 pub fn server(name: &str, flavor: &str, image: &str) -> Value {
     json!({"server": {"name": name, "flavorRef": flavor, "imageRef": image, "networks": "none"}})

@@ -6,6 +6,7 @@
 //! (a direct call) and a separate one (HTTP under [`PATH`]).
 
 use async_trait::async_trait;
+pub use canopy_types::server::PasswordOutcome;
 use canopy_types::server::{Phase, PowerIntent};
 use canopy_types::{
     ConsoleKind, Error, HostId, ImageId, NetworkId, PortId, ProjectId, RequestId, ServerId, SubnetId,
@@ -333,8 +334,21 @@ pub enum Ask {
     /// How a guest's console is, as the JSON of a [`ConsoleState`]. With a session, a console that is
     /// [`ConsoleState::Ready`] has been [handed over](Controller::join) to it.
     Console { kind: ConsoleKind, session: Option<String> },
+    /// Sets a user's password within a guest; a [`PasswordOutcome`] as JSON.
+    SetPassword { user: String, password: Secret },
     /// An [`Inspection`] as JSON; with `repair`, after putting right what can only mean one thing.
     Inspect { repair: bool },
+}
+
+/// Text that shows in no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

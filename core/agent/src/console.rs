@@ -85,9 +85,18 @@ async fn answer(
                 Err(error) => Err(error),
             }
         }
-        (Ask::ConsoleOutput { .. } | Ask::Diagnostics | Ask::Console { .. }, None) => {
-            Err(Error::bad_request("agent.question", "The question names no server."))
+        (Ask::SetPassword { user, password }, Some(server_id)) => {
+            match shared.hypervisor.set_password(server_id, &user, &password.0).await {
+                Ok(outcome) => {
+                    serde_json::to_string(&outcome).map_err(|e| Error::internal("agent.password", e))
+                }
+                Err(error) => Err(error),
+            }
         }
+        (
+            Ask::ConsoleOutput { .. } | Ask::Diagnostics | Ask::Console { .. } | Ask::SetPassword { .. },
+            None,
+        ) => Err(Error::bad_request("agent.question", "The question names no server.")),
         (Ask::Inspect { repair }, _) => match inspect::inspect(shared, known, repair).await {
             Ok(inspection) => {
                 serde_json::to_string(&inspection).map_err(|e| Error::internal("agent.inspection", e))

@@ -164,6 +164,14 @@ impl Hypervisor for Deaf {
     async fn diagnostics(&self, id: ServerId) -> Result<canopy_types::diagnostics::Diagnostics, Error> {
         self.0.diagnostics(id).await
     }
+    async fn set_password(
+        &self,
+        id: ServerId,
+        user: &str,
+        password: &str,
+    ) -> Result<canopy_hypervisor::PasswordOutcome, Error> {
+        self.0.set_password(id, user, password).await
+    }
     async fn console(
         &self,
         id: ServerId,

@@ -156,6 +156,7 @@ pub mod compute {
         SERVERS_CREATE_BACKUP = "compute:servers:create_backup" on "Server";
         SERVERS_CONSOLE_OUTPUT = "compute:servers:console_output" on "Server";
         SERVERS_REMOTE_CONSOLE = "compute:servers:remote_console" on "Server";
+        SERVERS_CHANGE_PASSWORD = "compute:servers:change_password" on "Server";
         SERVERS_LIST_SECURITY_GROUPS = "compute:servers:list_security_groups" on "Server";
         SERVERS_ADD_SECURITY_GROUP = "compute:servers:add_security_group" on "Server";
         SERVERS_REMOVE_SECURITY_GROUP = "compute:servers:remove_security_group" on "Server";

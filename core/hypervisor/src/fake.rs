@@ -6,7 +6,9 @@
 //! our back ([`FakeHypervisor::kill`], [`FakeHypervisor::forget`]) and the broken host
 //! ([`FakeHypervisor::fail_next`], [`FakeHypervisor::disconnect`]).
 
-use crate::{Console, DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor, Nic};
+use crate::{
+    Console, DomainSpec, DomainState, DomainStatus, Event, HostInfo, Hypervisor, Nic, PasswordOutcome,
+};
 use async_trait::async_trait;
 use canopy_types::diagnostics::{CpuFigures, Diagnostics, DiskFigures, MemoryFigures, NicFigures};
 use canopy_types::{ConsoleKind, Error, ServerId};
@@ -54,6 +56,7 @@ pub enum Op {
     CopyDisk,
     Diagnostics,
     Console,
+    SetPassword,
     Plug,
     Unplug,
     Destroy,
@@ -77,6 +80,8 @@ struct State {
     foreign_names: HashSet<String>,
     connected: bool,
     consoles: HashMap<ConsoleKind, Console>,
+    /// What guests' agents say, and what they were told last.
+    passwords: (PasswordOutcome, Option<(String, String)>),
 }
 
 /// A handle: clones share one host.
@@ -114,6 +119,7 @@ impl FakeHypervisor {
             foreign_names: HashSet::new(),
             connected: true,
             consoles: HashMap::new(),
+            passwords: (PasswordOutcome::Silent, None),
         };
         Self { state: Arc::new(Mutex::new(state)), events: broadcast::channel(EVENT_CAPACITY).0 }
     }
@@ -188,6 +194,16 @@ impl FakeHypervisor {
     pub fn emit(&self, event: Event) {
         // No receiver is no error: nobody cares yet.
         let _ = self.events.send(event);
+    }
+
+    /// What the agents of guests that are on say of a new password; without it they say nothing.
+    pub fn answer_passwords(&self, outcome: PasswordOutcome) {
+        self.lock().passwords.0 = outcome;
+    }
+
+    /// The user and password that a guest took last.
+    pub fn password(&self) -> Option<(String, String)> {
+        self.lock().passwords.1.clone()
     }
 
     /// Where consoles of guests that are on are; without it there are none.
@@ -433,6 +449,17 @@ impl Hypervisor for FakeHypervisor {
                 })
                 .collect(),
         })
+    }
+
+    async fn set_password(&self, id: ServerId, user: &str, password: &str) -> Result<PasswordOutcome, Error> {
+        let mut state = self.enter(Op::SetPassword, Some(id))?;
+        if !state.domains.get(&id).is_some_and(|domain| is_active(domain.state)) {
+            return Ok(PasswordOutcome::Off);
+        }
+        if state.passwords.0 == PasswordOutcome::Set {
+            state.passwords.1 = Some((user.to_owned(), password.to_owned()));
+        }
+        Ok(state.passwords.0)
     }
 
     async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error> {

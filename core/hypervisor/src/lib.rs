@@ -7,6 +7,7 @@ pub mod fake;
 
 use async_trait::async_trait;
 use canopy_types::diagnostics::Diagnostics;
+pub use canopy_types::server::PasswordOutcome;
 use canopy_types::{ConsoleKind, Error, ServerId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -162,6 +163,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// What a guest that runs or is paused uses. A conflict when it is off.
     async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, Error>;
+
+    /// Sets a user's password within the guest, which its own agent does.
+    async fn set_password(&self, id: ServerId, user: &str, password: &str) -> Result<PasswordOutcome, Error>;
 
     /// Where a console of the guest that runs now is joined.
     async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error>;

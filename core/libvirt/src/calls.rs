@@ -7,8 +7,8 @@ use crate::compare;
 use crate::copy::{self, Job};
 use crate::domain::{Facts, METADATA_URI, check_nic, domain_xml};
 use crate::errors::{CallError, domain_not_found, foreign, is_gone, name_taken, not_running};
-use crate::{consoles, figures, wires};
-use canopy_hypervisor::{Console, DomainSpec, DomainState, DomainStatus, Nic};
+use crate::{consoles, figures, password, wires};
+use canopy_hypervisor::{Console, DomainSpec, DomainState, DomainStatus, Nic, PasswordOutcome};
 use canopy_types::diagnostics::Diagnostics;
 use canopy_types::{ConsoleKind, Error, ServerId};
 use nix::fcntl::OFlag;
@@ -185,6 +185,10 @@ pub fn diagnostics(conn: &Connect, id: ServerId) -> Result<Diagnostics> {
         return Err(not_running().into());
     }
     figures::figures(&domain)
+}
+
+pub fn set_password(conn: &Connect, id: ServerId, user: &str, password: &str) -> Result<PasswordOutcome> {
+    find(conn, id)?.map_or(Ok(PasswordOutcome::Off), |domain| password::set(&domain, user, password))
 }
 
 pub fn console(conn: &Connect, id: ServerId, kind: ConsoleKind) -> Result<Console> {

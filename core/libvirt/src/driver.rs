@@ -7,7 +7,9 @@ use crate::errors::{Asked, CallError, cannot_connect, failed, no_answer, unavail
 use crate::pool::Ticket;
 use crate::session::{Link, Live, Opener};
 use async_trait::async_trait;
-use canopy_hypervisor::{Console, DomainSpec, DomainStatus, Event, HostInfo, Hypervisor, Nic};
+use canopy_hypervisor::{
+    Console, DomainSpec, DomainStatus, Event, HostInfo, Hypervisor, Nic, PasswordOutcome,
+};
 use canopy_types::diagnostics::Diagnostics;
 use canopy_types::{ConsoleKind, Error, ServerId};
 use std::collections::HashSet;
@@ -475,6 +477,14 @@ impl Hypervisor for Libvirt {
         let inner = &self.inner;
         let asked = Asked { name: "diagnostics", phrase: "say what the guest uses" };
         inner.call(asked, inner.ticket(Some(id)), move |conn| calls::diagnostics(conn, id)).await
+    }
+
+    async fn set_password(&self, id: ServerId, user: &str, password: &str) -> Result<PasswordOutcome, Error> {
+        let inner = &self.inner;
+        let asked = Asked { name: "set_password", phrase: "set a password in the guest" };
+        let (user, password) = (user.to_owned(), password.to_owned());
+        let set = move |conn: &Connect| calls::set_password(conn, id, &user, &password);
+        inner.call(asked, inner.ticket(Some(id)), set).await
     }
 
     async fn console(&self, id: ServerId, kind: ConsoleKind) -> Result<Console, Error> {

@@ -91,9 +91,18 @@ pub async fn finish(
 }
 
 /// Says why an operation that was over at once came to nothing.
-pub async fn fail(conn: &mut Conn, server: ServerId, action: &str, message: &str) -> Result<()> {
-    sqlx::query("UPDATE server_actions SET message = $3 WHERE server_id = $1 AND action = $2")
+pub async fn fail(
+    conn: &mut Conn,
+    server: ServerId,
+    request: &RequestId,
+    action: &str,
+    message: &str,
+) -> Result<()> {
+    let sql =
+        "UPDATE server_actions SET message = $4 WHERE server_id = $1 AND request_id = $2 AND action = $3";
+    sqlx::query(sql)
         .bind(server.to_string())
+        .bind(&request.0)
         .bind(action)
         .bind(message)
         .execute(conn)

@@ -534,6 +534,19 @@ pub fn derive(wish: Wish, phase: Phase) -> Derived {
     }
 }
 
+/// What became of a password that a guest's own agent was to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordOutcome {
+    Set,
+    /// The guest does not run.
+    Off,
+    /// The guest has no agent that answers.
+    Silent,
+    /// The agent could not, for example as there is no such user.
+    Refused,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,6 +67,7 @@ pub const CREATE_IMAGE: Rule = rule("createImage", SETTLED);
 pub const CREATE_BACKUP: Rule = rule("createBackup", SETTLED);
 pub const ATTACH_INTERFACE: Rule = rule("attach_interface", WIRED);
 pub const DETACH_INTERFACE: Rule = rule("detach_interface", WIRED);
+pub const CHANGE_PASSWORD: Rule = rule("changePassword", &["active"]);
 pub const DELETE: Rule = always("delete", true, true);
 pub const FORCE_DELETE: Rule = always("forceDelete", true, true);
 pub const LOCK: Rule = always("lock", false, true);
@@ -79,7 +80,7 @@ pub const DELETE_METADATA: Rule = kept_beside("delete metadata", true, true);
 pub const UPDATE_TAGS: Rule = kept_beside("update tags", false, false);
 
 /// Every rule there is.
-pub const ALL: [&Rule; 31] = [
+pub const ALL: [&Rule; 32] = [
     &START,
     &STOP,
     &PAUSE,
@@ -101,6 +102,7 @@ pub const ALL: [&Rule; 31] = [
     &CREATE_BACKUP,
     &ATTACH_INTERFACE,
     &DETACH_INTERFACE,
+    &CHANGE_PASSWORD,
     &DELETE,
     &FORCE_DELETE,
     &LOCK,

@@ -5,11 +5,12 @@ use crate::handler;
 use crate::request::{Reply, Req};
 use crate::route::{Handler, Route, Schema, Service};
 use crate::version::{Microversion, v};
+use canopy_agent_api::Secret;
 use canopy_app::compute::servers::{self, power};
 use canopy_authz::{Action, actions::compute as policy};
 use canopy_types::{Error, Result};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A rebuild may change the key, and shows it.
 const WITH_KEY: Microversion = v(2, 54);
@@ -81,6 +82,14 @@ pub fn routes() -> Vec<Route> {
             schema::REBUILD,
             &[202],
             handler!(rebuild),
+        ),
+        action(
+            "changePassword",
+            "Set the password of a server's administrator",
+            policy::SERVERS_CHANGE_PASSWORD,
+            schema::CHANGE_PASSWORD,
+            &[202],
+            handler!(change_password),
         ),
         action("lock", "Lock a server", policy::SERVERS_LOCK, schema::LOCK, &[202], handler!(lock)),
         bare!("unlock", "Unlock a server", SERVERS_UNLOCK, unlock),
@@ -173,6 +182,15 @@ async fn rebuild(req: Req) -> Result<Reply> {
     shown["adminPass"] = json!(create::admin_pass(wanted));
     let own = format!("{}/compute/v2.1/servers/{id}", req.base);
     Ok(Reply::json(202, &json!({"server": shown}))?.header("location", &own))
+}
+
+async fn change_password(mut req: Req) -> Result<Reply> {
+    let id = req.id("server_id", servers::absent)?;
+    let Value::String(password) = req.json["changePassword"]["adminPass"].take() else {
+        return Err(Error::bad_request("server.password", "adminPass must be a text."));
+    };
+    servers::change_password(&req.app, req.ctx()?, id, Secret(password)).await?;
+    Ok(Reply::empty(202))
 }
 
 async fn lock(req: Req) -> Result<Reply> {

@@ -67,6 +67,13 @@ pub fn no_arguments(key: &str) -> Value {
     object(json!({ key: {} }), &[key])
 }
 
+pub const CHANGE_PASSWORD: &[(Microversion, Schema)] = &[(v(2, 1), || {
+    object(
+        json!({"changePassword": object(json!({"adminPass": text(255)}), &["adminPass"])}),
+        &["changePassword"],
+    )
+})];
+
 pub const REBOOT: &[(Microversion, Schema)] = &[(v(2, 1), || {
     let kind = json!({"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]});
     object(json!({"reboot": object(json!({ "type": kind }), &["type"])}), &["reboot"])

@@ -461,7 +461,7 @@ async fn insert_one(conn: &mut Conn, plan: &Plan, placed: &Placed, scene: &Scene
     let who = (&plan.ctx.request_id, &server.user_id);
     server_actions::record(conn, &server, "create", who, waits, plan.now).await?;
     if let Some(fault) = &server.fault {
-        server_actions::fail(conn, server.id, "create", &fault.message).await?;
+        server_actions::fail(conn, server.id, &plan.ctx.request_id, "create", &fault.message).await?;
     }
     let event = NewEvent {
         at: plan.now,

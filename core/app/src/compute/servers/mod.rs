@@ -14,6 +14,7 @@ mod matching;
 mod notes;
 mod observe;
 mod once;
+mod password;
 pub mod power;
 mod rebuild;
 mod reclaim;
@@ -41,6 +42,7 @@ pub use notes::{
 };
 pub use observe::observe;
 pub use once::{KEPT_SECONDS, Once};
+pub use password::change_password;
 pub use rebuild::{Rebuild, rebuild};
 pub use reclaim::overdue;
 pub use rescue::{rescue, unrescue};
