@@ -534,16 +534,17 @@ fn row(plan: &Plan, placed: &Placed, number: i64) -> Result<ServerRow> {
     })
 }
 
-/// A host name from any name, as nova makes one: letters, digits and dashes, at most 63 characters.
+/// A host name from any name, as nova makes one: letters, digits and dashes, at most 63 characters. It has no domain:
+/// a guest would take a name with dots for its host's name and the domain that it is in.
 fn hostname(name: &str, id: ServerId) -> String {
     let mut text: String = name
         .to_lowercase()
         .chars()
-        .map(|c| if matches!(c, ' ' | '_') { '-' } else { c })
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .map(|c| if matches!(c, ' ' | '_' | '.') { '-' } else { c })
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .take(63)
         .collect();
-    text = text.trim_matches(|c| matches!(c, '-' | '.')).to_owned();
+    text = text.trim_matches('-').to_owned();
     if text.is_empty() { format!("server-{id}") } else { text }
 }
 
@@ -558,5 +559,6 @@ mod tests {
         assert_eq!(hostname("日本", id), format!("server-{id}"));
         assert_eq!(hostname(&"a".repeat(255), id).len(), 63);
         assert_eq!(hostname("a\n,b;$(x)", id), "abx");
+        assert_eq!(hostname("guest-1.example.com.", id), "guest-1-example-com");
     }
 }
