@@ -14,19 +14,26 @@ pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Socket {
     /// Joins with noVNC's protocol, or says with which status it was refused.
     pub async fn join(url: &str) -> Result<Self, u16> {
-        Self::join_from(url, None).await
+        Self::join_with(url, &[("sec-websocket-protocol", "binary")]).await
     }
 
-    /// The same as a browser does from a page of this origin.
-    pub async fn join_from(url: &str, origin: Option<&str>) -> Result<Self, u16> {
+    /// As a browser does for noVNC from a page of this origin: no protocol is offered, and compression is.
+    pub async fn join_from(url: &str, origin: &str) -> Result<Self, u16> {
+        let extensions = "permessage-deflate; client_max_window_bits";
+        Self::join_with(url, &[("origin", origin), ("sec-websocket-extensions", extensions)]).await
+    }
+
+    async fn join_with(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("an address");
-        request.headers_mut().insert("sec-websocket-protocol", "binary".parse().expect("a header"));
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().expect("a header"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
+        let offered = request.headers().get("sec-websocket-protocol").cloned();
         match connect_async(request).await {
             Ok((socket, answer)) => {
-                assert_eq!(answer.headers()["sec-websocket-protocol"], "binary");
+                // A browser leaves who answers what it has not offered.
+                assert_eq!(answer.headers().get("sec-websocket-protocol"), offered.as_ref());
+                assert_eq!(answer.headers().get("sec-websocket-extensions"), None);
                 Ok(Self(socket))
             }
             Err(Error::Http(answer)) => Err(answer.status().as_u16()),

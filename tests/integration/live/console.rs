@@ -7,6 +7,9 @@ use canopy_tests::sockets::Socket;
 use canopy_tests::{Client, until};
 use serde_json::json;
 
+#[path = "browser.rs"]
+mod browser;
+
 /// A boot sector that sends back what comes in at the first serial port.
 const ECHOES: [u8; 20] = [
     0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, 0xba, 0xf8, 0x03, 0xec,
@@ -80,8 +83,8 @@ impl Room {
 /// Where noVNC's page joins the screen.
 fn screen(url: &str) -> String {
     let (page, path) = url.split_once("/console/").unwrap();
-    let path =
-        path.split_once("path=").unwrap().1.replace("%2F", "/").replace("%3F", "?").replace("%3D", "=");
+    let path = path.split_once("path=").unwrap().1.split('&').next().unwrap();
+    let path = path.replace("%2F", "/").replace("%3F", "?").replace("%3D", "=");
     format!("{}/{path}", page.replace("http", "ws"))
 }
 

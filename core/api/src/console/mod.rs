@@ -41,7 +41,8 @@ pub fn link(req: &Req, ticket: &Ticket) -> String {
             // noVNC's path begins at the root of the page's own host.
             let root = base.splitn(4, '/').nth(3).map_or(String::new(), |root| format!("{root}/"));
             let path = links::escape(&format!("{root}{socket}"));
-            format!("{base}/console/{page}?autoconnect=true&path={path}")
+            // The path comes first: a link that was cut at its `&` on the way, as by a shell, still joins.
+            format!("{base}/console/{page}?path={path}&autoconnect=true")
         }
         // http becomes ws, https becomes wss.
         _ => format!("ws{}/{socket}", base.strip_prefix("http").unwrap_or(base)),
