@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Every side effect on the host of creating and deleting one server with one port and a config drive.
-const HOST: &[&str] = &[
+pub const HOST: &[&str] = &[
     "agent.config_drive.write",
     "agent.disk.create",
     "agent.domain.define",
@@ -39,7 +39,7 @@ const HOST: &[&str] = &[
 ];
 
 /// Every other side effect of the operations on a server that runs, rebuilding it included.
-const OPERATIONS: &[&str] = &[
+pub const OPERATIONS: &[&str] = &[
     "agent.disk.copy",
     "agent.disk.drop_kept",
     "agent.disk.drop_rescue",
@@ -83,8 +83,8 @@ pub struct Room {
     flavor: String,
     /// With a larger disk.
     larger: String,
-    image: String,
-    network: String,
+    pub image: String,
+    pub network: String,
 }
 
 impl Room {
@@ -115,6 +115,11 @@ impl Room {
         }})
     }
 
+    /// What is asked of a server, one after the other.
+    pub fn operations(&self) -> Vec<(Value, &'static str)> {
+        operations(&self.image, &self.larger)
+    }
+
     /// Forgets the cached image, so that fetching it is passed each time.
     fn forget_image(&self) {
         let _ = std::fs::remove_dir_all(self.process.data().join("agent/images/sha256"));
@@ -126,9 +131,12 @@ async fn servers(client: &Client) -> Option<Vec<Value>> {
     (listed.status == 200).then(|| listed.json["servers"].as_array().cloned().unwrap_or_default())
 }
 
-/// Waits until every server has settled, the server process has died, or a minute has passed.
-async fn settle(process: &mut Process, client: &Client, settled: fn(&[Value]) -> bool) -> Vec<Value> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+/// Longer than all pauses between tries of what is let fail again and again.
+const SETTLED: Duration = Duration::from_secs(240);
+
+/// Waits until every server has settled or the server process has died.
+pub async fn settle(process: &mut Process, client: &Client, settled: fn(&[Value]) -> bool) -> Vec<Value> {
+    let deadline = Instant::now() + SETTLED;
     loop {
         let listed = servers(client).await;
         if process.died() {
@@ -144,7 +152,7 @@ async fn settle(process: &mut Process, client: &Client, settled: fn(&[Value]) ->
     }
 }
 
-fn all_settled(servers: &[Value]) -> bool {
+pub fn all_settled(servers: &[Value]) -> bool {
     servers.iter().all(|server| {
         let status = server["status"].as_str().unwrap_or_default();
         server["OS-EXT-STS:task_state"].is_null()
@@ -188,7 +196,7 @@ async fn create_and_delete(room: &mut Room) {
 }
 
 /// What must hold when no server is wanted.
-async fn nothing_left(room: &Room, point: &str) {
+pub async fn nothing_left(room: &Room, point: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let found = room.left();
@@ -212,7 +220,7 @@ async fn a_kill_of_the_agent_alone_leaves_one_guest_or_none_too() {
     every_point(Process::prepare_apart("crash_agent"), HOST).await;
 }
 
-/// What is asked of the server, and the status that it ends in.
+/// What is asked of a server, and the status that it ends in.
 fn operations(image: &str, larger: &str) -> Vec<(Value, &'static str)> {
     vec![
         (json!({"createImage": {"name": "copy"}}), "ACTIVE"),
@@ -245,7 +253,7 @@ async fn operate(room: &mut Room) {
     if !rewire(room, &client, &id).await {
         return;
     }
-    for (body, status) in operations(&room.image, &room.larger) {
+    for (body, status) in room.operations() {
         let path = format!("/compute/v2.1/servers/{id}/action");
         let Some(asked) = compute.try_send(compute.request("POST", &path).json(&body)).await else { return };
         assert!(asked.status < 300, "{body} {asked:?}");
@@ -255,7 +263,7 @@ async fn operate(room: &mut Room) {
 }
 
 /// One more interface, and off again, if the guest lets it; whether the process lives.
-async fn rewire(room: &mut Room, client: &Client, id: &str) -> bool {
+pub async fn rewire(room: &mut Room, client: &Client, id: &str) -> bool {
     let path = format!("/compute/v2.1/servers/{id}/os-interface");
     let body = json!({"interfaceAttachment": {"net_id": room.network}});
     let Some(made) = client.try_send(client.request("POST", &path).json(&body)).await else { return false };
@@ -327,7 +335,7 @@ async fn kill_within_operations(chosen: impl FnOnce(Vec<String>) -> Vec<String>)
 }
 
 /// Whatever has become of the server, it can be brought back, and then deleted with nothing left.
-async fn remove_all(room: &mut Room, point: &str) {
+pub async fn remove_all(room: &mut Room, point: &str) {
     let client = room.process.admin().await;
     let found = settle(&mut room.process, &client, all_settled).await;
     assert!(found.len() <= 1, "{point}: {found:#?}");

@@ -12,6 +12,7 @@ mod consoles;
 #[path = "../../core/plugin-host/src/hostile/guests.rs"]
 mod corpus;
 mod crash;
+mod faults;
 mod flavor_keypair_api;
 mod flood;
 mod fsck;

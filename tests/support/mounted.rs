@@ -30,6 +30,11 @@ impl Mounted {
         assert!(!matches!(written, Ok(Ok(_))), "it is full");
     }
 
+    /// Takes away what [`Self::fill`] put there.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("the filler");
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -144,6 +144,6 @@ async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Out
     }
     // A batch's crash points carry the name of its first write: tests run writes one at a time.
     let name = batch.first().map_or("store.commit", |queued| queued.job.name);
-    effect(name, tx.commit()).await.map_err(db)?;
+    effect(name, async { tx.commit().await.map_err(db) }).await?;
     Ok(outcomes)
 }

@@ -216,7 +216,10 @@ where
         let mut conn = pool.acquire().await.map_err(db)?;
         let mut tx = conn.begin().await.map_err(db)?;
         let outcome = match work(&mut tx).await {
-            Ok(value) => canopy_types::effect::effect(name, tx.commit()).await.map(|()| value).map_err(db),
+            Ok(value) => {
+                let commit = async { tx.commit().await.map_err(db) };
+                canopy_types::effect::effect(name, commit).await.map(|()| value)
+            }
             Err(error) => {
                 let _ = tx.rollback().await;
                 Err(error)

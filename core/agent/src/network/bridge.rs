@@ -53,8 +53,7 @@ async fn create(want: &Bridge, pending: &mut Pending) -> Result<Link, Error> {
     );
     let created = effect("network.bridge.create", run::ip_batch(None, &[command])).await;
     if let Err(error) = created {
-        // Whatever has this name now was not made by us.
-        pending.remove(&want.name);
+        pending.failed(&want.name, &error);
         return Err(error);
     }
     let info_data =

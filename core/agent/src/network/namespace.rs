@@ -133,7 +133,7 @@ async fn remove(name: &str) -> Result<(), Error> {
 async fn create(want: &Namespace, pending: &mut Pending) -> Result<Links, Error> {
     let created = effect("network.namespace.create", run::run("ip", &["netns", "add", &want.name], "")).await;
     if let Err(error) = created {
-        pending.remove(&want.name);
+        pending.failed(&want.name, &error);
         return Err(error);
     }
     Ok(Links::new())
@@ -163,8 +163,8 @@ async fn join(
             run::ip_batch(Some(name), &[format!("link delete dev {veth_ns}")]).await?;
         }
         let added = run::ip_batch(None, &[add]).await;
-        if added.is_err() {
-            pending.remove(veth_host);
+        if let Err(error) = &added {
+            pending.failed(veth_host, error);
         }
         added
     })

@@ -5,6 +5,7 @@
 //! untagged thing of somebody else is never taken for ours.
 
 use crate::files;
+use crate::network::run::REFUSED;
 use canopy_types::{Error, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -53,6 +54,14 @@ impl Pending {
         self.names.contains(name)
     }
 
+    /// Something could not be created. What has its name after a refusal was not made by us; but a program that was
+    /// stopped, or whose answer was lost, may have made it.
+    pub fn failed(&mut self, name: &str, error: &Error) {
+        if error.code == REFUSED {
+            self.remove(name);
+        }
+    }
+
     /// Keeps only the names that `keep` wants.
     pub fn retain(&mut self, keep: impl FnMut(&String) -> bool) {
         self.names.retain(keep);
@@ -98,6 +107,11 @@ mod tests {
         pending.remove("cnv1");
         let again = Pending::load(dir.path()).await.unwrap();
         assert!(again.contains("cnb1") && again.contains("cnv1"));
+        let told = |code| Error::new(Kind::Internal, code, "The host's network could not be changed.");
+        pending.failed("cnb1", &told("network.command_lost"));
+        assert!(pending.contains("cnb1"), "it may be there, and ours");
+        pending.failed("cnb1", &told(REFUSED));
+        assert!(!pending.contains("cnb1"), "it is somebody else's");
         pending.save().await.unwrap();
         assert!(!Pending::load(dir.path()).await.unwrap().contains("cnv1"));
         std::fs::write(dir.path().join("network.json"), "{").unwrap();

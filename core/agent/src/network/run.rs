@@ -17,6 +17,11 @@ const MAX_STDOUT: u64 = 16 << 20;
 /// Kept of the standard error, bytes.
 const MAX_STDERR: u64 = 4096;
 
+/// Code of an error of a program that ended and said no: what it was to do was not done, from there on.
+pub const REFUSED: &str = "network.command_failed";
+/// Of one that may have done it.
+const LOST: &str = "network.command_lost";
+
 /// How a program ended; a non-zero exit is not an error here.
 #[derive(Debug)]
 pub struct Output {
@@ -38,7 +43,7 @@ pub async fn output(program: &str, args: &[&str], input: &str) -> Result<Output,
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| failed(program, args, &format!("it could not be started ({e}); install it")))?;
+        .map_err(|e| failed(REFUSED, program, args, &format!("it could not be started ({e}); install it")))?;
     let stdin = child.stdin.take();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
@@ -51,11 +56,11 @@ pub async fn output(program: &str, args: &[&str], input: &str) -> Result<Output,
         tokio::join!(feed, read(stdout, MAX_STDOUT), read(stderr, MAX_STDERR), child.wait())
     };
     let Ok(((), stdout, stderr, status)) = tokio::time::timeout(DEADLINE, work).await else {
-        return Err(failed(program, args, &format!("it did not end within {} s", DEADLINE.as_secs())));
+        return Err(failed(LOST, program, args, &format!("it did not end within {} s", DEADLINE.as_secs())));
     };
-    let status = status.map_err(|e| failed(program, args, &e.to_string()))?;
+    let status = status.map_err(|e| failed(LOST, program, args, &e.to_string()))?;
     let Some(stdout) = stdout else {
-        return Err(failed(program, args, &format!("it wrote more than {MAX_STDOUT} bytes")));
+        return Err(failed(LOST, program, args, &format!("it wrote more than {MAX_STDOUT} bytes")));
     };
     Ok(Output { success: status.success(), stdout, stderr: stderr.unwrap_or_default() })
 }
@@ -66,7 +71,7 @@ pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Er
     if output.success {
         return Ok(output.stdout);
     }
-    Err(failed(program, args, output.stderr.trim()))
+    Err(failed(REFUSED, program, args, output.stderr.trim()))
 }
 
 /// Runs `ip` commands, one a line, in one process; stops at the first that fails.
@@ -96,9 +101,9 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> Option<String
     (more == 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn failed(program: &str, args: &[&str], why: &str) -> Error {
+fn failed(code: &'static str, program: &str, args: &[&str], why: &str) -> Error {
     let why: String = why.chars().take(600).collect();
-    Error::new(Kind::Internal, "network.command_failed", "The host's network could not be changed.")
+    Error::new(Kind::Internal, code, "The host's network could not be changed.")
         .with_source(io::Error::other(format!("`{program} {}`: {why}", args.join(" "))))
 }
 

@@ -186,9 +186,8 @@ async fn create(
     })
     .await;
     if let Err(error) = created {
-        // Whatever has this name now was not made by us.
         for name in devices(want) {
-            pending.remove(&name);
+            pending.failed(&name, &error);
         }
         return Err(if error.chain().contains("Unknown device type") {
             let why = "This host's kernel has no VLANs: load its module 8021q.";
