@@ -26,6 +26,8 @@ pub struct AgentConfig {
     pub shutdown_deadline: Duration,
     /// Listing of domains and full reports, when nothing happens.
     pub resync: Duration,
+    /// How long what a build is at waits to be told with what comes of it.
+    pub patience: Duration,
     /// How long the controller may hold a question for news.
     pub poll: Duration,
     /// First pause after a failure; doubled each time up to `retry_max`.
@@ -51,6 +53,7 @@ impl AgentConfig {
             downloads: 2,
             shutdown_deadline: Duration::from_secs(60),
             resync: Duration::from_secs(10),
+            patience: Duration::from_millis(200),
             poll: Duration::from_secs(20),
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),

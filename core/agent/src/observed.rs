@@ -1,7 +1,7 @@
 //! What this host has, as it is told to the controller.
 //!
 //! Tasks write the newest state of their server here; one task reports: what changed at once and in one
-//! message, everything at each resync. The generation goes on above the one that the controller knows,
+//! message, how far a build has come when it takes a while, everything at each resync. The generation goes on above the one that the controller knows,
 //! so nothing needs to be kept on disk. A failed report is repeated with the newest state.
 
 use crate::config::AgentConfig;
@@ -10,6 +10,7 @@ use canopy_types::server::Phase;
 use canopy_types::{HostId, Kind, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 /// Servers in one report.
@@ -40,18 +41,21 @@ impl Board {
         if state.servers.get(&id) == Some(&observed) {
             return;
         }
-        state.servers.insert(id, observed);
+        count(observed.phase, 1.0);
+        if let Some(before) = state.servers.insert(id, observed) {
+            count(before.phase, -1.0);
+        }
         state.dirty.insert(id);
-        count(&state.servers);
         drop(state);
         self.changed.notify_one();
     }
 
     pub fn forget(&self, id: ServerId) {
         let mut state = self.lock();
-        state.servers.remove(&id);
+        if let Some(before) = state.servers.remove(&id) {
+            count(before.phase, -1.0);
+        }
         state.dirty.remove(&id);
-        count(&state.servers);
     }
 
     /// From now on reports carry this revision.
@@ -83,8 +87,20 @@ impl Board {
         }
     }
 
-    fn pending(&self) -> bool {
-        !self.lock().dirty.is_empty()
+    /// Waits until there is something to tell: at once, unless it is only how far builds have come.
+    async fn news(&self, patience: Duration) {
+        let pending = |state: &State| !state.dirty.is_empty();
+        let lasting = |state: &State| {
+            state.dirty.iter().filter_map(|id| state.servers.get(id)).any(|server| !passing(server))
+        };
+        self.changed_until(pending).await;
+        let _ = tokio::time::timeout(patience, self.changed_until(lasting)).await;
+    }
+
+    async fn changed_until(&self, level: impl Fn(&State) -> bool) {
+        while !level(&self.lock()) {
+            self.changed.notified().await;
+        }
     }
 
     /// Reports for ever. `register` is asked for the host's id first and again when the controller has
@@ -130,22 +146,22 @@ impl Board {
                     continue;
                 }
             }
-            if self.pending() {
-                continue;
-            }
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = self.news(config.patience) => {}
                 () = tokio::time::sleep(config.resync) => everything = true,
             }
         }
     }
 }
 
-fn count(servers: &BTreeMap<ServerId, ServerObserved>) {
-    for phase in Phase::ALL {
-        let n = u32::try_from(servers.values().filter(|s| s.phase == phase).count()).unwrap_or(u32::MAX);
-        metrics::gauge!("canopy_agent_servers", "phase" => phase.as_str()).set(f64::from(n));
-    }
+fn count(phase: Phase, more: f64) {
+    metrics::gauge!("canopy_agent_servers", "phase" => phase.as_str()).increment(more);
+}
+
+/// Whether more is to be told of this server in a moment, when its build goes on.
+fn passing(server: &ServerObserved) -> bool {
+    let builds = matches!(server.phase, Phase::Networking | Phase::BlockDeviceMapping | Phase::Spawning);
+    builds && server.error.is_none()
 }
 
 #[cfg(test)]
@@ -165,7 +181,7 @@ mod tests {
         let first = board.take(false);
         assert_eq!(first.len(), 2);
         board.set(running(a));
-        assert!(!board.pending(), "nothing new");
+        assert!(board.lock().dirty.is_empty(), "nothing new");
         board.forget(b);
         board.put_back(&first);
         assert_eq!(board.take(false), [running(a)], "what is forgotten stays so");

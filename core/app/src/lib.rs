@@ -90,6 +90,7 @@ pub struct App {
     /// The journal's folder, to read; `None` when none is kept.
     pub journal: Option<compute::decisions::Scenes>,
     pub questions: compute::questions::Questions,
+    pub revisions: compute::revisions::Revisions,
     pub consoles: compute::consoles::Sessions,
     /// Where images may be fetched from; `None` where imports from the web are off.
     pub web: Option<Arc<dyn image::WebSource>>,

@@ -160,6 +160,7 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
         quota_desk: Default::default(),
         supply: Default::default(),
         questions: Default::default(),
+        revisions: Default::default(),
         consoles: Default::default(),
         web: wiring::web(config),
         identity,

@@ -30,6 +30,15 @@ pub fn next_event(engine: Engine) -> &'static str {
     }
 }
 
+/// Ends a statement whose rows nobody else may change before the transaction has ended. SQLite's one writer holds
+/// all of them.
+pub fn for_update(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "",
+        Engine::Postgres => " FOR UPDATE",
+    }
+}
+
 /// Opens a transaction in which all reads see the same commits.
 pub fn begin_snapshot(engine: Engine) -> &'static str {
     match engine {

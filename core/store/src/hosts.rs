@@ -210,25 +210,43 @@ pub async fn all(conn: &mut Conn) -> Result<(Vec<HostRow>, Vec<Inventory>)> {
     Ok((hosts.iter().map(host).collect::<Result<_>>()?, inventories))
 }
 
-/// Those of these that there are.
-pub async fn some(conn: &mut Conn, ids: &[HostId]) -> Result<HashMap<HostId, HostRow>> {
-    let read = |row: &AnyRow| host(row).map(|host| (host.id, host));
-    Ok(rows::by_ids(conn, "SELECT * FROM hosts", ids, read).await?.into_iter().collect())
+/// A host as its servers tell of it.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub closed: Option<String>,
+    pub forced_down: bool,
+    pub seen_at: Timestamp,
 }
 
-/// The agent was heard.
-pub async fn seen(conn: &mut Conn, id: HostId, generation: i64, now: Timestamp) -> Result<()> {
-    sqlx::query(
+/// Those of these that there are.
+pub async fn named(conn: &mut Conn, ids: &[HostId]) -> Result<HashMap<HostId, Named>> {
+    let read = |row: &AnyRow| {
+        let named = Named {
+            name: row.text("name")?,
+            closed: row.text_opt("closed")?,
+            forced_down: row.flag("forced_down")?,
+            seen_at: row.time("seen_at")?,
+        };
+        Ok((row.parsed("id")?, named))
+    };
+    let select = "SELECT id, name, closed, forced_down, seen_at FROM hosts";
+    Ok(rows::by_ids(conn, select, ids, read).await?.into_iter().collect())
+}
+
+/// The agent was heard. Answers with the host's desired revision.
+pub async fn seen(conn: &mut Conn, id: HostId, generation: i64, now: Timestamp) -> Result<Option<i64>> {
+    let row = sqlx::query(
         "UPDATE hosts SET seen_at = $2, generation = CASE WHEN generation < $3 THEN $3 ELSE generation END \
-         WHERE id = $1",
+         WHERE id = $1 RETURNING revision",
     )
     .bind(id.to_string())
     .bind(now.0)
     .bind(generation)
-    .execute(conn)
+    .fetch_optional(conn)
     .await
     .map_err(db)?;
-    Ok(())
+    row.map(|row| row.int("revision")).transpose()
 }
 
 /// Stops new servers from coming here (`Some`, with the reason or ''), or lets them come again.
@@ -297,6 +315,12 @@ pub async fn revision(conn: &mut Conn, id: HostId) -> Result<Option<i64>> {
         .await
         .map_err(db)?;
     row.map(|row| row.try_get(0).map_err(db)).transpose()
+}
+
+/// Every host's.
+pub async fn revisions(conn: &mut Conn) -> Result<HashMap<HostId, i64>> {
+    let rows = sqlx::query("SELECT id, revision FROM hosts").fetch_all(conn).await.map_err(db)?;
+    rows.iter().map(|row| Ok((row.parsed("id")?, row.int("revision")?))).collect()
 }
 
 /// The server that takes resources, and whose it is.

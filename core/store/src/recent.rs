@@ -4,7 +4,7 @@
 //! revision that a list has just seen is the row that the list would have read.
 
 use crate::Conn;
-use crate::rows::{Columns, by_ids};
+use crate::rows::{self, Columns, by_ids};
 use crate::servers::{ServerRow, server};
 use canopy_types::{Result, ServerId};
 use sqlx::any::AnyRow;
@@ -35,14 +35,24 @@ impl Recent {
         let unknown = wanted.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|((id, _), _)| *id);
         let unknown: Vec<ServerId> = unknown.collect();
         let whole = |row: &AnyRow| Ok((row.int("revision")?, Arc::new(server(row)?)));
-        let rows = by_ids(conn, "SELECT * FROM servers", &unknown, whole).await?;
-        self.learn(&rows);
-        let read = rows.into_iter().map(|(revision, row)| ((row.id, revision), row));
+        let read = by_ids(conn, "SELECT * FROM servers", &unknown, whole).await?;
+        self.learn(&read);
+        let read = read.into_iter().map(|(revision, row)| ((row.id, revision), row));
         let read: HashMap<(ServerId, i64), Arc<ServerRow>> = read.collect();
         for (place, row) in wanted.iter().zip(&mut found).filter(|(_, row)| row.is_none()) {
             *row = read.get(place).cloned();
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// These servers, in no order; ids without a row are left out. Outside of writes only.
+    pub async fn of(&self, conn: &mut Conn, ids: &[ServerId]) -> Result<Vec<Arc<ServerRow>>> {
+        let rows = rows::fetch_by_ids(conn, "SELECT id, revision FROM servers", ids).await?;
+        if let Some(rows) = self.rows(conn, &rows).await? {
+            return Ok(rows);
+        }
+        // One changed between the statements: all in one, then.
+        by_ids(conn, "SELECT * FROM servers", ids, |row| server(row).map(Arc::new)).await
     }
 
     /// The rows that are known with these revisions, each in its place.

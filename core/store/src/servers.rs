@@ -8,7 +8,7 @@ pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
 
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use crate::{Conn, Recent};
+use crate::{Conn, Recent, dialect};
 use canopy_agent_api::DeviceTags;
 use canopy_types::server::{Derived, Hold, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
@@ -252,13 +252,9 @@ pub async fn get(conn: &mut Conn, id: ServerId) -> Result<Option<ServerRow>> {
 
 /// The same, locked until the transaction ends, so that read-decide-write is one step.
 pub async fn get_for_update(conn: &mut Conn, id: ServerId) -> Result<Option<ServerRow>> {
-    // A write that changes nothing takes the row lock on both engines.
-    sqlx::query("UPDATE servers SET number = number WHERE id = $1")
-        .bind(id.to_string())
-        .execute(&mut *conn)
-        .await
-        .map_err(db)?;
-    get(conn, id).await
+    let sql = format!("SELECT * FROM servers WHERE id = $1{}", dialect::for_update(dialect::engine(conn)));
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
+    row.map(|row| server(&row)).transpose()
 }
 
 /// Writes what may change: desired, observed, derived. The row must have been read for update.

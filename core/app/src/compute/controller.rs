@@ -97,12 +97,9 @@ impl Controller for LocalController {
         loop {
             commits.borrow_and_update();
             // Read before the rest: what is read may be newer than its number, never older.
-            let revision = self
-                .0
-                .store
-                .read(move |c| Box::pin(canopy_store::hosts::revision(c, host)))
-                .await?
-                .ok_or_else(|| Error::not_found("agent.host", "No such host: register first."))?;
+            let revision = self.0.revisions.of(&self.0.store, host).await?;
+            let revision =
+                revision.ok_or_else(|| Error::not_found("agent.host", "No such host: register first."))?;
             if revision > since || tokio::time::Instant::now() >= deadline {
                 return self.read_desired(host, revision).await;
             }

@@ -53,7 +53,11 @@ impl Host {
 
 /// Whether its agent was heard lately, and no operator says otherwise.
 pub fn is_up(host: &HostRow, now: Timestamp) -> bool {
-    !host.forced_down && (now.0 - host.seen_at.0) / SECOND <= SILENT_AFTER_SECONDS
+    !host.forced_down && is_heard(host.seen_at, now)
+}
+
+pub fn is_heard(seen_at: Timestamp, now: Timestamp) -> bool {
+    (now.0 - seen_at.0) / SECOND <= SILENT_AFTER_SECONDS
 }
 
 /// The zone of each host: an aggregate's, else the one that it registered in.

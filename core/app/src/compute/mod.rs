@@ -10,6 +10,7 @@ pub mod hosts;
 pub mod keypairs;
 pub mod placement;
 pub mod questions;
+pub mod revisions;
 pub mod server_groups;
 pub mod servers;
 pub mod usage;

@@ -5,7 +5,7 @@ use crate::access;
 use crate::compute::hosts;
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::compute as actions};
-use canopy_store::hosts::HostRow;
+use canopy_store::hosts::Named;
 use canopy_store::ports::{ServerAddress, ServerPorts};
 use canopy_store::servers::{Filter, ServerRow};
 use canopy_types::{Error, HostId, Page, Result, ServerGroupId, ServerId, Timestamp};
@@ -31,11 +31,11 @@ pub enum Health {
 }
 
 impl Health {
-    fn of(host: &HostRow, now: Timestamp) -> Self {
+    fn of(host: &Named, now: Timestamp) -> Self {
         match (host.forced_down, &host.closed) {
             (true, _) => Self::Down,
             (_, Some(_)) => Self::Maintenance,
-            _ if hosts::is_up(host, now) => Self::Up,
+            _ if hosts::is_heard(host.seen_at, now) => Self::Up,
             _ => Self::Unknown,
         }
     }
@@ -74,17 +74,18 @@ pub fn absent(id: &str) -> Error {
 
 /// A live server that the caller may read.
 pub async fn find(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
-    let server = find_any(app, ctx, id).await?;
-    if server.deleted_at.is_some() { Err(absent(&id.to_string())) } else { Ok(server) }
+    look_up(app, ctx, id, false).await.map(Arc::unwrap_or_clone)
 }
 
 /// The same, or a deleted one's tombstone.
 pub async fn find_any(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
-    let server = app
-        .store
-        .read(move |c| Box::pin(canopy_store::servers::get(c, id)))
-        .await?
-        .ok_or_else(|| absent(&id.to_string()))?;
+    look_up(app, ctx, id, true).await.map(Arc::unwrap_or_clone)
+}
+
+async fn look_up(app: &App, ctx: &Ctx, id: ServerId, deleted: bool) -> Result<Arc<ServerRow>> {
+    let recent = app.store.recent();
+    let found = app.store.read(move |c| Box::pin(async move { recent.of(c, &[id]).await })).await?.pop();
+    let server = found.ok_or_else(|| absent(&id.to_string()))?;
     access::require_on(
         app,
         ctx,
@@ -93,7 +94,7 @@ pub async fn find_any(app: &App, ctx: &Ctx, id: ServerId) -> Result<ServerRow> {
         &super::target(&server),
         || absent(&id.to_string()),
     )?;
-    Ok(server)
+    if server.deleted_at.is_some() && !deleted { Err(absent(&id.to_string())) } else { Ok(server) }
 }
 
 /// Whether the caller may see where on its host a server runs, as far as guests are told apart there.
@@ -103,8 +104,8 @@ pub async fn may_see_topology(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> 
 }
 
 pub async fn show(app: &App, ctx: &Ctx, id: ServerId) -> Result<Listed> {
-    let server = find(app, ctx, id).await?;
-    let mut listed = complete(app, ctx, vec![Arc::new(server)], true).await?;
+    let server = look_up(app, ctx, id, false).await?;
+    let mut listed = complete(app, ctx, vec![server], true).await?;
     listed.pop().ok_or_else(|| absent(&id.to_string()))
 }
 
@@ -192,7 +193,7 @@ async fn complete(app: &App, ctx: &Ctx, servers: Vec<Arc<ServerRow>>, alone: boo
         .read(move |c| {
             Box::pin(async move {
                 let ports = canopy_store::ports::of_servers(c, &ids).await?;
-                let rows = canopy_store::hosts::some(c, &wanted).await?;
+                let rows = canopy_store::hosts::named(c, &wanted).await?;
                 let group = match ids.first().filter(|_| alone) {
                     Some(id) => canopy_store::server_groups::of_server(c, *id).await?,
                     None => None,

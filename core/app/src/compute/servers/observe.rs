@@ -5,32 +5,40 @@ use crate::App;
 use canopy_agent_api::{Observed, ServerObserved};
 use canopy_store::servers::{Fault, ServerRow};
 use canopy_types::server::Phase;
-use canopy_types::{HostId, Result, Timestamp};
+use canopy_types::{HostId, Result, ServerId, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Takes a report from `host`. An old generation, or a server that is on another host, changes nothing.
 /// Answers with the host's present desired revision. How builds end is what schedulers see of a host.
 pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
     let now = app.now();
+    let generation = observed.generation;
+    let (ids, recent) =
+        (observed.servers.iter().map(|report| report.id).collect::<Vec<_>>(), app.store.recent());
+    let known = app.store.read(move |c| Box::pin(async move { recent.of(c, &ids).await })).await?;
+    let known: HashMap<ServerId, Arc<ServerRow>> = known.into_iter().map(|row| (row.id, row)).collect();
+    // Most of a full report says nothing new, and takes no row's lock.
+    let new = observed.servers.into_iter();
+    let new: Vec<ServerObserved> = new
+        .filter(|report| known.get(&report.id).is_some_and(|row| concerns(row, host, generation, report)))
+        .collect();
     let (revision, news) = app
         .store
         .write("server.observe", move |c| {
-            let observed = observed.clone();
+            let new = new.clone();
             Box::pin(async move {
                 let mut news = false;
-                canopy_store::hosts::seen(c, host, observed.generation, now).await?;
-                for report in &observed.servers {
-                    let Some(known) = canopy_store::servers::get(c, report.id).await? else { continue };
-                    if !concerns(&known, host, observed.generation, report) {
-                        continue;
-                    }
-                    let Some(server) = canopy_store::servers::get_for_update(c, report.id).await? else {
+                let revision = canopy_store::hosts::seen(c, host, generation, now).await?.unwrap_or(0);
+                for report in &new {
+                    let Some(known) = canopy_store::servers::get_for_update(c, report.id).await? else {
                         continue;
                     };
-                    if !concerns(&server, host, observed.generation, report) {
+                    if !concerns(&known, host, generation, report) {
                         continue;
                     }
-                    let built = outcome(&server, report);
-                    let mut server = apply(server, observed.generation, report, now);
+                    let built = outcome(&known, report);
+                    let mut server = apply(known.clone(), generation, report, now);
                     let (phase, ended_n) = (server.phase, ended(&known, &server));
                     if let Some(failed) = built
                         && canopy_store::hosts::build_ended(c, host, failed).await?
@@ -61,7 +69,7 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     let status = if plugged { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
-                Ok((canopy_store::hosts::revision(c, host).await?.unwrap_or(0), news))
+                Ok((revision, news))
             })
         })
         .await?;
