@@ -5,6 +5,7 @@ use canopy_tests::fixtures::{boot, show, until_gone, until_status};
 use canopy_tests::mounted::Mounted;
 use canopy_tests::process::{Process, output};
 use canopy_tests::{Client, until};
+use serde_json::json;
 
 async fn delete(client: &Client, id: &str) {
     let path = format!("/compute/v2.1/servers/{id}");
@@ -83,4 +84,36 @@ async fn two_clouds_on_one_host_do_not_meet() {
     assert_eq!(show(second, other).await["status"], "ACTIVE");
     delete(second, other).await;
     until("nothing of the second is left", async || rooms[1].left().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_on_the_host_before_a_server_needs_it() {
+    let _libvirt = crate::libvirt::shared().await;
+    let room = Room::new(Process::prepare("prefetch")).await;
+    let client = room.process.admin().await;
+    let path = format!("/canopy/v1/images/{}/prefetch", room.image);
+    let cached = room.process.data().join("agent/images/sha256");
+    let images = || std::fs::read_dir(&cached).map_or(0, Iterator::count);
+    assert_eq!(images(), 0, "no server has needed it");
+
+    let named = json!({"hosts": [room.process.scope]});
+    until("the host has it", async || {
+        let told = client.post(&path, &named).await;
+        assert_eq!(told.status, 202, "{told:?}");
+        assert_eq!(told.text_at("/hosts/0/host"), room.process.scope);
+        let state = told.text_at("/hosts/0/state").to_owned();
+        assert!(["fetching", "present"].contains(&state.as_str()), "{told:?}");
+        state == "present"
+    })
+    .await;
+    assert_eq!(images(), 1);
+
+    let elsewhere = client.post(&path, &json!({"hosts": ["nowhere"]})).await;
+    assert_eq!(elsewhere.status, 400, "{elsewhere:?}");
+    assert!(elsewhere.text_at("/error/message").contains("There is no host nowhere"), "{elsewhere:?}");
+    let absent = "/canopy/v1/images/00000000-0000-4000-8000-000000000000/prefetch";
+    assert_eq!(client.post(absent, &json!({})).await.status, 404);
+    let id = boot(&client, &room.body()).await;
+    until_status(&client, &id, "ACTIVE").await;
+    delete(&client, &id).await;
 }

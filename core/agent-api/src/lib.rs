@@ -338,6 +338,17 @@ pub enum Ask {
     SetPassword { user: String, password: Secret },
     /// An [`Inspection`] as JSON; with `repair`, after putting right what can only mean one thing.
     Inspect { repair: bool },
+    /// Fetches what of this is not in the cache. Answered at once with [`Cached`] as JSON.
+    Prefetch { blobs: Vec<Blob> },
+}
+
+/// How far a host is with images that it was to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cached {
+    Present,
+    Fetching,
+    Failed { message: String },
 }
 
 /// Text that shows in no log.

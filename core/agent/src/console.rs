@@ -5,6 +5,7 @@ use crate::consoles;
 use crate::desired::Known;
 use crate::files;
 use crate::inspect;
+use crate::prefetch::prefetch;
 use crate::record::ServerDir;
 use crate::shared::Shared;
 use canopy_agent_api::{Answer, Ask, Question};
@@ -103,6 +104,9 @@ async fn answer(
             }
             Err(error) => Err(error),
         },
+        (Ask::Prefetch { blobs }, _) => {
+            serde_json::to_string(&prefetch(shared, blobs)).map_err(|e| Error::internal("agent.prefetch", e))
+        }
     };
     let outcome = outcome.map_err(|error| {
         tracing::error!(server_id = ?question.server_id, error = %error.chain(), "a question is not answered");

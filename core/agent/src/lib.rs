@@ -30,6 +30,7 @@ mod iso9660;
 mod mends;
 pub mod network;
 mod observed;
+mod prefetch;
 mod qcow2;
 mod record;
 mod remote;
@@ -94,6 +95,7 @@ impl Agent {
             domains: domains::Domains::new(Arc::clone(&hypervisor)),
             wiring: wiring::Wiring::new(Arc::new(network_plugin), network),
             board: observed::Board::default(),
+            prefetches: Default::default(),
             mends: mends::Mends::default(),
             builds: Semaphore::new(config.builds.max(1)),
             copies: Semaphore::new(COPIES),

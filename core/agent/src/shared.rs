@@ -5,6 +5,7 @@ use crate::domains::Domains;
 use crate::images::Images;
 use crate::mends::Mends;
 use crate::observed::Board;
+use crate::prefetch::Prefetches;
 use crate::wiring::Wiring;
 use canopy_agent_api::Controller;
 use canopy_hypervisor::Hypervisor;
@@ -17,6 +18,7 @@ pub struct Shared {
     pub controller: Arc<dyn Controller>,
     pub hypervisor: Arc<dyn Hypervisor>,
     pub images: Images,
+    pub prefetches: Prefetches,
     pub domains: Domains,
     pub wiring: Wiring,
     pub board: Board,

@@ -337,6 +337,7 @@ pub mod canopy {
         PLUGINS_ACTIVATE = "canopy:plugins:activate" on "Cloud";
         FSCK_SHOW = "canopy:fsck:show" on "Cloud";
         FSCK_REPAIR = "canopy:fsck:repair" on "Cloud";
+        IMAGES_PREFETCH = "canopy:images:prefetch" on "Cloud";
     }
 }
 

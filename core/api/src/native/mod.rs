@@ -1,5 +1,6 @@
 //! The native API under `/canopy/v1`.
 
+mod image_cache;
 mod plugins;
 
 use crate::handler;
@@ -61,6 +62,7 @@ pub fn routes() -> Vec<Route> {
         .action(policy::FSCK_REPAIR)
         .answers(&[200], &[]),
     ];
+    routes.extend(image_cache::routes());
     routes.extend(plugins::routes());
     routes
 }

@@ -18,6 +18,7 @@ pub mod inspect;
 mod list;
 mod members;
 pub mod metadefs;
+mod prefetch;
 mod receive;
 mod slots;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use import::{
 };
 pub use list::{ListQuery, Listed, list, show};
 pub use members::{MAX_MEMBERS, add_member, member, members, remove_member, set_member_status};
+pub use prefetch::{MAX_HOSTS, Progress, prefetch};
 pub use receive::Body;
 pub(crate) use snapshot::{BACKUP, FORMAT as SNAPSHOT_FORMAT, discard, from_host, rotate};
 pub use update::{Change, Op, add_tag, remove_tag, update};
