@@ -21,6 +21,8 @@ const VERSION: u32 = 1;
 const LIMIT: u64 = 256 << 20;
 /// Between two polls that bring nothing, should the controller not wait.
 const LEAST: Duration = Duration::from_millis(100);
+/// Between two states that are kept.
+const KEEP: Duration = Duration::from_secs(1);
 
 /// A desired state and where it came from.
 #[derive(Clone, Debug)]
@@ -86,12 +88,29 @@ async fn save(state_dir: &Path, desired: Arc<Desired>) -> Result<(), Error> {
     .await
 }
 
-/// Polls for ever and hands each new state to `publish`, kept first. A state that cannot be kept (full
-/// disk) is acted on all the same: it may be the deletion that makes room.
+/// Keeps the newest state until nobody can send one any more: at once, and during a burst one of many, because each
+/// holds everything. What is lost with the host's power is at most the last [`KEEP`]: such servers wait for the
+/// controller. A state that cannot be kept (full disk) is acted on all the same: it may be the deletion that makes room.
+pub async fn keep(
+    state_dir: PathBuf,
+    mut news: watch::Receiver<Option<Arc<Desired>>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    while news.changed().await.is_ok() {
+        let Some(desired) = news.borrow_and_update().clone() else { continue };
+        if let Err(error) = save(&state_dir, desired).await {
+            tracing::error!(error = %error.chain(), "the desired state could not be kept");
+        }
+        let _ = tokio::time::timeout(KEEP, stop.wait_for(|stop| *stop)).await;
+    }
+}
+
+/// Polls for ever and hands each new state to `publish` and to [`keep`].
 pub async fn poll(
     config: &AgentConfig,
     controller: &dyn Controller,
     mut host: watch::Receiver<Option<HostId>>,
+    kept: &watch::Sender<Option<Arc<Desired>>>,
     publish: impl Fn(Known),
 ) {
     let (mut since, mut failures, mut known_as) = (0, 0u32, None);
@@ -111,9 +130,7 @@ pub async fn poll(
                 if desired.revision > 0 && desired.revision != since {
                     since = desired.revision;
                     let desired = Arc::new(desired);
-                    if let Err(error) = save(&config.state_dir, Arc::clone(&desired)).await {
-                        tracing::error!(error = %error.chain(), "the desired state could not be kept");
-                    }
+                    kept.send_replace(Some(Arc::clone(&desired)));
                     let desired = scope::on_host(desired, &config.network_scope);
                     publish(Known { desired, fresh: true });
                 } else {
@@ -133,6 +150,26 @@ pub async fn poll(
 mod tests {
     use super::*;
     use crate::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_burst_the_last_state_is_kept_and_the_last_of_all_before_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (send, news) = watch::channel(None);
+        let (_stop, stopped) = watch::channel(false);
+        let keeper = tokio::spawn(keep(dir.path().to_owned(), news, stopped));
+        let state = |revision| Some(Arc::new(Desired { revision, servers: vec![], networks: vec![] }));
+        let mut kept = std::collections::BTreeSet::new();
+        for revision in 1..=40 {
+            send.send_replace(state(revision));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            kept.extend(load(dir.path()).map(|desired| desired.revision));
+        }
+        assert!((2..=6).contains(&kept.len()), "{kept:?}");
+        send.send_replace(state(41));
+        drop(send);
+        keeper.await.unwrap();
+        assert_eq!(load(dir.path()).map(|desired| desired.revision), Some(41));
+    }
 
     #[tokio::test]
     async fn the_kept_state_is_read_back_and_damage_is_no_state() {

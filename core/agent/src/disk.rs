@@ -4,6 +4,7 @@
 //! tenant's bytes; the size comes from [`crate::qcow2`]. The overlay is thin, but a disk that could not
 //! be filled is not begun.
 
+use crate::fresh::{self, Fresh, Key};
 use crate::images::Images;
 use crate::record::ServerDir;
 use crate::{exec, files, qcow2};
@@ -36,15 +37,15 @@ pub async fn make_rescue(spec: &ServerSpec, dir: &ServerDir, images: &Images) ->
 }
 
 async fn create(image: Option<&ImageSpec>, wanted: u64, disk: PathBuf, images: &Images) -> Result<(), Error> {
-    let mut arguments: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(Into::into).to_vec();
+    let mut options: Vec<OsString> = Vec::new();
     let size = match image {
         None => wanted,
         Some(image) => {
             let base = images.ensure(&image.blob).await?;
             let (path, format) = (base.clone(), image.disk_format.clone());
             let least = files::blocking(move || qcow2::virtual_size(&path, &format)).await?;
-            arguments.extend(["-u".into(), "-F".into(), image.disk_format.clone().into()]);
-            arguments.extend(["-b".into(), base.into_os_string()]);
+            options.extend(["-u".into(), "-F".into(), image.disk_format.clone().into()]);
+            options.extend(["-b".into(), base.into_os_string()]);
             // A raw image need not end at a sector.
             wanted.max(least.next_multiple_of(512))
         }
@@ -58,12 +59,28 @@ async fn create(image: Option<&ImageSpec>, wanted: u64, disk: PathBuf, images: &
     }
     images.make_room(size).await?;
     let temporary = disk.with_extension("new");
-    arguments.extend([temporary.clone().into_os_string(), size.to_string().into()]);
     effect("agent.disk.create", async {
-        exec::run("qemu-img", &arguments, "agent.disk_create", "make the server's disk").await?;
+        fresh((options, size), &temporary, &images.fresh).await?;
         put(temporary, disk).await
     })
     .await
+}
+
+/// Writes the disk that `qemu-img` makes of these options and bytes.
+async fn fresh(what: Key, disk: &Path, known: &Fresh) -> Result<(), Error> {
+    let path = disk.to_owned();
+    if let Some(made) = known.get(&what) {
+        return files::blocking(move || made.write(&path).map_err(|e| files::error("write", &path, e))).await;
+    }
+    let mut arguments: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(Into::into).to_vec();
+    arguments.extend(what.0.iter().cloned());
+    arguments.extend([disk.as_os_str().to_owned(), what.1.to_string().into()]);
+    exec::run("qemu-img", &arguments, "agent.disk_create", "make the server's disk").await?;
+    let read = move || fresh::Disk::read(&path).map_err(|e| files::error("read", &path, e));
+    if let Some(made) = files::blocking(read).await? {
+        known.keep(what, made);
+    }
+    Ok(())
 }
 
 /// Puts a finished file in its final place, durably.

@@ -1,8 +1,8 @@
 //! Files that are either whole or absent, whatever stops the process.
 //!
-//! Everything the agent keeps (desired state, records, config drives) goes through [`replace`]: a
-//! temporary name in the same folder, fsync, rename, fsync of the folder. Blocking: call it from
-//! [`blocking`].
+//! What the agent keeps (desired state, records, config drives) goes through [`replace`]: a temporary
+//! name in the same folder, fsync, rename, fsync of the folder. What changes often is added to with
+//! [`append`], one fsync and no new file. Blocking: call them from [`blocking`].
 
 use canopy_types::{Error, Kind};
 use std::fs::{self, File, OpenOptions};
@@ -49,6 +49,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
         let _ = fs::remove_file(temporary);
         error("write", path, e)
     })
+}
+
+/// Adds `bytes` to a file that is there, durably, and says how long it is now; `None` when there is none. After a crash
+/// any part of `bytes` may be at its end: the reader must be able to tell.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<Option<u64>, Error> {
+    let mut file = match OpenOptions::new().append(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(error("write", path, e)),
+    };
+    let written = file.write_all(bytes).and_then(|()| file.sync_data()).and_then(|()| file.metadata());
+    written.map(|metadata| Some(metadata.len())).map_err(|e| error("write", path, e))
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! servers wait for it; a bounded number of fetches in all. When the disk runs low, images that no
 //! server here needs go, least recently used first.
 
+use crate::fresh::Fresh;
 use crate::{files, space};
 use canopy_agent_api::{Blob, Controller};
 use canopy_types::effect::effect;
@@ -30,6 +31,8 @@ pub struct Images {
     /// Digests that servers of this host need.
     referenced: Mutex<BTreeSet<String>>,
     temporary: std::sync::atomic::AtomicU64,
+    /// Disks that stand on them.
+    pub fresh: Fresh,
 }
 
 impl Images {
@@ -41,6 +44,7 @@ impl Images {
             flights: Mutex::default(),
             referenced: Mutex::default(),
             temporary: Default::default(),
+            fresh: Fresh::default(),
         }
     }
 
@@ -204,7 +208,7 @@ impl Drop for Flight<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -24,6 +24,7 @@ mod domain;
 mod domains;
 mod exec;
 mod files;
+mod fresh;
 mod images;
 mod inspect;
 mod iso9660;
@@ -149,9 +150,12 @@ impl Agent {
             async move { s.board.run(&s.config, &*s.controller, &id, || register(&s)).await }
         });
         let (s, id, to) = (Arc::clone(shared), Arc::clone(&host), Arc::clone(&known));
+        let (keep, kept) = watch::channel(None);
+        let keeper = tokio::spawn(desired::keep(shared.config.state_dir.clone(), kept, shared.stop.clone()));
+        let keep = Arc::new(keep);
         service(&mut services, "desired", move || {
-            let (s, id, to) = (Arc::clone(&s), id.subscribe(), Arc::clone(&to));
-            async move { desired::poll(&s.config, &*s.controller, id, |news| publish(&s, &to, news)).await }
+            let (s, id, to, keep) = (Arc::clone(&s), id.subscribe(), Arc::clone(&to), Arc::clone(&keep));
+            async move { desired::poll(&s.config, &*s.controller, id, &keep, |news| publish(&s, &to, news)).await }
         });
         let (s, id, to) = (Arc::clone(shared), Arc::clone(&host), Arc::clone(&known));
         service(&mut services, "console", move || {
@@ -165,6 +169,8 @@ impl Agent {
         // Only the servers' part ends by itself, after the steps under way.
         services.join_next().await;
         services.shutdown().await;
+        // Has nobody to hear from any more, so it ends with the last state.
+        let _ = keeper.await;
     }
 }
 

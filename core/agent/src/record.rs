@@ -1,4 +1,5 @@
-//! What the agent itself remembers of one server, in `servers/<id>/record.json`.
+//! What the agent itself remembers of one server, in `servers/<id>/record.json`: one line each time it changed, of
+//! which the last whole one counts.
 //!
 //! The file is also the folder's marker: it is written before anything else of the server is made and
 //! removed last, so that a folder or a domain is ours exactly when a record naming it stands there, and
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 const LIMIT: u64 = 256 << 10;
+/// Bytes past which the file begins anew.
+const LONG: u64 = 32 << 10;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -62,8 +65,17 @@ impl Record {
     /// The record in `dir`; `None` when there is none or it is not one of ours.
     pub fn load(dir: &Path, id: ServerId) -> Result<Option<Self>, Error> {
         let Some(bytes) = files::read(&dir.join(RECORD), LIMIT)? else { return Ok(None) };
-        let record = serde_json::from_slice::<Self>(&bytes).ok();
+        // A line that a crash has cut is no JSON. Earlier versions wrote one record over several lines.
+        let last =
+            bytes.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Self>(line).ok());
+        let record = last.or_else(|| serde_json::from_slice(&bytes).ok());
         Ok(record.filter(|r| r.v == VERSION && r.id == id))
+    }
+
+    fn line(&self) -> Result<Vec<u8>, Error> {
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, self).map_err(|e| Error::internal("agent.record", e))?;
+        Ok(line)
     }
 }
 
@@ -152,16 +164,16 @@ impl ServerDir {
 
     /// Saves the record, making the folder when it is missing.
     pub async fn save(&self, record: &Record) -> Result<(), Error> {
-        let dir = self.0.clone();
-        let bytes = serde_json::to_vec_pretty(record).map_err(|e| Error::internal("agent.record", e))?;
-        effect(
-            "agent.state.save",
-            files::blocking(move || {
-                files::make_dir(&dir)?;
-                files::replace(&dir.join(RECORD), &bytes, 0o600)
-            }),
-        )
-        .await
+        let (dir, line) = (self.0.clone(), record.line()?);
+        let kept = files::blocking(move || {
+            let path = dir.join(RECORD);
+            if files::append(&path, &line)?.is_some_and(|length| length < LONG) {
+                return Ok(());
+            }
+            files::make_dir(&dir)?;
+            files::replace(&path, &line, 0o600)
+        });
+        effect("agent.state.save", kept).await
     }
 
     /// Removes disk, config drive and everything else but the record: a failed build gives its space back.
@@ -302,6 +314,32 @@ mod tests {
         std::fs::create_dir(all(state.path()).join("notes")).unwrap();
         let ids: Vec<_> = scan(state.path()).unwrap().into_iter().map(|r| r.id).collect();
         assert_eq!(ids, [ours]);
+    }
+
+    #[tokio::test]
+    async fn the_last_whole_line_counts_and_the_file_stays_short() {
+        let state = tempfile::tempdir().unwrap();
+        let id = ServerId::random();
+        let dir = ServerDir::new(state.path(), id);
+        let path = dir.path().join(RECORD);
+        let of = |n| Record { power_n: n, ..Record::new(id, "boot") };
+        let power_n = || Record::load(dir.path(), id).unwrap().unwrap().power_n;
+        for n in 1..=1_000 {
+            dir.save(&of(n)).await.unwrap();
+            assert_eq!(power_n(), n);
+            assert!(std::fs::metadata(&path).unwrap().len() < LONG);
+        }
+        let mut cut = std::fs::read(&path).unwrap();
+        cut.extend(&of(2_000).line().unwrap()[..40]);
+        std::fs::write(&path, &cut).unwrap();
+        assert_eq!(power_n(), 1_000);
+        dir.save(&of(1_001)).await.unwrap();
+        assert_eq!(power_n(), 1_001);
+        // As versions before wrote it.
+        std::fs::write(&path, serde_json::to_vec_pretty(&of(7)).unwrap()).unwrap();
+        assert_eq!(power_n(), 7);
+        dir.save(&of(8)).await.unwrap();
+        assert_eq!(power_n(), 8);
     }
 
     #[tokio::test]

@@ -284,7 +284,7 @@ async fn a_restarted_agent_adopts_what_runs() {
     // Killed between starting the guest and remembering it.
     let path = host.dir(spec.id).join("record.json");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("\"power_n\": 1", "\"power_n\": 0")).unwrap();
+    std::fs::write(&path, text.replace("\"power_n\":1", "\"power_n\":0")).unwrap();
     host.start();
     host.several_rounds().await;
     until("adopted", || host.controller.observed(spec.id).unwrap().power_n == 1).await;
@@ -303,8 +303,10 @@ async fn after_a_reboot_guests_start_again_also_without_the_controller() {
     host.hypervisor.power_off(off.id);
     host.reaches(off.id, Phase::Stopped).await;
     until("remembered", || {
-        std::fs::read_to_string(host.dir(off.id).join("record.json"))
-            .is_ok_and(|text| text.contains("\"was_running\": false"))
+        std::fs::read_to_string(host.dir(off.id).join("record.json")).is_ok_and(|text| {
+            text.ends_with('}')
+                && text.lines().last().is_some_and(|line| line.contains("\"was_running\":false"))
+        })
     })
     .await;
     host.stop().await;

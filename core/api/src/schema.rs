@@ -8,29 +8,35 @@ use canopy_types::{Error, Result};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// Depth of objects with unknown properties that are taken out rather than refused.
 const MAX_RELAXED: usize = 8;
 
-/// The compiled schemas of one route, oldest first.
-pub struct Compiled(Vec<(Microversion, Validator)>);
+/// The schemas of one route, oldest first, each compiled when the first body asks for it: all of them together take
+/// longer than the rest of a controller's start, and most clouds never need most of them.
+pub struct Compiled(Vec<(Microversion, LazyLock<Validator, Compile>)>);
+
+type Compile = Box<dyn FnOnce() -> Validator + Send>;
 
 impl Compiled {
-    /// Panics on a schema that is no schema: it is part of the program, and a test compiles them all.
+    /// Its use panics on a schema that is no schema: it is part of the program, and a test compiles them all.
     pub fn new(schemas: &[(Microversion, Schema)]) -> Self {
-        Self(
-            schemas
-                .iter()
-                .map(|(version, schema)| {
-                    (*version, jsonschema::validator_for(&schema()).expect("a built-in schema compiles"))
-                })
-                .collect(),
-        )
+        let lazy = |schema: Schema| {
+            let compile = move || jsonschema::validator_for(&schema()).expect("a built-in schema compiles");
+            LazyLock::new(Box::new(compile) as Compile)
+        };
+        Self(schemas.iter().map(|(version, schema)| (*version, lazy(*schema))).collect())
+    }
+
+    /// The newest one that `version` has.
+    fn of(&self, version: Microversion) -> Option<&Validator> {
+        self.0.iter().rev().find(|(from, _)| *from <= version).map(|(_, validator)| &**validator)
     }
 
     /// Takes out of `body` what `version` does not know, as nova does for clients of its first version.
     pub fn relax(&self, version: Microversion, body: &mut Value) {
-        let Some((_, validator)) = self.0.iter().rev().find(|(from, _)| *from <= version) else { return };
+        let Some(validator) = self.of(version) else { return };
         // Each round takes something out of at least one object.
         for _ in 0..MAX_RELAXED {
             let unknown: Vec<(String, Vec<String>)> = validator
@@ -55,8 +61,7 @@ impl Compiled {
 
     /// Why `version` does not want `body`: the first reason.
     fn fault<'b>(&'b self, version: Microversion, body: &'b Value) -> Option<ValidationError<'b>> {
-        let (_, validator) = self.0.iter().rev().find(|(from, _)| *from <= version)?;
-        validator.iter_errors(body).next()
+        self.of(version)?.iter_errors(body).next()
     }
 
     /// The same as [`Self::check`] in the words of Python's validator, which placement's clients know. They show
@@ -212,7 +217,9 @@ mod tests {
     fn every_schema_of_the_table_compiles() {
         for route in crate::routes() {
             if let crate::Body::Json(schemas) = route.body {
-                Compiled::new(schemas);
+                for (version, _) in schemas {
+                    assert!(Compiled::new(schemas).of(*version).is_some(), "{}", route.path);
+                }
             }
         }
     }

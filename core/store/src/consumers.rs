@@ -3,13 +3,13 @@
 //! Servers of this cloud and consumers of other services share the tables and are counted alike. A
 //! consumer's row exists as long as it holds anything.
 
-use crate::rows::Columns;
+use crate::rows::{Columns, tuples};
 use crate::store::db;
 use crate::{Conn, inventories, providers};
 use canopy_types::{ConsumerId, ProjectId, ProviderId, Result, Timestamp, UserId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
@@ -148,35 +148,50 @@ pub async fn of_provider(conn: &mut Conn, id: ProviderId) -> Result<Vec<(Allocat
     rows.iter().map(|row| Ok((allocation(row)?, row.int("generation")?))).collect()
 }
 
-/// Writes a row; the amount has been taken from the inventory.
-pub async fn allocate(conn: &mut Conn, allocation: &Allocation) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO allocations (consumer_id, provider_id, class, used, created_at) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(allocation.consumer_id.to_string())
-    .bind(allocation.provider_id.to_string())
-    .bind(&allocation.class)
-    .bind(allocation.used)
-    .bind(allocation.created_at.0)
-    .execute(conn)
-    .await
-    .map_err(db)?;
+/// Rows that one statement writes.
+const AT_ONCE: usize = 200;
+
+/// Writes rows whose amounts have been taken from the inventories.
+pub async fn allocate(conn: &mut Conn, allocations: &[Allocation]) -> Result<()> {
+    for rows in allocations.chunks(AT_ONCE) {
+        let sql = format!(
+            "INSERT INTO allocations (consumer_id, provider_id, class, used, created_at) VALUES {}",
+            tuples(1, rows.len(), 5)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for row in rows {
+            query = query
+                .bind(row.consumer_id.to_string())
+                .bind(row.provider_id.to_string())
+                .bind(&row.class)
+                .bind(row.used)
+                .bind(row.created_at.0);
+        }
+        query.execute(&mut *conn).await.map_err(db)?;
+    }
     Ok(())
 }
 
-/// Deletes these rows and gives their amounts back to the inventories.
+/// Deletes these rows and gives their amounts back to the inventories, whose providers the caller holds.
 pub async fn free(conn: &mut Conn, allocations: &[Allocation]) -> Result<()> {
-    let mut sorted: Vec<&Allocation> = allocations.iter().collect();
-    sorted.sort_by(|a, b| (a.provider_id, &a.class).cmp(&(b.provider_id, &b.class)));
-    for row in sorted {
-        sqlx::query("DELETE FROM allocations WHERE consumer_id = $1 AND provider_id = $2 AND class = $3")
-            .bind(row.consumer_id.to_string())
-            .bind(row.provider_id.to_string())
-            .bind(&row.class)
-            .execute(&mut *conn)
-            .await
-            .map_err(db)?;
-        inventories::give_back(conn, row.provider_id, &row.class, row.used).await?;
+    // One statement changes an inventory once: rows of several consumers of one inventory come one by one.
+    let mut by_consumer: BTreeMap<ConsumerId, Vec<&Allocation>> = BTreeMap::new();
+    for row in allocations {
+        by_consumer.entry(row.consumer_id).or_default().push(row);
+    }
+    for (consumer, rows) in by_consumer {
+        for rows in rows.chunks(AT_ONCE) {
+            let sql = format!(
+                "DELETE FROM allocations WHERE consumer_id = $1 AND (provider_id, class) IN (VALUES {})",
+                tuples(2, rows.len(), 2)
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(consumer.to_string());
+            for row in rows {
+                query = query.bind(row.provider_id.to_string()).bind(&row.class);
+            }
+            query.execute(&mut *conn).await.map_err(db)?;
+            inventories::give_back(conn, rows).await?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! concerns it; its agent pulls desired state above the revision it has.
 
 use crate::consumers::{Allocation, Consumer};
-use crate::inventories::Inventory;
+use crate::inventories::{Inventory, Take};
 use crate::providers::Provider;
 use crate::rows::{self, Columns};
 use crate::store::db;
@@ -369,22 +369,20 @@ pub async fn claim_from(
         consumers::lock(conn, consumer).await?;
     }
     for (provider_id, amounts) in amounts {
-        for (class, want) in amounts {
-            if *want == 0 {
-                continue;
-            }
-            if !inventories::take(conn, *provider_id, class, *want, 0).await? {
-                return Ok(false);
-            }
-            let row = Allocation {
-                consumer_id: consumer,
-                provider_id: *provider_id,
-                class: class.clone(),
-                used: *want,
-                created_at: now,
-            };
-            consumers::allocate(conn, &row).await?;
+        let wants = || amounts.iter().filter(|(_, want)| **want != 0);
+        let takes: Vec<Take<'_>> =
+            wants().map(|(class, want)| Take { class, amount: *want, before: 0 }).collect();
+        if !inventories::take(conn, *provider_id, &takes).await? {
+            return Ok(false);
         }
+        let row = |(class, want): (&String, &i64)| Allocation {
+            consumer_id: consumer,
+            provider_id: *provider_id,
+            class: class.clone(),
+            used: *want,
+            created_at: now,
+        };
+        consumers::allocate(conn, &wants().map(row).collect::<Vec<_>>()).await?;
     }
     Ok(true)
 }

@@ -1,7 +1,8 @@
 //! Rows of `inventories`: how much of a resource class a provider offers, and how much of it is taken.
 
 use crate::Conn;
-use crate::rows::{Columns, places};
+use crate::consumers::Allocation;
+use crate::rows::{Columns, places, tuples};
 use crate::store::db;
 use canopy_types::resources::{SHARES_VIA_AGGREGATE, capacity};
 use canopy_types::{ProviderId, Result, Timestamp};
@@ -110,37 +111,48 @@ pub async fn delete(conn: &mut Conn, provider: ProviderId, class: &str) -> Resul
     Ok(gone.rows_affected() > 0)
 }
 
-/// Takes `amount`, which must be one that the inventory gives, if afterwards no more than the capacity is taken,
-/// or than `before` was: a consumer may shrink where there is too much already.
-pub async fn take(
-    conn: &mut Conn,
-    provider: ProviderId,
-    class: &str,
-    amount: i64,
-    before: i64,
-) -> Result<bool> {
-    let taken = sqlx::query(
-        "UPDATE inventories SET used = used + $3 WHERE provider_id = $1 AND class = $2 \
-         AND (used + $3 <= capacity OR used + $3 <= $4) AND $3 >= min_unit AND $3 <= max_unit AND $3 % step_size = 0",
-    )
-    .bind(provider.to_string())
-    .bind(class)
-    .bind(amount)
-    .bind(before)
-    .execute(conn)
-    .await
-    .map_err(db)?;
-    Ok(taken.rows_affected() > 0)
+/// What is taken of one class.
+pub struct Take<'a> {
+    pub class: &'a str,
+    pub amount: i64,
+    /// What was taken before by whoever takes now: it may shrink where there is too much already.
+    pub before: i64,
 }
 
-pub async fn give_back(conn: &mut Conn, provider: ProviderId, class: &str, amount: i64) -> Result<()> {
-    sqlx::query("UPDATE inventories SET used = used - $3 WHERE provider_id = $1 AND class = $2")
-        .bind(provider.to_string())
-        .bind(class)
-        .bind(amount)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+/// Takes these amounts of different classes, each of which must be one that the inventory gives, if afterwards no more
+/// than the capacity is taken or than was before. After `false` the transaction must not be committed: some may have
+/// been taken.
+pub async fn take(conn: &mut Conn, provider: ProviderId, takes: &[Take<'_>]) -> Result<bool> {
+    if takes.is_empty() {
+        return Ok(true);
+    }
+    let sql = format!(
+        "UPDATE inventories SET used = used + w.column2 FROM (VALUES {}) AS w \
+         WHERE provider_id = $1 AND class = w.column1 \
+         AND (used + w.column2 <= capacity OR used + w.column2 <= w.column3) \
+         AND w.column2 >= min_unit AND w.column2 <= max_unit AND w.column2 % step_size = 0",
+        tuples(2, takes.len(), 3)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(provider.to_string());
+    for take in takes {
+        query = query.bind(take.class).bind(take.amount).bind(take.before);
+    }
+    let taken = query.execute(conn).await.map_err(db)?;
+    Ok(taken.rows_affected() == takes.len() as u64)
+}
+
+/// Gives back amounts of different classes or providers.
+pub(crate) async fn give_back(conn: &mut Conn, given: &[&Allocation]) -> Result<()> {
+    let sql = format!(
+        "UPDATE inventories SET used = used - w.column3 FROM (VALUES {}) AS w \
+         WHERE provider_id = w.column1 AND class = w.column2",
+        tuples(1, given.len(), 3)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for row in given {
+        query = query.bind(row.provider_id.to_string()).bind(&row.class).bind(row.used);
+    }
+    query.execute(conn).await.map_err(db)?;
     Ok(())
 }
 

@@ -13,10 +13,11 @@ pub mod truth;
 pub use book::{Above, Book, book, usage};
 
 use crate::Conn;
-use crate::rows::Columns;
+use crate::rows::{Columns, tuples};
 use crate::store::db;
 use canopy_types::resources::Amounts;
 use canopy_types::{ProjectId, Result, UserId, quota};
+use sqlx::AssertSqlSafe;
 
 /// What is charged or given back, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,44 +98,72 @@ async fn move_on(conn: &mut Conn, holder: &str) -> Result<()> {
 }
 
 async fn add(conn: &mut Conn, spend: &Spend, sign: i64) -> Result<()> {
-    for (resource, amount) in &spend.amounts {
-        let amount = amount.saturating_mul(sign);
-        if amount == 0 || quota::per_claim(resource) {
-            continue;
-        }
-        // Below zero the CHECK refuses: a refund of what was never charged is a bug, not a credit.
-        let sql = if amount > 0 {
-            "INSERT INTO quota_usages (project_id, resource, used) VALUES ($1, $2, $3) \
-             ON CONFLICT (project_id, resource) DO UPDATE SET used = quota_usages.used + $3"
-        } else {
-            "UPDATE quota_usages SET used = used + $3 WHERE project_id = $1 AND resource = $2"
-        };
-        let done = sqlx::query(sql).bind(spend.project_id.as_str()).bind(resource).bind(amount);
-        done.execute(&mut *conn).await.map_err(db)?;
-        if quota::by_user(resource) {
-            hold(conn, spend, resource, amount).await?;
-        }
+    let counted = spend.amounts.iter().filter(|(resource, _)| !quota::per_claim(resource));
+    let signed = counted.map(|(resource, amount)| (resource.as_str(), amount.saturating_mul(sign)));
+    let (more, less): (Vec<_>, Vec<_>) =
+        signed.filter(|(_, amount)| *amount != 0).partition(|(_, amount)| *amount > 0);
+    for amounts in [more, less].iter().filter(|amounts| !amounts.is_empty()) {
+        count(conn, spend, amounts).await?;
+        let of_users: Vec<_> =
+            amounts.iter().copied().filter(|(resource, _)| quota::by_user(resource)).collect();
+        hold(conn, spend, &of_users).await?;
     }
     Ok(())
 }
 
-async fn hold(conn: &mut Conn, spend: &Spend, resource: &str, amount: i64) -> Result<()> {
-    let sql = if amount > 0 {
-        "INSERT INTO quota_holdings (project_id, user_id, zone, resource, used) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (project_id, user_id, zone, resource) DO UPDATE SET used = quota_holdings.used + $5"
+/// Amounts that all grow or all shrink. What shrinks is there: below zero the CHECK refuses, since a refund of what was
+/// never charged is a bug and not a credit.
+async fn count(conn: &mut Conn, spend: &Spend, amounts: &[(&str, i64)]) -> Result<()> {
+    let sql = if amounts.iter().any(|(_, amount)| *amount > 0) {
+        format!(
+            "INSERT INTO quota_usages (project_id, resource, used) VALUES {} \
+             ON CONFLICT (project_id, resource) DO UPDATE SET used = quota_usages.used + excluded.used",
+            tuples(1, amounts.len(), 3)
+        )
     } else {
-        "UPDATE quota_holdings SET used = used + $5 \
-         WHERE project_id = $1 AND user_id = $2 AND zone = $3 AND resource = $4"
+        format!(
+            "UPDATE quota_usages SET used = used + w.column3 FROM (VALUES {}) AS w \
+             WHERE project_id = w.column1 AND resource = w.column2",
+            tuples(1, amounts.len(), 3)
+        )
     };
-    sqlx::query(sql)
-        .bind(spend.project_id.as_str())
-        .bind(spend.user_id.as_str())
-        .bind(&spend.zone)
-        .bind(resource)
-        .bind(amount)
-        .execute(conn)
-        .await
-        .map_err(db)?;
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (resource, amount) in amounts {
+        query = query.bind(spend.project_id.as_str()).bind(*resource).bind(*amount);
+    }
+    query.execute(conn).await.map_err(db)?;
+    Ok(())
+}
+
+/// The same of the user, by zone.
+async fn hold(conn: &mut Conn, spend: &Spend, amounts: &[(&str, i64)]) -> Result<()> {
+    if amounts.is_empty() {
+        return Ok(());
+    }
+    let sql = if amounts.iter().any(|(_, amount)| *amount > 0) {
+        format!(
+            "INSERT INTO quota_holdings (project_id, user_id, zone, resource, used) VALUES {} \
+             ON CONFLICT (project_id, user_id, zone, resource) DO UPDATE \
+             SET used = quota_holdings.used + excluded.used",
+            tuples(1, amounts.len(), 5)
+        )
+    } else {
+        format!(
+            "UPDATE quota_holdings SET used = used + w.column5 FROM (VALUES {}) AS w WHERE project_id = w.column1 \
+             AND user_id = w.column2 AND zone = w.column3 AND resource = w.column4",
+            tuples(1, amounts.len(), 5)
+        )
+    };
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (resource, amount) in amounts {
+        query = query
+            .bind(spend.project_id.as_str())
+            .bind(spend.user_id.as_str())
+            .bind(&spend.zone)
+            .bind(*resource)
+            .bind(*amount);
+    }
+    query.execute(conn).await.map_err(db)?;
     Ok(())
 }
 

@@ -74,6 +74,12 @@ pub(crate) fn places(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
+/// `($1, $2), ($3, $4), …`: that many rows of so many values, from `$from` on. As a table its columns are `column1`,
+/// `column2`, … in both engines.
+pub(crate) fn tuples(from: usize, count: usize, width: usize) -> String {
+    (0..count).map(|row| format!("({})", places(from + row * width, width))).collect::<Vec<_>>().join(", ")
+}
+
 /// Rows that one statement reads by their ids.
 const AT_ONCE: usize = 500;
 

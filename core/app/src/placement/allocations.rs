@@ -222,14 +222,15 @@ async fn take(conn: &mut Conn, row: &Allocation, found: Option<&inventories::Inv
             row.provider_id
         )));
     }
-    if !inventories::take(conn, row.provider_id, &row.class, row.used, inventory.used).await? {
+    let wanted = inventories::Take { class: &row.class, amount: row.used, before: inventory.used };
+    if !inventories::take(conn, row.provider_id, &[wanted]).await? {
         return Err(refused(&format!(
             "Unable to create allocation for '{class}' on resource provider '{}'. The requested amount would \
              exceed the capacity.",
             row.provider_id
         )));
     }
-    consumers::allocate(conn, row).await
+    consumers::allocate(conn, std::slice::from_ref(row)).await
 }
 
 /// The consumer's row is there, held, as expected, and says whose it is from now on.

@@ -1,7 +1,7 @@
 //! Counts, once, what was not counted when it was made: each user's part of a project's servers and groups,
 //! and the resource classes of flavors.
 
-use super::{Spend, hold};
+use super::Spend;
 use crate::rows::Columns;
 use crate::servers::{FlavorSnapshot, Operation};
 use crate::store::db;
@@ -91,11 +91,9 @@ pub async fn run(conn: &mut Conn) -> Result<()> {
         let (before, new): (Amounts, Amounts) = amounts.into_iter().partition(|(name, _)| counted(name));
         // The project's own sum has these already.
         let spend_before = spend(before);
-        for (resource, amount) in &spend_before.amounts {
-            if *amount > 0 {
-                hold(&mut tx, &spend_before, resource, *amount).await?;
-            }
-        }
+        let more = spend_before.amounts.iter().filter(|(_, amount)| **amount > 0);
+        let more: Vec<_> = more.map(|(resource, amount)| (resource.as_str(), *amount)).collect();
+        super::hold(&mut tx, &spend_before, &more).await?;
         super::add(&mut tx, &spend(new), 1).await?;
     }
     tx.commit().await.map_err(db)
