@@ -1,8 +1,8 @@
 //! The bundle in force, and the one question it answers.
 
 use crate::load::Bundle;
-use crate::request;
 use crate::{Action, Circumstances, Principal, Target};
+use crate::{answers, request};
 use canopy_types::Result;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -84,7 +84,28 @@ impl Snapshot {
     /// Whether `who` may do `action` to `target`, and which policies say so. What cannot be evaluated is
     /// denied and logged.
     pub fn decide(&self, who: &Principal, how: &Circumstances, action: Action, target: &Target) -> Decision {
-        let denied = Decision { allowed: false, policies: Vec::new() };
+        let question =
+            self.0.actions.get(action.name).and_then(|known| answers::question(known, who, how, target));
+        let Some(question) = question else { return self.decide_anew(who, how, action, target).0 };
+        if let Some(decision) = self.0.answers.get(&question) {
+            return decision;
+        }
+        let (decision, sound) = self.decide_anew(who, how, action, target);
+        if sound {
+            self.0.answers.keep(question, decision.clone());
+        }
+        decision
+    }
+
+    /// The same, by asking Cedar, and whether everything could be evaluated.
+    pub(crate) fn decide_anew(
+        &self,
+        who: &Principal,
+        how: &Circumstances,
+        action: Action,
+        target: &Target,
+    ) -> (Decision, bool) {
+        let denied = (Decision { allowed: false, policies: Vec::new() }, false);
         let Some(prepared) = self.0.actions.get(action.name) else {
             tracing::error!(action = action.name, "an action that no policy bundle knows was denied");
             return denied;
@@ -105,6 +126,7 @@ impl Snapshot {
         let mut policies: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
         // Cedar skips a policy that fails. A forbid skipped would grant, so any failure denies.
-        Decision { allowed: !failed && answer.decision() == cedar_policy::Decision::Allow, policies }
+        let allowed = !failed && answer.decision() == cedar_policy::Decision::Allow;
+        (Decision { allowed, policies }, !failed)
     }
 }

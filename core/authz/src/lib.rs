@@ -5,6 +5,7 @@
 //! denied and logged.
 
 pub mod actions;
+mod answers;
 mod authorizer;
 mod bundle;
 pub mod cases;

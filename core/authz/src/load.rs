@@ -1,5 +1,6 @@
 //! From files to a bundle that can decide: parse, validate strictly, and say where what is wrong.
 
+use crate::answers::Answers;
 use crate::bundle::SCHEMA;
 use crate::depth::{STACK, too_deep};
 use crate::files::{self, Files, invalid};
@@ -31,6 +32,7 @@ pub struct Bundle {
     digest: String,
     digests: BTreeMap<String, String>,
     commit: Option<String>,
+    pub(crate) answers: Answers,
 }
 
 impl Bundle {
@@ -199,6 +201,7 @@ fn build_here(files: &[(String, String)], missing: Missing) -> Result<Bundle> {
         digest: digest(files),
         digests: files.iter().map(|file| (file.0.clone(), digest(std::slice::from_ref(file)))).collect(),
         commit: None,
+        answers: Answers::default(),
     })
 }
 

@@ -103,6 +103,11 @@ impl Visible {
         self.context.at(name)
     }
 
+    /// Whether a policy may use the resource otherwise than by naming an attribute.
+    pub fn of_whole_resource(&self) -> bool {
+        self.entity
+    }
+
     /// Whether any policy may look at the resource's metadata.
     pub fn of_metadata(&self) -> bool {
         self.entity || self.metadata

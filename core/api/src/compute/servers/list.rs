@@ -1,47 +1,42 @@
 //! Reading servers.
 
 use super::filter::filter;
-use super::shape;
+use super::shape::{self, Brief, Detail};
 use crate::request::{Reply, Req};
 use canopy_app::compute::servers;
-use canopy_types::{Error, Page, Result, ServerId};
+use canopy_types::{Page, Result, ServerId};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub async fn brief(req: Req) -> Result<Reply> {
     let (filter, matching, all) = filter(&req)?;
     let page = req.query.page()?;
     let rows = servers::rows(&req.app, req.ctx()?, filter, &matching, all, page.clone()).await?;
-    let shown = rows.iter().map(|server| written(&shape::brief(&req, server))).collect::<Result<_>>()?;
-    answer(&req, "", &page, shown, rows.last().map(|server| server.id))
+    let shown: Vec<Brief<'_>> = rows.iter().map(|server| Brief(&req, server)).collect();
+    answer(&req, "", &page, &shown, rows.last().map(|server| server.id))
 }
 
 pub async fn detail(req: Req) -> Result<Reply> {
     let (filter, matching, all) = filter(&req)?;
     let page = req.query.page()?;
     let listed = servers::list(&req.app, req.ctx()?, filter, &matching, all, page.clone()).await?;
-    let shown = listed.iter().map(|one| written(&shape::detail(&req, one))).collect::<Result<_>>()?;
-    answer(&req, "/detail", &page, shown, listed.last().map(|one| one.server.id))
-}
-
-/// One server of a list as text: thousands of them as trees of values would fill the memory for a moment.
-fn written(shown: &Value) -> Result<Box<RawValue>> {
-    serde_json::value::to_raw_value(shown).map_err(|e| Error::internal("api.serialise", e))
+    let shown: Vec<Detail<'_>> =
+        listed.iter().map(|listed| Detail { req: &req, listed, alone: false }).collect();
+    answer(&req, "/detail", &page, &shown, listed.last().map(|one| one.server.id))
 }
 
 #[derive(Serialize)]
-struct Answer {
-    servers: Vec<Box<RawValue>>,
+struct Answer<'a, T> {
+    servers: &'a [T],
     #[serde(skip_serializing_if = "Option::is_none")]
     servers_links: Option<Value>,
 }
 
-fn answer(
+fn answer<T: Serialize>(
     req: &Req,
     suffix: &str,
     page: &Page,
-    servers: Vec<Box<RawValue>>,
+    servers: &[T],
     last: Option<ServerId>,
 ) -> Result<Reply> {
     let full = servers.len() as i64 == page.size() && page.size() > 0;
@@ -70,10 +65,15 @@ fn escape(text: &str) -> String {
         .collect()
 }
 
+#[derive(Serialize)]
+struct Alone<'a> {
+    server: Detail<'a>,
+}
+
 pub async fn show(req: Req) -> Result<Reply> {
     let id = req.id("server_id", servers::absent)?;
     let listed = servers::show(&req.app, req.ctx()?, id).await?;
-    Reply::json(200, &json!({"server": shape::alone(&req, &listed)}))
+    Reply::json(200, &Alone { server: Detail { req: &req, listed: &listed, alone: true } })
 }
 
 pub async fn addresses(req: Req) -> Result<Reply> {

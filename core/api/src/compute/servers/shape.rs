@@ -4,114 +4,145 @@ use crate::request::Req;
 use crate::version::v;
 use canopy_app::compute::servers::{Listed, ServerAddress, ServerRow};
 use canopy_types::{HostId, ProjectId, ServerId};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
-pub fn brief(req: &Req, server: &ServerRow) -> Value {
-    json!({"id": server.id, "name": server.name, "links": links(req, server.id)})
+/// A server's name and where it is.
+pub struct Brief<'a>(pub &'a Req, pub &'a ServerRow);
+
+impl Serialize for Brief<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(req, server) = self;
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("id", &server.id)?;
+        out.serialize_entry("name", &server.name)?;
+        out.serialize_entry("links", &links(req, server.id))?;
+        out.end()
+    }
 }
 
-fn links(req: &Req, id: ServerId) -> Value {
-    json!([
-        {"rel": "self", "href": format!("{}/compute/v2.1/servers/{id}", req.base)},
-        {"rel": "bookmark", "href": format!("{}/compute/servers/{id}", req.base)},
-    ])
+#[derive(Serialize)]
+struct Link {
+    rel: &'static str,
+    href: String,
 }
 
-pub fn detail(req: &Req, listed: &Listed) -> Value {
-    let server = &listed.server;
-    let derived = server.derived();
-    let mut out = Map::new();
-    let mut put = |key: &str, value: Value| {
-        out.insert(key.to_owned(), value);
-    };
-    put("id", json!(server.id));
-    put("name", json!(server.name));
-    put("status", json!(derived.status));
-    put("tenant_id", json!(server.project_id));
-    put("user_id", json!(server.user_id));
-    put("metadata", json!(server.metadata));
-    put("hostId", json!(host_hash(&server.project_id, server.host_id)));
-    put("image", image(req, listed));
-    put("flavor", flavor(req, listed));
-    put("created", json!(server.created_at.seconds_z()));
-    put("updated", json!(server.updated_at.seconds_z()));
-    put("addresses", addresses(&listed.ports.addresses));
-    put("accessIPv4", address(server.access_ip_v4));
-    put("accessIPv6", address(server.access_ip_v6));
-    put("links", links(req, server.id));
-    put("OS-DCF:diskConfig", json!("MANUAL"));
-    put("key_name", json!(server.key_name));
-    put("config_drive", json!(if server.config_drive { "True" } else { "" }));
-    put(
-        "OS-EXT-AZ:availability_zone",
-        json!(if server.host_id.is_some() { &server.availability_zone } else { "" }),
-    );
-    put("OS-EXT-STS:task_state", json!(derived.task_state));
-    put("OS-EXT-STS:vm_state", json!(derived.vm_state));
-    put("OS-EXT-STS:power_state", json!(derived.power_state));
-    put("OS-SRV-USG:launched_at", json!(server.launched_at.map(|t| t.micros_naive())));
-    put("OS-SRV-USG:terminated_at", json!(server.deleted_at.map(|t| t.micros_naive())));
-    put("os-extended-volumes:volumes_attached", json!([]));
-    let groups = &listed.ports.security_groups;
-    if !groups.is_empty() {
-        put("security_groups", groups.iter().map(|name| json!({"name": name})).collect());
-    }
-    if matches!(derived.status, "ACTIVE" | "BUILD" | "REBUILD" | "DELETED") {
-        put("progress", json!(derived.progress()));
-    }
-    if let Some(fault) = &server.fault
-        && matches!(derived.status, "ERROR" | "DELETED")
-    {
-        put(
-            "fault",
-            json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}),
-        );
-    }
-    if listed.shows_extended {
-        put("OS-EXT-SRV-ATTR:host", json!(listed.host.as_ref().map(|host| &host.name)));
-        put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(listed.host.as_ref().map(|host| &host.name)));
-        put("OS-EXT-SRV-ATTR:instance_name", json!(server.domain_name()));
-    }
-    if listed.shows_extended && req.version >= v(2, 3) {
-        put("OS-EXT-SRV-ATTR:hostname", json!(server.hostname));
-        put("OS-EXT-SRV-ATTR:launch_index", json!(server.launch_index));
-        put("OS-EXT-SRV-ATTR:reservation_id", json!(server.reservation_id));
-        put("OS-EXT-SRV-ATTR:root_device_name", json!("/dev/vda"));
-        put("OS-EXT-SRV-ATTR:user_data", json!(server.user_data));
-        put("OS-EXT-SRV-ATTR:kernel_id", json!(property(listed, "kernel_id")));
-        put("OS-EXT-SRV-ATTR:ramdisk_id", json!(property(listed, "ramdisk_id")));
-    }
-    if req.version >= v(2, 9) {
-        put("locked", json!(server.lock.is_some()));
-    }
-    if listed.shows_host_status && req.version >= v(2, 16) {
-        put("host_status", json!(listed.host.as_ref().map_or("", |host| host.health.as_str())));
-    }
-    if req.version >= v(2, 19) {
-        put("description", json!(server.description));
-    }
-    if req.version >= v(2, 26) {
-        put("tags", json!(server.tags));
-    }
-    if req.version >= v(2, 63) {
-        // No image's signature is checked here, so no server has any.
-        put("trusted_image_certificates", Value::Null);
-    }
-    if req.version >= v(2, 73) {
-        let reason = server.lock.as_ref().and_then(|lock| lock.reason.as_deref());
-        put("locked_reason", json!(reason));
-    }
-    Value::Object(out)
+fn links(req: &Req, id: ServerId) -> [Link; 2] {
+    [
+        Link { rel: "self", href: format!("{}/compute/v2.1/servers/{id}", req.base) },
+        Link { rel: "bookmark", href: format!("{}/compute/servers/{id}", req.base) },
+    ]
 }
 
-/// A server alone, with what a list leaves out since 2.71: its groups.
-pub fn alone(req: &Req, listed: &Listed) -> Value {
-    let mut shown = detail(req, listed);
-    if req.version >= v(2, 71) {
-        shown["server_groups"] = json!(listed.groups);
+/// All of a server, written as it is looked at: a list of a thousand is no tree of values on its way.
+pub struct Detail<'a> {
+    pub req: &'a Req,
+    pub listed: &'a Listed,
+    /// With what a list leaves out since 2.71: its groups.
+    pub alone: bool,
+}
+
+impl Serialize for Detail<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { req, listed, alone } = *self;
+        let server = &listed.server;
+        let derived = server.derived();
+        let mut out = serializer.serialize_map(None)?;
+        macro_rules! put {
+            ($name:expr, $value:expr $(,)?) => {
+                out.serialize_entry($name, &$value)?
+            };
+        }
+        put!("id", server.id);
+        put!("name", server.name);
+        put!("status", derived.status);
+        put!("tenant_id", server.project_id);
+        put!("user_id", server.user_id);
+        put!("metadata", server.metadata);
+        put!("hostId", host_hash(&server.project_id, server.host_id));
+        match server.image_id {
+            None => put!("image", ""),
+            Some(id) => put!("image", Reference::new(req, "images", id)),
+        }
+        if req.version >= v(2, 47) {
+            put!("flavor", Flavor::of(listed));
+        } else {
+            put!("flavor", Reference::new(req, "flavors", &server.flavor.id));
+        }
+        put!("created", server.created_at.seconds_z());
+        put!("updated", server.updated_at.seconds_z());
+        put!("addresses", addresses(&listed.ports.addresses));
+        put!("accessIPv4", address(server.access_ip_v4));
+        put!("accessIPv6", address(server.access_ip_v6));
+        put!("links", links(req, server.id));
+        put!("OS-DCF:diskConfig", "MANUAL");
+        put!("key_name", server.key_name);
+        put!("config_drive", if server.config_drive { "True" } else { "" });
+        put!("OS-EXT-AZ:availability_zone", server.host_id.map_or("", |_| &server.availability_zone));
+        put!("OS-EXT-STS:task_state", derived.task_state);
+        put!("OS-EXT-STS:vm_state", derived.vm_state);
+        put!("OS-EXT-STS:power_state", derived.power_state);
+        put!("OS-SRV-USG:launched_at", server.launched_at.map(|t| t.micros_naive()));
+        put!("OS-SRV-USG:terminated_at", server.deleted_at.map(|t| t.micros_naive()));
+        put!("os-extended-volumes:volumes_attached", [(); 0]);
+        let groups = &listed.ports.security_groups;
+        if !groups.is_empty() {
+            put!("security_groups", groups.iter().map(|name| Named { name }).collect::<Vec<_>>());
+        }
+        if matches!(derived.status, "ACTIVE" | "BUILD" | "REBUILD" | "DELETED") {
+            put!("progress", derived.progress());
+        }
+        if let Some(fault) = &server.fault
+            && matches!(derived.status, "ERROR" | "DELETED")
+        {
+            put!(
+                "fault",
+                json!({"code": fault.code, "created": fault.created.seconds_z(), "message": fault.message}),
+            );
+        }
+        if listed.shows_extended {
+            put!("OS-EXT-SRV-ATTR:host", listed.host.as_ref().map(|host| &host.name));
+            put!("OS-EXT-SRV-ATTR:hypervisor_hostname", listed.host.as_ref().map(|host| &host.name));
+            put!("OS-EXT-SRV-ATTR:instance_name", server.domain_name());
+        }
+        if listed.shows_extended && req.version >= v(2, 3) {
+            put!("OS-EXT-SRV-ATTR:hostname", server.hostname);
+            put!("OS-EXT-SRV-ATTR:launch_index", server.launch_index);
+            put!("OS-EXT-SRV-ATTR:reservation_id", server.reservation_id);
+            put!("OS-EXT-SRV-ATTR:root_device_name", "/dev/vda");
+            put!("OS-EXT-SRV-ATTR:user_data", server.user_data);
+            put!("OS-EXT-SRV-ATTR:kernel_id", property(listed, "kernel_id"));
+            put!("OS-EXT-SRV-ATTR:ramdisk_id", property(listed, "ramdisk_id"));
+        }
+        if req.version >= v(2, 9) {
+            put!("locked", server.lock.is_some());
+        }
+        if listed.shows_host_status && req.version >= v(2, 16) {
+            put!("host_status", listed.host.as_ref().map_or("", |host| host.health.as_str()));
+        }
+        if req.version >= v(2, 19) {
+            put!("description", server.description);
+        }
+        if req.version >= v(2, 26) {
+            put!("tags", server.tags);
+        }
+        if req.version >= v(2, 63) {
+            // No image's signature is checked here, so no server has any.
+            put!("trusted_image_certificates", Value::Null);
+        }
+        if req.version >= v(2, 73) {
+            let reason = server.lock.as_ref().and_then(|lock| lock.reason.as_deref());
+            put!("locked_reason", reason);
+        }
+        if alone && req.version >= v(2, 71) {
+            put!("server_groups", listed.groups);
+        }
+        out.end()
     }
-    shown
 }
 
 /// Left out of the answer to a change, before 2.75.
@@ -120,7 +151,7 @@ const NOT_OF_CHANGES: [&str; 5] =
 
 /// A server as the answer to a change of it.
 pub fn changed(req: &Req, listed: &Listed) -> Value {
-    let mut shown = alone(req, listed);
+    let mut shown = serde_json::to_value(Detail { req, listed, alone: true }).unwrap_or_default();
     let whole = req.version >= v(2, 75);
     let Some(fields) = shown.as_object_mut() else { return Value::Null };
     if whole {
@@ -143,8 +174,8 @@ pub fn changed(req: &Req, listed: &Listed) -> Value {
     shown
 }
 
-fn address(ip: Option<impl ToString>) -> Value {
-    json!(ip.map(|ip| ip.to_string()).unwrap_or_default())
+fn address(ip: Option<impl ToString>) -> String {
+    ip.map(|ip| ip.to_string()).unwrap_or_default()
 }
 
 fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {
@@ -155,38 +186,55 @@ fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {
 pub fn host_hash(project: &ProjectId, host: Option<HostId>) -> String {
     let Some(host) = host else { return String::new() };
     let hash = Sha224::digest(format!("{project}{host}"));
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn image(req: &Req, listed: &Listed) -> Value {
-    match listed.server.image_id {
-        None => json!(""),
-        Some(id) => json!({
-            "id": id,
-            "links": [{"rel": "bookmark", "href": format!("{}/compute/images/{id}", req.base)}],
-        }),
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+}
+
+/// Something else of the compute service, by its id.
+#[derive(Serialize)]
+struct Reference<T> {
+    id: T,
+    links: [Link; 1],
+}
+
+impl<T: Display> Reference<T> {
+    fn new(req: &Req, of: &str, id: T) -> Self {
+        let href = format!("{}/compute/{of}/{id}", req.base);
+        Self { id, links: [Link { rel: "bookmark", href }] }
     }
 }
 
 /// Since 2.47 what the flavor was when the server was made, which an id cannot lead back to.
-fn flavor(req: &Req, listed: &Listed) -> Value {
-    let flavor = &listed.server.flavor;
-    if req.version >= v(2, 47) {
-        let mut shown = json!({
-            "original_name": flavor.name,
-            "vcpus": flavor.vcpus,
-            "ram": flavor.memory_mib,
-            "disk": flavor.root_gib,
-            "ephemeral": flavor.ephemeral_gib,
-            "swap": flavor.swap_mib,
-        });
-        if listed.shows_extra_specs {
-            shown["extra_specs"] = json!(flavor.extra_specs);
+#[derive(Serialize)]
+struct Flavor<'a> {
+    original_name: &'a str,
+    vcpus: i64,
+    ram: i64,
+    disk: i64,
+    ephemeral: i64,
+    swap: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_specs: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> Flavor<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let flavor = &listed.server.flavor;
+        Self {
+            original_name: &flavor.name,
+            vcpus: flavor.vcpus,
+            ram: flavor.memory_mib,
+            disk: flavor.root_gib,
+            ephemeral: flavor.ephemeral_gib,
+            swap: flavor.swap_mib,
+            extra_specs: listed.shows_extra_specs.then_some(&flavor.extra_specs),
         }
-        return shown;
     }
-    let id = &flavor.id;
-    json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{}/compute/flavors/{id}", req.base)}]})
 }
 
 /// By network name, in port order.
