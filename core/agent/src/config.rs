@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub resync: Duration,
     /// How long what a build is at waits to be told with what comes of it.
     pub patience: Duration,
+    /// Least time between two desired states and between two reports, so that a burst of changes comes in a few of each.
+    pub pace: Duration,
     /// How long the controller may hold a question for news.
     pub poll: Duration,
     /// First pause after a failure; doubled each time up to `retry_max`.
@@ -54,6 +56,7 @@ impl AgentConfig {
             shutdown_deadline: Duration::from_secs(60),
             resync: Duration::from_secs(10),
             patience: Duration::from_millis(200),
+            pace: Duration::from_millis(50),
             poll: Duration::from_secs(20),
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),

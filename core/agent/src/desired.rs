@@ -133,6 +133,7 @@ pub async fn poll(
                     kept.send_replace(Some(Arc::clone(&desired)));
                     let desired = scope::on_host(desired, &config.network_scope);
                     publish(Known { desired, fresh: true });
+                    tokio::time::sleep_until(begun + config.pace).await;
                 } else {
                     tokio::time::sleep_until(begun + LEAST).await;
                 }

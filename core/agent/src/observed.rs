@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Servers in one report.
 const BATCH: usize = 1000;
@@ -125,6 +126,7 @@ impl Board {
         let mut failures = 0u32;
         let mut everything = true;
         loop {
+            let begun = Instant::now();
             let servers = self.take(everything);
             generation += 1;
             let revision = self.lock().revision;
@@ -150,6 +152,7 @@ impl Board {
                 () = self.news(config.patience) => {}
                 () = tokio::time::sleep(config.resync) => everything = true,
             }
+            tokio::time::sleep_until(begun + config.pace).await;
         }
     }
 }

@@ -59,5 +59,5 @@ pub const END: &str = "audit/end";
 
 /// Keys are sorted by `serde_json`, so a value has one text.
 fn hash(event: &Value) -> String {
-    Sha256::digest(event.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    canopy_types::hex(Sha256::digest(event.to_string()))
 }

@@ -55,7 +55,7 @@ impl Log {
             .map_err(|e| unusable(&options.dir, &e))?;
         let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).map_err(|e| Error::internal("random", e.to_string()))?;
-        let random: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let random = canopy_types::hex(bytes);
         let process = format!("{:016}-{random}", now.0.max(0));
         let (sender, receiver) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));

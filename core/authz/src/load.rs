@@ -358,7 +358,7 @@ fn digest(files: &[(String, String)]) -> String {
             hash.update(part.as_bytes());
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    canopy_types::hex(hash.finalize())
 }
 
 /// `file:line`, as far as the diagnostic says where.

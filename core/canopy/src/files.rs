@@ -40,7 +40,7 @@ pub fn token(path: &Path) -> Result<String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0; 32];
             getrandom::fill(&mut bytes).map_err(|e| Error::internal("random", e.to_string()))?;
-            let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let token = canopy_types::hex(bytes);
             write_secret(path, &token)?;
             Ok(token)
         }

@@ -269,7 +269,7 @@ impl PluginHost {
 
 /// In lower-case hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    canopy_types::hex(Sha256::digest(bytes))
 }
 
 /// Advances the epoch for as long as anything uses the engine.

@@ -7,6 +7,7 @@ pub mod console;
 pub mod diagnostics;
 pub mod effect;
 pub mod error;
+mod hex;
 pub mod ids;
 pub mod page;
 pub mod quota;
@@ -16,6 +17,7 @@ pub mod time;
 
 pub use console::ConsoleKind;
 pub use error::{Error, Kind, Result};
+pub use hex::hex;
 pub use ids::*;
 pub use page::{MAX_PAGE, Page};
 pub use time::{Clock, SystemClock, Timestamp};

@@ -106,7 +106,7 @@ pub async fn converge(
 
 /// Where a network's configuration with this content is; its name tells the content.
 pub fn conf_path(folder: &Path, network: NetworkId, text: &str) -> PathBuf {
-    let digest: String = Sha256::digest(text).iter().take(10).map(|b| format!("{b:02x}")).collect();
+    let digest = canopy_types::hex(&Sha256::digest(text)[..10]);
     folder.join(network.to_string()).join(format!("{digest}.conf"))
 }
 

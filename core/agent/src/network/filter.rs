@@ -142,7 +142,7 @@ pub fn expected(ports: &[&AntiSpoof]) -> Shape {
 }
 
 fn hash(rules: &str) -> String {
-    Sha256::digest(rules).iter().take(16).map(|b| format!("{b:02x}")).collect()
+    canopy_types::hex(&Sha256::digest(rules)[..16])
 }
 
 fn rules(ports: &[&AntiSpoof]) -> String {

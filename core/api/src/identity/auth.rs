@@ -27,7 +27,8 @@ pub async fn revoke(req: Req) -> Result<Reply> {
 
 pub async fn catalog(req: Req) -> Result<Reply> {
     let project = req.ctx()?.who.project_id();
-    let catalog = render::catalog(&services::catalog(&req.app, &req.base, project));
+    let entries = services::catalog(&req.app, &req.base, project);
+    let catalog = render::Catalog(&entries);
     Reply::json(
         200,
         &json!({"catalog": catalog, "links": {
@@ -60,9 +61,10 @@ fn reply(req: &Req, status: u16, token: &Token) -> Result<Reply> {
         Place::Project(project, _) => Some(&project.id),
         _ => None,
     };
-    let catalog = (!declined).then(|| render::catalog(&services::catalog(&req.app, &req.base, project)));
+    let catalog = (!declined).then(|| services::catalog(&req.app, &req.base, project));
     let expires = identity::password_expires_at(&req.app, &token.standing.user);
-    Ok(Reply::json(status, &render::token(token, catalog, expires))?.header("x-subject-token", &token.text.0))
+    Ok(Reply::json(status, &render::token(token, catalog.as_deref(), expires))?
+        .header("x-subject-token", &token.text.0))
 }
 
 fn subject(req: &Req) -> Result<&str> {

@@ -4,6 +4,7 @@ use crate::request::Req;
 use canopy_app::identity::catalog::Entry;
 use canopy_app::identity::{self, Domain, Group, Lent, Place, Project, Role, Token, User, UserOptions};
 use canopy_types::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 pub fn link(base: &str, path: &str) -> String {
@@ -140,8 +141,26 @@ pub fn named(domain: &Domain) -> Value {
     json!({"id": domain.id, "name": domain.name})
 }
 
+/// A token's body.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    token: Fields<'a>,
+}
+
+#[derive(Serialize)]
+struct Fields<'a> {
+    #[serde(flatten)]
+    fields: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<Catalog<'a>>,
+}
+
 /// The body of a token; `catalog` only when it was not declined.
-pub fn token(token: &Token, catalog: Option<Value>, password_expires_at: Option<Timestamp>) -> Value {
+pub fn token<'a>(
+    token: &Token,
+    catalog: Option<&'a [Entry]>,
+    password_expires_at: Option<Timestamp>,
+) -> Shown<'a> {
     let standing = &token.standing;
     let mut body = json!({
         "methods": token.methods,
@@ -181,25 +200,47 @@ pub fn token(token: &Token, catalog: Option<Value>, password_expires_at: Option<
     if standing.place != Place::Unscoped {
         let roles: Vec<Value> = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
         body["roles"] = roles.into();
-        if let Some(catalog) = catalog {
-            body["catalog"] = catalog;
-        }
     }
-    json!({"token": body})
+    let catalog = catalog.filter(|_| standing.place != Place::Unscoped).map(Catalog);
+    Shown { token: Fields { fields: body, catalog } }
 }
 
-pub fn catalog(entries: &[Entry]) -> Value {
-    entries
-        .iter()
-        .map(|Entry { service, endpoints }| {
-            let endpoints: Vec<Value> = endpoints
-                .iter()
-                .map(|e| {
-                    json!({"id": e.id, "interface": e.interface, "region": e.region_id, "region_id": e.region_id,
-                        "url": e.url})
-                })
-                .collect();
-            json!({"id": service.id, "type": service.kind, "name": service.name, "endpoints": endpoints})
-        })
-        .collect()
+/// A catalog as keystone shows it.
+pub struct Catalog<'a>(pub &'a [Entry]);
+
+impl Serialize for Catalog<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|Entry { service, endpoints }| Service {
+            id: &service.id,
+            kind: &service.kind,
+            name: &service.name,
+            endpoints: endpoints.iter().map(Endpoint::of).collect(),
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    name: &'a str,
+    endpoints: Vec<Endpoint<'a>>,
+}
+
+#[derive(Serialize)]
+struct Endpoint<'a> {
+    id: &'a str,
+    interface: &'a str,
+    region: Option<&'a str>,
+    region_id: Option<&'a str>,
+    url: &'a str,
+}
+
+impl<'a> Endpoint<'a> {
+    fn of(endpoint: &'a canopy_app::identity::catalog::Endpoint) -> Self {
+        let region = endpoint.region_id.as_deref();
+        let (id, interface, url) = (&endpoint.id, &endpoint.interface, &endpoint.url);
+        Self { id, interface, region, region_id: region, url }
+    }
 }

@@ -77,7 +77,7 @@ pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Vec<Entry>
             .endpoints
             .retain(|endpoint| endpoint.enabled && chosen.as_ref().is_none_or(|chosen| chosen.has(endpoint)));
         for endpoint in &mut entry.endpoints {
-            if let Some(project) = project {
+            if let Some(project) = project.filter(|_| endpoint.url.contains("_id)s")) {
                 for name in ["%(project_id)s", "%(tenant_id)s", "$(project_id)s", "$(tenant_id)s"] {
                     endpoint.url = endpoint.url.replace(name, project.as_str());
                 }
@@ -162,7 +162,7 @@ pub(super) fn absent(what: &str, id: &str) -> Error {
 /// 32 hex digits.
 pub(crate) fn id(parts: &[&str]) -> String {
     let digest = Sha256::digest(format!("canopy catalog {parts:?}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    canopy_types::hex(&digest[..16])
 }
 
 #[cfg(test)]

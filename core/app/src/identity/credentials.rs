@@ -149,7 +149,7 @@ fn id_of(kind: &str, blob: &Secret) -> Result<String> {
             "Invalid blob in credential: of type ec2 it must be a JSON object with access and secret.",
         )
     })?;
-    Ok(Sha256::digest(access).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(canopy_types::hex(Sha256::digest(access)))
 }
 
 fn check_parts(app: &App, user: &str, project: Option<&str>, kind: &str) -> Result<()> {

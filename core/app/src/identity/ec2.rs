@@ -27,7 +27,7 @@ fn absent(access: &str) -> Error {
 fn random() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| Error::internal("identity.random", e))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(canopy_types::hex(bytes))
 }
 
 /// `None` for a credential whose secret part is not what it should be.
@@ -42,7 +42,7 @@ fn read(opened: &Opened) -> Option<Ec2Key> {
 }
 
 fn id_of(access: &str) -> String {
-    Sha256::digest(access).iter().map(|byte| format!("{byte:02x}")).collect()
+    canopy_types::hex(Sha256::digest(access))
 }
 
 pub async fn create_ec2(app: &App, ctx: &Ctx, user: &str, project: &str) -> Result<Ec2Key> {

@@ -122,7 +122,7 @@ impl Sealer {
 
     /// The key's tag, hex.
     pub fn tag(&self) -> String {
-        self.tag.iter().map(|byte| format!("{byte:02x}")).collect()
+        canopy_types::hex(self.tag)
     }
 
     /// What a token of ours says, as [`bytes_of`] gives it. Whether it still counts is for the caller.
@@ -256,7 +256,7 @@ fn put_id(out: &mut Vec<u8>, id: &str) -> Result<()> {
 fn take_id(rest: &mut &[u8]) -> Option<String> {
     let mark = take::<1>(rest)?[0];
     if mark == HEX {
-        return Some(take::<16>(rest)?.iter().map(|byte| format!("{byte:02x}")).collect());
+        return Some(canopy_types::hex(take::<16>(rest)?));
     }
     let (id, tail) = rest.split_at_checked(usize::from(mark))?;
     *rest = tail;

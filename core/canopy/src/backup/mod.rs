@@ -121,7 +121,7 @@ fn hash(file: &mut File, path: &Path, mut see: impl FnMut(&[u8]) -> Result<()>) 
         see(&chunk[..read])?;
         size += read as u64;
     }
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = canopy_types::hex(digest.finalize());
     Ok(Content { size, sha256 })
 }
 

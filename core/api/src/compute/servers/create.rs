@@ -50,7 +50,7 @@ fn once(req: &Req) -> Result<Option<Once>> {
         )
     })?;
     let body = serde_json::to_vec(&req.json).map_err(|e| Error::internal("idempotency.body", e))?;
-    let digest = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = canopy_types::hex(Sha256::digest(body));
     Ok(Some(Once { key: key.to_owned(), digest }))
 }
 

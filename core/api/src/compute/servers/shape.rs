@@ -3,7 +3,7 @@
 use crate::request::Req;
 use crate::version::v;
 use canopy_app::compute::servers::{Listed, ServerAddress, ServerRow};
-use canopy_types::{HostId, ProjectId, ServerId};
+use canopy_types::{HostId, ProjectId, ServerId, hex};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -185,9 +185,7 @@ fn property<'a>(listed: &'a Listed, name: &str) -> &'a str {
 /// The same for two servers of a project on one host, and tells nothing else.
 pub fn host_hash(project: &ProjectId, host: Option<HostId>) -> String {
     let Some(host) = host else { return String::new() };
-    let hash = Sha224::digest(format!("{project}{host}"));
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    hex(Sha224::digest(format!("{project}{host}")))
 }
 
 #[derive(Serialize)]
