@@ -113,7 +113,7 @@ fn scheduler_spread_decides_as_the_built_in_does() {
             };
             let (guest, native) = (decide(&plugin), decide(&SchedulerPlugin::built_in()));
             prop_assert_eq!(&guest.plugin.fault, &None);
-            prop_assert_eq!(&guest.plugin.name, "scheduler-spread");
+            prop_assert_eq!(&*guest.plugin.name, "scheduler-spread");
             prop_assert_eq!(guest.plugin.digest.len(), 64);
             prop_assert_eq!(Decision { plugin: native.plugin.clone(), ..guest }, native);
             Ok(())
@@ -184,8 +184,8 @@ fn the_index_through_each_component_decides_as_asking_about_every_host_does() {
             plain.refused.clear();
             assert_eq!(indexed, plain, "{name}, {n}: {request:?}");
             let Some(host) = indexed.winner else { continue };
-            for (class, delta) in request.amounts {
-                engine.apply(&Change::Used { host, class, delta });
+            for (class, delta) in &request.amounts {
+                engine.apply(&Change::Used { host, class: class.clone(), delta: *delta });
             }
             if let Some(group) = request.group {
                 engine.apply(&Change::Group { group: group.id, host, delta: 1 });

@@ -88,13 +88,12 @@ pub struct Recorded {
     pub id: DecisionId,
     pub server: ServerId,
     /// Shared with whoever asked: what is written is not copied first.
-    #[serde(with = "shared")]
     pub request: Arc<Request>,
-    /// Hash of the request's class.
+    /// Hash of the request's class, worked out where it is written.
     pub class: u64,
     /// sha256 of the component and of its configuration; empty for the built-in.
-    pub plugin: String,
-    pub config: String,
+    pub plugin: Arc<str>,
+    pub config: Arc<str>,
     /// As decided, whatever came of the servers asked for with it; none when one before it found no host.
     pub outcome: Option<Outcome>,
 }
@@ -135,19 +134,4 @@ pub struct PluginFiles {
     pub dir: std::path::PathBuf,
     /// What it was configured with, over the manifest's defaults.
     pub config: serde_json::Value,
-}
-
-/// A request as it is written, however many share it.
-mod shared {
-    use canopy_placement::Request;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::sync::Arc;
-
-    pub(super) fn serialize<S: Serializer>(request: &Arc<Request>, to: S) -> Result<S::Ok, S::Error> {
-        Request::serialize(request, to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Request>, D::Error> {
-        Request::deserialize(from).map(Arc::new)
-    }
 }

@@ -33,14 +33,8 @@ pub use writer::{Flusher, Limits, Writer};
 use canopy_placement::{Change, Request};
 use canopy_types::HostId;
 
-/// What placing `request` on `host` does to a fleet; with `sign` −1, what takes it off again.
-pub fn takes(host: HostId, request: &Request, sign: i64) -> Vec<Change> {
-    let wanted = request.amounts.iter().filter(|(_, amount)| **amount > 0);
-    let mut takes: Vec<Change> = wanted
-        .map(|(class, amount)| Change::Used { host, class: class.clone(), delta: sign * amount })
-        .collect();
-    if let Some(group) = &request.group {
-        takes.push(Change::Group { group: group.id.clone(), host, delta: sign });
-    }
-    takes
+/// What placing `request` on `host` does to a fleet; with `times` −1, what takes it off again.
+pub fn takes(host: HostId, request: &Request, times: i64) -> Change {
+    let group = request.group.as_ref().map(|group| group.id.clone());
+    Change::Taken { host, amounts: request.amounts.clone(), group, times }
 }

@@ -6,12 +6,20 @@ use canopy_types::{Error, Result};
 /// Longest line that is read back, bytes: a checkpoint of some 300,000 hosts.
 pub(crate) const MAX: usize = 256 << 20;
 
-pub(crate) fn encode(entry: &Entry) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec(entry).map_err(|e| Error::internal("journal.serialise", e))?;
-    let mut line = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
-    line.extend_from_slice(&json);
+/// Room that is kept for the next line: a full round's.
+const KEPT: usize = 256 << 10;
+
+/// Makes `line` the entry's.
+pub(crate) fn encode(entry: &Entry, line: &mut Vec<u8>) -> Result<()> {
+    line.clear();
+    line.shrink_to(KEPT);
+    // The sum goes before what it is of.
+    line.extend_from_slice(b"00000000 ");
+    serde_json::to_writer(&mut *line, entry).map_err(|e| Error::internal("journal.serialise", e))?;
+    let sum = format!("{:08x}", crc32fast::hash(&line[9..]));
+    line[..8].copy_from_slice(sum.as_bytes());
     line.push(b'\n');
-    Ok(line)
+    Ok(())
 }
 
 /// `None` for what is no whole line of ours: the end of what was written before a crash.
@@ -30,7 +38,8 @@ mod tests {
     #[test]
     fn a_line_comes_back_whole_or_not_at_all() {
         let entry = Entry::Round(Round { first: 7, ..Round::default() });
-        let line = encode(&entry).unwrap();
+        let mut line = b"the line before".to_vec();
+        encode(&entry, &mut line).unwrap();
         assert_eq!(decode(&line), Some(entry));
         for cut in 0..line.len() {
             assert_eq!(decode(&line[..cut]), None, "cut at {cut}");

@@ -183,7 +183,7 @@ impl World {
             self.engine.apply(change);
         }
         for (host, recorded) in round.asked.iter().take(skip).flat_map(Asked::placed) {
-            takes(host, &recorded.request, 1).iter().for_each(|change| self.engine.apply(change));
+            self.engine.apply(&takes(host, &recorded.request, 1));
         }
         round.asked.get(skip).cloned()
     }

@@ -207,7 +207,7 @@ impl Run {
     fn pass(&mut self, round: &Round) {
         self.begin(round);
         for (host, recorded) in round.asked.iter().flat_map(Asked::placed) {
-            self.apply(&takes(host, &recorded.request, 1));
+            self.apply(&[takes(host, &recorded.request, 1)]);
         }
     }
 
@@ -262,15 +262,15 @@ impl Run {
     fn place(&mut self, recorded: &Recorded, then: Option<&HostId>, now: Option<&HostId>) {
         let request = &recorded.request;
         if let Some(host) = then {
-            takes(*host, request, 1).iter().for_each(|change| self.recorded.engine.apply(change));
+            self.recorded.engine.take(*host, request, 1);
         }
         if let (Some(host), Some(replayed)) = (now, &mut self.replayed) {
-            takes(*host, request, 1).iter().for_each(|change| replayed.apply(change));
+            replayed.take(*host, request, 1);
         }
         if then != now {
             // When it is gone, the journal takes it off where it was.
-            let back = then.into_iter().flat_map(|host| takes(*host, request, 1));
-            let off = now.into_iter().flat_map(|host| takes(*host, request, -1));
+            let back = then.into_iter().map(|host| takes(*host, request, 1));
+            let off = now.into_iter().map(|host| takes(*host, request, -1));
             self.elsewhere.insert(recorded.server, back.chain(off).collect());
         }
     }

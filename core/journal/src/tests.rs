@@ -37,7 +37,7 @@ impl Desk {
         let mut round = Round { at: Timestamp(self.clock), ..Round::default() };
         if self.placed.len() == 4 {
             let (server, host, request) = self.placed.remove(0);
-            round.changes = takes(host, &request, -1);
+            round.changes.push(takes(host, &request, -1));
             round.changes.push(Change::Revision { revision: self.clock });
             round.gone.push(server);
         }

@@ -2,7 +2,7 @@
 
 use crate::entry::{Asked, Outcome, Recorded};
 use crate::takes;
-use canopy_placement::engine::{BATCH, class_hash};
+use canopy_placement::engine::BATCH;
 use canopy_placement::{Change, Decision, Engine, Request, RuleCount};
 use canopy_types::{DecisionId, ServerId};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Decided {
     /// A decision a server, in the order asked.
     pub decisions: Vec<Decision>,
     pub asked: Asked,
-    /// What is taken if it is placed; not applied.
+    /// What is taken if it is placed, a change a server; not applied.
     pub takes: Vec<Change>,
 }
 
@@ -43,7 +43,7 @@ pub fn decide(
         decisions.push(decision);
         match winner {
             Some(host) => {
-                taken.extend(takes(host, request, 1));
+                taken.push(takes(host, request, 1));
                 // Nobody looks after the last.
                 if at + 1 < batch.len() {
                     engine.take(host, request, 1);
@@ -61,7 +61,7 @@ pub fn decide(
             id: *id,
             server: *server,
             request: Arc::clone(request),
-            class: class_hash(request),
+            class: 0,
             plugin: made.map(|made| made.plugin.digest.clone()).unwrap_or_default(),
             config: made.map(|made| made.plugin.config.clone()).unwrap_or_default(),
             outcome: made.map(Outcome::of),

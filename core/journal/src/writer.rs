@@ -3,6 +3,7 @@
 
 use crate::entry::{Asked, Entry, PluginFiles, Round};
 use crate::{line, reader, takes};
+use canopy_placement::engine::class_hash;
 use canopy_placement::{Engine, Fleet, PluginUse};
 use canopy_types::{Error, Result, Timestamp};
 use std::fs::{self, File};
@@ -67,6 +68,7 @@ impl Writer {
             next,
             plugin: None,
             file: None,
+            line: Vec::new(),
         };
         std::thread::Builder::new()
             .name("journal".into())
@@ -175,6 +177,8 @@ struct Thread {
     plugin: Option<(PluginUse, Option<String>)>,
     /// The open segment and its bytes; none until a checkpoint begins one.
     file: Option<(BufWriter<File>, u64)>,
+    /// The line that is written, whose room the next one has too.
+    line: Vec<u8>,
 }
 
 impl Thread {
@@ -210,7 +214,7 @@ impl Thread {
                 let files = files.and_then(|files| match keep(&self.dir, &plugin, &files) {
                     Ok(name) => Some(name),
                     Err(error) => {
-                        tracing::error!(%error, plugin = plugin.name, "the journal cannot keep the plugin's files");
+                        tracing::error!(%error, plugin = &*plugin.name, "the journal cannot keep the plugin's files");
                         None
                     }
                 });
@@ -224,13 +228,17 @@ impl Thread {
         }
     }
 
-    fn round(&mut self, round: Round) -> Result<()> {
+    fn round(&mut self, mut round: Round) -> Result<()> {
         let at = round.at;
+        let put_off = round.put_off.iter_mut().map(|other| &mut other.asked);
+        for recorded in round.asked.iter_mut().chain(put_off).flat_map(|asked| &mut asked.decisions) {
+            recorded.class = class_hash(&recorded.request);
+        }
         for change in &round.changes {
             self.engine.apply(change);
         }
         for (host, recorded) in round.asked.iter().flat_map(Asked::placed) {
-            takes(host, &recorded.request, 1).iter().for_each(|change| self.engine.apply(change));
+            self.engine.apply(&takes(host, &recorded.request, 1));
         }
         self.next = round.first + i64::try_from(round.asked.len()).unwrap_or(0);
         if self.file.is_none() {
@@ -269,10 +277,10 @@ impl Thread {
     }
 
     fn write(&mut self, entry: &Entry) -> Result<()> {
-        let line = line::encode(entry)?;
+        line::encode(entry, &mut self.line)?;
         if let Some((file, bytes)) = &mut self.file {
-            file.write_all(&line).map_err(failed)?;
-            *bytes += line.len() as u64;
+            file.write_all(&self.line).map_err(failed)?;
+            *bytes += self.line.len() as u64;
         }
         Ok(())
     }

@@ -156,6 +156,12 @@ impl World {
                 used: [0, i64::MAX, i64::MIN, -3][rng.below(4) as usize],
             },
             37 => Change::Revision { revision: rng.below(1000) as i64 },
+            38..50 => {
+                let amounts =
+                    [(class(), rng.below(4) as i64), ("CUSTOM_GPU".to_owned(), rng.below(2) as i64)];
+                let group = rng.one_in(3).then(|| format!("g{}", rng.below(4)));
+                Change::Taken { host: at, amounts: amounts.into(), group, times: rng.below(3) as i64 - 1 }
+            }
             _ => {
                 let class = CLASSES[rng.below(3) as usize].to_owned();
                 Change::Used { host: at, class, delta: rng.below(9) as i64 - 4 }
@@ -331,12 +337,17 @@ fn a_batch_decides_as_one_after_the_other_and_leaves_no_trace() {
             for ((id, request), decision) in batch.iter().zip(&decisions) {
                 assert_eq!(alone.decide(*id, request, &mut scorer), *decision, "CANOPY_SEED={seed}");
                 let Some(host) = decision.winner else { continue };
+                let (amounts, group) = (request.amounts.clone(), request.group.as_ref());
+                let group = group.map(|group| group.id.clone());
+                let mut at_once = Engine::new(alone.fleet().clone());
+                at_once.apply(&Change::Taken { host, amounts, group, times: 1 });
                 for (class, amount) in request.amounts.iter().filter(|(_, amount)| **amount > 0) {
                     alone.apply(&Change::Used { host, class: class.clone(), delta: *amount });
                 }
                 if let Some(group) = &request.group {
                     alone.apply(&Change::Group { group: group.id.clone(), host, delta: 1 });
                 }
+                assert_eq!(at_once.fleet(), alone.fleet(), "CANOPY_SEED={seed}");
             }
             let all = world.engine.decide_batch(&batch, true, &mut scorer);
             let refused = decisions.iter().any(|decision| decision.winner.is_none());

@@ -1,6 +1,6 @@
 //! What moves a fleet from one revision to the next. A snapshot plus its changes in order is any later one.
 
-use crate::{Fleet, Host, NameSet, ResourceColumn, SignalColumn, Units};
+use crate::{Fleet, Host, NameSet, ResourceColumn, SharedAmounts, SignalColumn, Units};
 use canopy_types::HostId;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,14 @@ pub enum Change {
         host: HostId,
         class: String,
         delta: i64,
+    },
+    /// A server of these amounts, and of this group, is on the host so many times more; −1 takes it off.
+    Taken {
+        host: HostId,
+        amounts: SharedAmounts,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        times: i64,
     },
     /// Usage of one class is now this.
     UsedTotal {
@@ -105,6 +113,19 @@ impl Fleet {
                 self.on_used(class, place(*host), |used| used.saturating_add(*delta))
             }
             Change::UsedTotal { host, class, used } => self.on_used(class, place(*host), |_| *used),
+            Change::Taken { host, amounts, group, times } => {
+                let counted = group.iter().map(|group| self.on_group(group, *host, *times)).next();
+                // An amount of nothing makes no column.
+                let taken = amounts.iter().filter(|(_, amount)| **amount != 0);
+                taken.fold(counted.unwrap_or(Touched::Nothing), |touched, (class, amount)| {
+                    let delta = amount.saturating_mul(*times);
+                    match self.on_used(class, place(*host), |used| used.saturating_add(delta)) {
+                        Touched::Row(at) if touched != Touched::Shape => Touched::Row(at),
+                        Touched::Shape => Touched::Shape,
+                        _ => touched,
+                    }
+                })
+            }
             Change::Closed { host, closed } => {
                 let Some(at) = place(*host) else { return Touched::Nothing };
                 self.hosts[at].closed.clone_from(closed);
@@ -120,21 +141,7 @@ impl Fleet {
                 host.aggregates.clone_from(aggregates);
                 same
             }),
-            Change::Group { group, host, delta } => {
-                // A count may arrive before its host does.
-                let hosts = self.groups.entry(group.clone()).or_default();
-                let count = i64::from(hosts.get(host).copied().unwrap_or(0)).saturating_add(*delta);
-                let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-                if count == 0 {
-                    hosts.remove(host);
-                } else {
-                    hosts.insert(*host, count);
-                }
-                if hosts.is_empty() {
-                    self.groups.remove(group);
-                }
-                Touched::Group
-            }
+            Change::Group { group, host, delta } => self.on_group(group, *host, *delta),
             Change::GroupRemoved { group } => {
                 self.groups.remove(group);
                 Touched::Group
@@ -252,6 +259,22 @@ impl Fleet {
         let (column, touched) = self.column_or_new(class);
         column.used[at] = change(column.used[at]);
         touched.unwrap_or(Touched::Row(at))
+    }
+
+    pub(crate) fn on_group(&mut self, group: &str, host: HostId, delta: i64) -> Touched {
+        // A count may arrive before its host does.
+        let hosts = self.groups.entry(group.to_owned()).or_default();
+        let count = i64::from(hosts.get(&host).copied().unwrap_or(0)).saturating_add(delta);
+        let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+        if count == 0 {
+            hosts.remove(&host);
+        } else {
+            hosts.insert(host, count);
+        }
+        if hosts.is_empty() {
+            self.groups.remove(group);
+        }
+        Touched::Group
     }
 
     fn on_host(&mut self, at: Option<usize>, change: impl Fn(&mut Host) -> bool) -> Touched {

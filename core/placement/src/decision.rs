@@ -3,6 +3,7 @@
 use crate::{Advice, Request};
 use canopy_types::{DecisionId, HostId};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -48,15 +49,16 @@ pub struct ScoredHost {
     pub score: f32,
 }
 
+/// Who decided: cheap to clone, since every decision and its record name it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginUse {
-    pub name: String,
-    pub version: String,
+    pub name: Arc<str>,
+    pub version: Arc<str>,
     /// sha256 of the component; empty for the built-in.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// sha256 of the configuration that the component got; empty for the built-in.
     #[serde(default)]
-    pub config: String,
+    pub config: Arc<str>,
     /// What went wrong in the plugin, when the built-in decided in its place.
     pub fault: Option<String>,
 }

@@ -15,6 +15,7 @@
 //! | [`placer`] | an algorithm of its own, whose answers are checked |
 
 pub mod advice;
+mod amounts;
 pub mod change;
 pub mod decide;
 pub mod decision;
@@ -29,6 +30,7 @@ pub mod seeded;
 pub mod spread;
 
 pub use advice::{Advice, Relax, advise};
+pub use amounts::SharedAmounts;
 pub use change::{Change, Touched};
 pub use decide::decide;
 pub use decision::{Decision, PluginUse, RuleCount, ScoredHost, Smallest};

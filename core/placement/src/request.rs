@@ -1,8 +1,7 @@
 //! What one server asks.
 
-use crate::NameSet;
+use crate::{NameSet, SharedAmounts};
 use canopy_types::HostId;
-use canopy_types::resources::Amounts;
 use serde::{Deserialize, Serialize};
 
 /// Every field narrows the choice; what is empty asks for nothing.
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct Request {
     /// Per resource class; 0 asks for nothing, a negative amount fits nowhere.
-    pub amounts: Amounts,
+    pub amounts: SharedAmounts,
     pub zone: Option<String>,
     /// Hosts that a commit found full a moment ago.
     pub exclude: Vec<HostId>,

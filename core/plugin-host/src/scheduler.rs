@@ -235,11 +235,11 @@ mod tests {
         let fleet = Arc::new(Fleet::default());
         let decision =
             SchedulerPlugin::built_in().decide(DecisionId::random(), fleet, Request::default()).await;
-        assert_eq!((decision.plugin.name.as_str(), decision.plugin.fault), ("built-in", None));
+        assert_eq!((&*decision.plugin.name, decision.plugin.fault), ("built-in", None));
         let engine = Arc::new(Mutex::new(Engine::new(Fleet::default())));
         let batch = vec![(DecisionId::random(), Request::default()); 3];
         let decisions = SchedulerPlugin::built_in().decide_in(&engine, batch, false).await;
         assert_eq!(decisions.len(), 3);
-        assert!(decisions.iter().all(|decision| decision.plugin.name == "built-in"));
+        assert!(decisions.iter().all(|decision| &*decision.plugin.name == "built-in"));
     }
 }

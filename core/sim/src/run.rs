@@ -59,7 +59,7 @@ pub fn run_with(
     mut refused: impl FnMut(&mut Engine, &Request),
 ) -> Report {
     let mut report = Report {
-        scheduler: scorer.identity().name,
+        scheduler: scorer.identity().name.to_string(),
         hosts: fleet.hosts.len(),
         arrivals: trace.arrivals.len() as u64,
         ..Report::default()

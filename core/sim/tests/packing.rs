@@ -14,7 +14,7 @@ struct Fit(f32);
 
 impl Scorer for Fit {
     fn identity(&self) -> PluginUse {
-        PluginUse { name: format!("fit {}", self.0), ..PluginUse::default() }
+        PluginUse { name: format!("fit {}", self.0).into(), ..PluginUse::default() }
     }
 
     fn score(&mut self, columns: &Columns) -> Result<Vec<f32>, String> {

@@ -136,6 +136,6 @@ async fn exchanging_scorer_and_placer_under_load_loses_nothing_and_mixes_nothing
     for task in asking {
         seen.extend(task.await.expect("nobody's request failed"));
     }
-    let expected = [("placer-bestfit".to_owned(), true), ("scheduler-spread".to_owned(), false)];
+    let expected = [("placer-bestfit".into(), true), ("scheduler-spread".into(), false)];
     assert_eq!(seen, expected.into());
 }

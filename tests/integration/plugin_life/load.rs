@@ -39,7 +39,7 @@ fn ask(app: Arc<App>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Seen> {
             let decision = &placed.decisions[0];
             assert!(decision.winner.is_some(), "{decision:?}");
             let score = decision.top.first().map_or(0, |host| host.score.to_bits());
-            let key = (decision.plugin.digest.clone(), score, decision.plugin.fault.is_some());
+            let key = (decision.plugin.digest.to_string(), score, decision.plugin.fault.is_some());
             *seen.decisions.entry(key).or_default() += 1;
         }
         seen

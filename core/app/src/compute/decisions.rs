@@ -6,7 +6,7 @@
 use crate::access;
 use crate::{App, Ctx};
 use canopy_authz::{Target, actions::canopy as actions};
-use canopy_journal::{Flusher, Reader, Scene, takes};
+use canopy_journal::{Flusher, Reader, Scene};
 use canopy_placement::rules::{Rule, Ruler};
 use canopy_placement::spread::Spread;
 use canopy_placement::{Columns, Decision, Engine, PluginUse, Reason, Request, Scorer};
@@ -50,7 +50,7 @@ impl Scenes {
     /// Who scored in that scene.
     async fn scorer(&self, scene: &Scene) -> Result<SchedulerPlugin> {
         let Some(files) = scene.files.clone() else {
-            return match scene.plugin.digest.as_str() {
+            return match scene.plugin.digest.as_ref() {
                 "" => Ok(SchedulerPlugin::built_in()),
                 _ => Err(Error::new(Kind::Gone, "journal.plugin", "The journal does not hold the plugin.")),
             };
@@ -231,7 +231,7 @@ impl Stage {
         let mut engine = Engine::with_seed(scene.fleet, scene.seed);
         for before in &decisions[..at] {
             if let Some(host) = before.outcome.as_ref().and_then(|outcome| outcome.winner) {
-                takes(host, &before.request, 1).iter().for_each(|change| engine.apply(change));
+                engine.take(host, &before.request, 1);
             }
         }
         Ok(Self { engine, request: decisions[at].request.as_ref().clone() })

@@ -236,9 +236,9 @@ fn desk(cloud: &mut Cloud, scorer: &mut dyn Scorer, writer: Option<&mut Writer>)
     let mut round = Round::default();
     for _ in 0..DESK {
         let (host, gone) = cloud.end_one();
-        let changes = takes(host, &cloud.requests[gone], -1);
+        let change = takes(host, &cloud.requests[gone], -1);
         cloud.engine.take(host, &cloud.requests[gone], -1);
-        round.changes.extend(changes);
+        round.changes.push(change);
         let class = cloud.class();
         // Made by those who ask, with or without a journal.
         let batch = [(DecisionId::random(), ServerId::random(), Arc::new(cloud.requests[class].clone()))];

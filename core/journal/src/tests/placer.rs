@@ -95,7 +95,7 @@ fn record(dir: &Path, rounds: i64, anew: impl Fn(i64) -> bool) {
         let mut round = Round { at: Timestamp(n), anew: anew(n), ..Round::default() };
         while placed.len() > 6 {
             let (server, host, request) = placed.pop_front().unwrap();
-            round.changes.extend(takes(host, &request, -1));
+            round.changes.push(takes(host, &request, -1));
             round.gone.push(server);
         }
         round.changes.iter().for_each(|change| engine.apply(change));

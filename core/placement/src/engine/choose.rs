@@ -149,13 +149,13 @@ fn best(class: &mut Class, cells: &Cells, fleet: &Fleet, seed: u64) -> Choice {
     let feasible = class.parts.iter().map(Part::feasible).sum();
     let (mut top, mut hidden) = (Vec::with_capacity(TOP), Vec::with_capacity(TOP));
     let Class { parts, hash, .. } = class;
+    let mut found: Vec<((u64, u32), usize, u32)> = Vec::with_capacity(TOP + 1);
     while top.len() < TOP {
         let bests = parts.iter_mut().filter_map(Part::best);
         let best = bests.fold(NO, |best, (_, score)| if score > best { score } else { best });
         if best == NO {
             break;
         }
-        let mut found: Vec<((u64, u32), usize, u32)> = Vec::with_capacity(TOP + 1);
         for (number, part) in parts.iter_mut().enumerate() {
             let Some((first, _)) = part.best().filter(|(_, score)| *score == best) else { continue };
             let rows = &cells.cells[part.cell as usize].rows;
@@ -172,7 +172,7 @@ fn best(class: &mut Class, cells: &Cells, fleet: &Fleet, seed: u64) -> Choice {
                 }
             }
         }
-        for ((_, place), number, position) in found {
+        for ((_, place), number, position) in found.drain(..) {
             top.push((place, parts[number].score(position)));
             hidden.push((number, parts[number].hide(position)));
         }

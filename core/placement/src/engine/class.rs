@@ -9,15 +9,14 @@ use super::rows::Rows;
 use crate::decide::{checked, signal};
 use crate::scorer::{Columns, Names, OWN_SIGNALS, Scorer};
 use crate::seeded::StableHash;
-use crate::{Fleet, NameSet, Request};
-use canopy_types::resources::Amounts;
+use crate::{Fleet, NameSet, Request, SharedAmounts};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// What requests of one class have in common.
 #[derive(PartialEq, Eq)]
 pub(super) struct Shape {
-    amounts: Amounts,
+    amounts: SharedAmounts,
     zone: Option<String>,
     required_traits: NameSet,
     forbidden_traits: NameSet,
@@ -204,16 +203,17 @@ impl Class {
                 scratch.asked.extend(all.filter(|(_, place)| self.fits(fleet, rows, *place as usize)));
             }
             Some(since) => {
+                // Without branches on what is read: it is far away, and so all of it is on its way at the same time.
                 let part = &self.parts[number];
-                for (position, place) in since {
-                    if std::mem::replace(&mut cell.stamps[position as usize], stamp) == stamp {
-                        continue;
-                    }
-                    if self.fits(fleet, rows, place as usize) {
-                        scratch.asked.push((position, place));
-                    } else if part.has(position) {
-                        scratch.gone.push(position);
-                    }
+                scratch.changed.clear();
+                for entry in since {
+                    let stamped = std::mem::replace(&mut cell.stamps[entry.0 as usize], stamp);
+                    push_if(&mut scratch.changed, stamped != stamp, entry);
+                }
+                for (position, place) in scratch.changed.iter().copied() {
+                    let fits = self.fits(fleet, rows, place as usize);
+                    push_if(&mut scratch.asked, fits, (position, place));
+                    push_if(&mut scratch.gone, !fits & part.has(position), position);
                 }
             }
         }
@@ -269,9 +269,18 @@ impl Class {
     }
 }
 
+/// Pushes without a branch that could be guessed wrongly.
+#[inline]
+fn push_if<T>(to: &mut Vec<T>, really: bool, item: T) {
+    to.push(item);
+    to.truncate(to.len() - usize::from(!really));
+}
+
 /// Buffers that decisions share.
 #[derive(Default)]
 pub(super) struct Scratch {
+    /// Position and place of the hosts of a part that changed, each once.
+    changed: Vec<(u32, u32)>,
     /// Position and place of the rows that are to be scored, part by part.
     asked: Vec<(u32, u32)>,
     /// Positions that are no longer possible, part by part.

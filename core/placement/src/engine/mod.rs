@@ -123,8 +123,7 @@ impl Engine {
         }
     }
 
-    /// Puts `amounts` on a host `times` times; −1 takes them off again. The same as a [`Change::Used`] for each
-    /// class, at once. Does nothing about a host that is not there.
+    /// Puts `amounts` on a host `times` times; −1 takes them off again. The same as a [`Change::Taken`], sooner. Does nothing about a host that is not there.
     pub fn claim(&mut self, host: HostId, amounts: &Amounts, times: i64) {
         let Some(place) = self.places.get(&host).copied() else { return };
         // An amount of nothing makes no column.
@@ -348,7 +347,7 @@ impl Engine {
     pub fn take(&mut self, host: HostId, request: &Request, times: i64) {
         self.claim(host, &request.amounts, times);
         if let Some(group) = &request.group {
-            self.apply(&Change::Group { group: group.id.clone(), host, delta: times });
+            self.fleet.on_group(&group.id, host, times);
         }
     }
 }

@@ -1,30 +1,31 @@
-//! The scores of one request class over one cell, with bounds over every 32 and every 1,024 of them.
+//! The scores of one request class over one cell, with bounds over every 16 and every 512 of them.
 //!
 //! A bound is never below a score that it covers. It rises at once and is lowered only when it stands in the way of
-//! an answer: a host that was the best of its block and got worse leaves the block *loose*, and what is loose and
-//! below the best of all is never looked into. So a change costs one write, and no look at its neighbours' scores,
-//! which are in no cache when hosts and classes are many.
+//! an answer: what is below the best of all is never looked into. So a change costs one write, and no look at its
+//! neighbours' scores, which are in no cache when hosts and classes are many.
 
-const BLOCK: usize = 32;
+const BLOCK: usize = 16;
 const SUPER: usize = 32;
 /// The score of a host that some rule of the core keeps out.
 pub(super) const NO: f32 = f32::NEG_INFINITY;
 /// The score of a host that the plugin vetoed: greater than nothing, so never the best.
 pub(super) const VETO: f32 = f32::NAN;
-/// Instead of a position within a block: its bound may be above its best score.
-const LOOSE: u8 = u8::MAX;
+
+/// Scores that share a bound: what a processor fetches from memory at once.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Block([f32; BLOCK]);
 
 pub(super) struct Part {
     pub(super) cell: u32,
     /// How far in the cell's log the scores are up to date; `None`: not scored at all.
     pub(super) seen: Option<u64>,
-    scores: Vec<f32>,
+    /// Filled up with `NO`.
+    scores: Vec<Block>,
     /// A bit per position: whether its score is another than `NO`. Most hosts that change are full before and after,
     /// and this is small enough to be near when the scores of so many hosts and classes are not.
     some: Vec<u64>,
     bounds: Vec<f32>,
-    /// Per block the first position in it whose score is the bound, or [`LOOSE`].
-    firsts: Vec<u8>,
     supers: Vec<f32>,
     /// The first position with the best score, while it is known: most changes are no better and leave it so.
     known: Option<(u32, f32)>,
@@ -37,9 +38,6 @@ pub(super) struct Hidden {
     position: u32,
     known: Option<(u32, f32)>,
     score: f32,
-    bound: f32,
-    first: u8,
-    over: f32,
 }
 
 impl Part {
@@ -48,10 +46,9 @@ impl Part {
         Self {
             cell,
             seen: None,
-            scores: vec![NO; rows],
+            scores: vec![Block([NO; BLOCK]); blocks],
             some: vec![0; rows.div_ceil(64)],
             bounds: vec![NO; blocks],
-            firsts: vec![LOOSE; blocks],
             supers: vec![NO; blocks.div_ceil(SUPER)],
             known: None,
             feasible: 0,
@@ -60,7 +57,8 @@ impl Part {
     }
 
     pub(super) fn score(&self, position: u32) -> f32 {
-        self.scores[position as usize]
+        let at = position as usize;
+        self.scores[at / BLOCK].0[at % BLOCK]
     }
 
     /// Whether the score is another than `NO`.
@@ -81,20 +79,12 @@ impl Part {
     /// Sets all scores: `NO`, but for these.
     pub(super) fn fill(&mut self, scores: impl Iterator<Item = (u32, f32)>) {
         self.known = None;
-        self.scores.fill(NO);
+        (self.feasible, self.vetoed) = (0, 0);
+        self.scores.fill(Block([NO; BLOCK]));
         self.some.fill(0);
-        for (position, score) in scores {
-            self.scores[position as usize] = score;
-            self.some[position as usize / 64] |= u64::from(score != NO) << (position % 64);
-        }
-        self.feasible = self.some.iter().map(|word| word.count_ones()).sum();
-        self.vetoed = super::cells::index(self.scores.iter().filter(|score| score.is_nan()).count());
-        for block in 0..self.bounds.len() {
-            self.tighten(block);
-        }
-        for (best, blocks) in self.supers.iter_mut().zip(self.bounds.chunks(SUPER)) {
-            *best = most(blocks);
-        }
+        self.bounds.fill(NO);
+        self.supers.fill(NO);
+        scores.for_each(|(position, score)| self.set(position, score));
     }
 
     /// Sets one score.
@@ -107,12 +97,13 @@ impl Part {
         }
         *word = if has { *word | bit } else { *word & !bit };
         self.feasible = self.feasible + u32::from(has) - u32::from(had);
+        let held = &mut self.scores[at / BLOCK].0[at % BLOCK];
         // Looked at only where there are vetoes: it may be far away.
-        if had && self.vetoed > 0 && self.scores[at].is_nan() {
+        if had && self.vetoed > 0 && held.is_nan() {
             self.vetoed -= 1;
         }
         self.vetoed += u32::from(score.is_nan());
-        self.scores[at] = score;
+        *held = score;
         if let Some((first, best)) = self.known {
             if score > best || (score == best && position <= first) {
                 self.known = Some((position, score));
@@ -120,17 +111,7 @@ impl Part {
                 self.known = None;
             }
         }
-        let (block, place) = (at / BLOCK, place(at));
-        let (bound, first) = (&mut self.bounds[block], &mut self.firsts[block]);
-        if score > *bound {
-            (*bound, *first) = (score, place);
-            let over = &mut self.supers[block / SUPER];
-            *over = if score > *over { score } else { *over };
-        } else if *first == place {
-            *first = if score == *bound { place } else { LOOSE };
-        } else if score == *bound && *first != LOOSE {
-            *first = place.min(*first);
-        }
+        self.raise(at / BLOCK, score);
     }
 
     /// Sets one score; the old one is returned.
@@ -158,12 +139,11 @@ impl Part {
                 continue;
             };
             let block = blocks.start + at;
-            if self.firsts[block] == LOOSE {
-                self.tighten(block);
-            } else {
-                let position = block * BLOCK + usize::from(self.firsts[block]);
-                return Some((super::cells::index(position), self.scores[position]));
+            let scores = &self.scores[block].0;
+            if let Some(at) = scores.iter().position(|score| *score == bound) {
+                return Some((super::cells::index(block * BLOCK + at), scores[at]));
             }
+            self.bounds[block] = most(scores);
         }
     }
 
@@ -172,43 +152,34 @@ impl Part {
         let supers = (0..self.supers.len()).filter(move |i| self.supers[*i] == score);
         let blocks = supers.flat_map(|i| i * SUPER..self.bounds.len().min((i + 1) * SUPER));
         let blocks = blocks.filter(move |i| self.bounds[*i] == score);
-        let rows = blocks.flat_map(|i| i * BLOCK..self.scores.len().min((i + 1) * BLOCK));
-        rows.filter(move |i| self.scores[*i] == score).map(super::cells::index)
+        let rows = blocks.flat_map(|i| i * BLOCK..(i + 1) * BLOCK).map(super::cells::index);
+        rows.filter(move |position| self.score(*position) == score)
     }
 
     /// Takes a position out of the choice until [`Self::show`]; it still counts.
     pub(super) fn hide(&mut self, position: u32) -> Hidden {
         let at = position as usize;
-        let block = at / BLOCK;
-        let score = std::mem::replace(&mut self.scores[at], NO);
-        let first = std::mem::replace(&mut self.firsts[block], LOOSE);
-        let known = self.known.take();
-        Hidden { position, known, score, bound: self.bounds[block], first, over: self.supers[block / SUPER] }
+        let score = std::mem::replace(&mut self.scores[at / BLOCK].0[at % BLOCK], NO);
+        Hidden { position, known: self.known.take(), score }
     }
 
     /// Undoes [`Self::hide`]: the last hidden comes first, and nothing was set meanwhile.
     pub(super) fn show(&mut self, hidden: &Hidden) {
         let at = hidden.position as usize;
-        let block = at / BLOCK;
         self.known = hidden.known;
-        self.scores[at] = hidden.score;
-        self.bounds[block] = hidden.bound;
-        self.firsts[block] = hidden.first;
-        self.supers[block / SUPER] = hidden.over;
+        self.scores[at / BLOCK].0[at % BLOCK] = hidden.score;
+        self.raise(at / BLOCK, hidden.score);
     }
 
-    /// Lowers a block's bound to its best score.
-    fn tighten(&mut self, block: usize) {
-        let scores = &self.scores[block * BLOCK..self.scores.len().min((block + 1) * BLOCK)];
-        let best = most(scores);
-        self.bounds[block] = best;
-        self.firsts[block] = scores.iter().position(|score| *score == best).map_or(LOOSE, place);
+    /// A block's bounds cover this score.
+    fn raise(&mut self, block: usize, score: f32) {
+        let bound = &mut self.bounds[block];
+        if score > *bound {
+            *bound = score;
+            let over = &mut self.supers[block / SUPER];
+            *over = if score > *over { score } else { *over };
+        }
     }
-}
-
-/// Within its block.
-fn place(position: usize) -> u8 {
-    u8::try_from(position % BLOCK).unwrap_or(LOOSE)
 }
 
 /// The greatest, over several lanes so that it becomes SIMD; what is no number counts for nothing.

@@ -53,7 +53,8 @@ impl Rows {
     #[inline]
     pub(super) fn fits(&self, place: usize, wants: &[(usize, i64)]) -> bool {
         let free = self.free(place);
-        self.open[place] && wants.iter().all(|(class, want)| free[*class] >= *want)
+        // No branch: what is free is seldom where it would be known at once.
+        wants.iter().fold(self.open[place], |fits, (class, want)| fits & (free[*class] >= *want))
     }
 
     /// Writes these hosts' numbers column by column, a row each. Both columns have that size.

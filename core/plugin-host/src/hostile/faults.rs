@@ -21,7 +21,7 @@ fn assert_asked(decision: &Decision) {
 fn assert_fell_back(decision: &Decision, fault: &str) {
     let named = decision.plugin.fault.as_deref().unwrap();
     assert!(named.starts_with(fault), "{fault}: {named}");
-    assert_eq!(decision.plugin.name, "hostile");
+    assert_eq!(&*decision.plugin.name, "hostile");
     assert_eq!(decision.winner_name.as_deref(), Some("host-0"));
 }
 

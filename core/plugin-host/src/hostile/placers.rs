@@ -56,7 +56,7 @@ async fn every_mischief_costs_one_request_and_the_next_is_the_guests_again() {
             let decision = one(&plugin, &engine, 13).await;
             let named = decision.plugin.fault.clone().unwrap_or_default();
             assert!(named.starts_with(fault), "{what}, round {round}: {named}");
-            assert_eq!(decision.plugin.name, "hostile");
+            assert_eq!(&*decision.plugin.name, "hostile");
             assert_eq!(decision.winner_name.as_deref(), Some("host-0"), "{what}: the built-in's");
         }
         assert_asked(&one(&plugin, &engine, 1).await);

@@ -38,10 +38,10 @@ impl WasmScorer {
     pub(crate) fn load(loaded: Loaded<World>) -> Result<Self, Error> {
         let Loaded { manifest, digest, config, engine, fuel, pre, meter } = loaded;
         let identity = PluginUse {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            digest,
-            config: crate::host::sha256(config.as_bytes()),
+            name: manifest.name.as_str().into(),
+            version: manifest.version.as_str().into(),
+            digest: digest.into(),
+            config: crate::host::sha256(config.as_bytes()).into(),
             fault: None,
         };
         // What every fleet has; another set of names replaces it with the first question.

@@ -284,7 +284,7 @@ impl Desk {
                 .asked
                 .iter()
                 .flat_map(Asked::placed)
-                .flat_map(|(host, recorded)| canopy_journal::takes(host, &recorded.request, 1))
+                .map(|(host, recorded)| canopy_journal::takes(host, &recorded.request, 1))
                 .collect();
             inverse(&takes).iter().for_each(|change| fleet.apply(change));
             journal.begin(fleet.fleet().clone(), seed, at);

@@ -150,16 +150,13 @@ impl Placement {
     }
 }
 
-/// What takes changes off again, last first.
-fn inverse(changes: &[Change]) -> Vec<Change> {
-    let back = |change: &Change| match change {
-        Change::Used { host, class, delta } => {
-            Some(Change::Used { host: *host, class: class.clone(), delta: -delta })
-        }
-        Change::Group { group, host, delta } => {
-            Some(Change::Group { group: group.clone(), host: *host, delta: -delta })
+/// What gives back what was taken, last first.
+fn inverse(taken: &[Change]) -> Vec<Change> {
+    let back = |change: &Change| match change.clone() {
+        Change::Taken { host, amounts, group, times } => {
+            Some(Change::Taken { host, amounts, group, times: -times })
         }
         _ => None,
     };
-    changes.iter().rev().filter_map(back).collect()
+    taken.iter().rev().filter_map(back).collect()
 }

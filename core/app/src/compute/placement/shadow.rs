@@ -6,7 +6,7 @@
 //! the fleet as it is then.
 
 use crate::plugins::shadow::{Counts, difference};
-use canopy_journal::{Asked, Round, decide, takes};
+use canopy_journal::{Asked, Round, decide};
 use canopy_placement::{Engine, Fleet, Scorer};
 use canopy_plugin_host::{PluginKind, WasmScorer};
 use canopy_types::{Error, HostId, Result, Timestamp};
@@ -79,7 +79,7 @@ fn follow(engine: &mut Engine, round: &Round, scorer: &mut WasmScorer, counts: &
     for asked in &round.asked {
         compare(engine, asked, round.at, scorer, counts);
         for (host, recorded) in asked.placed() {
-            takes(host, &recorded.request, 1).iter().for_each(|change| engine.apply(change));
+            engine.take(host, &recorded.request, 1);
         }
     }
 }
@@ -110,7 +110,7 @@ fn compare(engine: &mut Engine, asked: &Asked, at: Timestamp, scorer: &mut WasmS
             None => name(would.winner),
         };
         let active =
-            || if recorded.plugin.is_empty() { "built-in".to_owned() } else { recorded.plugin.clone() };
+            || if recorded.plugin.is_empty() { "built-in".to_owned() } else { recorded.plugin.to_string() };
         let subject = format!("decision {} on server {}", recorded.id, recorded.server);
         let differs = was.winner != would.winner;
         counts.compare(differs.then(|| {
@@ -118,7 +118,7 @@ fn compare(engine: &mut Engine, asked: &Asked, at: Timestamp, scorer: &mut WasmS
                 PluginKind::Scheduler,
                 at,
                 active(),
-                shadow.clone(),
+                shadow.to_string(),
                 &subject,
                 name(was.winner),
                 said(),

@@ -107,8 +107,9 @@ pub(super) async fn choose(
         // As nova does: one that finds no host fails all that were asked for with it.
         let mut made = app.placement.decide(batch, true).await?;
         let plain = |decision: Decision| {
-            let claim =
-                decision.winner.map(|host| (ProviderId::from(host), decision.request.amounts.clone()));
+            let claim = decision
+                .winner
+                .map(|host| (ProviderId::from(host), Amounts::clone(&decision.request.amounts)));
             Chosen { claim: claim.into_iter().collect(), decision, note: None }
         };
         let chosen = std::mem::take(&mut made.decisions).into_iter().map(plain).collect();
@@ -221,7 +222,7 @@ impl Ways {
             only_hosts.push(HostId(Default::default()));
         }
         Request {
-            amounts: self.own.clone(),
+            amounts: self.own.clone().into(),
             only_hosts,
             required_traits: Default::default(),
             forbidden_traits: Default::default(),

@@ -40,7 +40,7 @@ pub(super) async fn request(
     networks: impl Iterator<Item = NetworkId>,
 ) -> Result<Wants> {
     let mut request = Request {
-        amounts: super::amounts(flavor.vcpus, flavor.memory_mib, disk_gib),
+        amounts: super::amounts(flavor.vcpus, flavor.memory_mib, disk_gib).into(),
         zone: zone.map(str::to_owned),
         ..Request::default()
     };
