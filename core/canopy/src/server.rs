@@ -57,8 +57,7 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
         Error::unavailable("server.listen", format!("Cannot listen on {}: {e}", config.listen))
     })?;
     let address = listener.local_addr().map_err(|e| Error::internal("server.address", e))?;
-    let plugins = wiring::plugins(config).await?;
-    let app = Arc::new(app(config, plugins, overrides.clock).await?);
+    let app = Arc::new(app(config, overrides.clock.unwrap_or_else(|| Arc::new(SystemClock))).await?);
     canopy_app::plugins::restore(&app).await?;
     let recovered = canopy_app::image::recover(&app).await?;
     if recovered > 0 {
@@ -109,13 +108,17 @@ pub async fn start(config: &Config, overrides: Overrides) -> Result<Running> {
     Ok(Running { app, address, agent_token, stop, tasks, placement: (stop_placement, placement) })
 }
 
-async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Clock>>) -> Result<App> {
+async fn app(config: &Config, clock: Arc<dyn Clock>) -> Result<App> {
     let options = match &config.database.url {
         Some(url) => Options::url(url.clone()),
         None => Options::sqlite(&config.data_dir.join("canopy.db")),
     };
-    let store = Store::open(&options).await?;
-    let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
+    // Compiling plugins, validating policies and migrating take a moment each, and know nothing of each other.
+    let (plugins, (authorizer, policies), store) = tokio::try_join!(
+        wiring::plugins(config),
+        wiring::policies(config, clock.now()),
+        Store::open(&options)
+    )?;
     let mut settings = Settings::new(config.data_dir.clone());
     settings.region.clone_from(&config.region);
     settings.zone.clone_from(&config.zone);
@@ -142,7 +145,6 @@ async fn app(config: &Config, plugins: wiring::Plugins, clock: Option<Arc<dyn Cl
     let identity = Identity::open(&store, clock.clone(), &settings).await?;
     let (journal, scenes) = wiring::journal(config, &plugins.host).await?;
     let seed = if config.database.url.is_some() { journal.seed() } else { 0 };
-    let (authorizer, policies) = wiring::policies(config, clock.now()).await?;
     Ok(App {
         authorizer,
         policies,

@@ -30,21 +30,18 @@ pub struct Plugins {
 /// async threads.
 pub async fn plugins(config: &Config) -> Result<Plugins> {
     loading(config, |host, config| {
-        let configured = &config.plugins;
+        // Each is compiled at its first start.
+        let (scheduler, quota, network) = std::thread::scope(|scope| {
+            let scheduler = scope.spawn(|| load_scheduler(host, config));
+            let quota = scope.spawn(|| load_quota(host, config));
+            let network = load_network(host, config);
+            (scheduler.join(), quota.join(), network)
+        });
+        let panicked = |_| Error::internal("plugin.load", "loading a plugin panicked");
         let start = Start {
-            scheduler: match &configured.scheduler {
-                Some(dir) => {
-                    let settings = settings(config, "scheduler")?;
-                    let plugin = host.load_scheduler(dir, settings.clone())?;
-                    Scheduler { plugin, files: Some(PluginFiles { dir: dir.clone(), config: settings }) }
-                }
-                None => Scheduler { plugin: SchedulerPlugin::built_in(), files: None },
-            },
-            quota: match &configured.quota {
-                Some(dir) => host.load_quota(dir, settings(config, "quota")?)?,
-                None => QuotaPlugin::built_in(),
-            },
-            network: load_network(host, config)?,
+            scheduler: scheduler.map_err(panicked)??,
+            quota: quota.map_err(panicked)??,
+            network: network?,
         };
         Ok(Plugins { host: host.clone(), start })
     })
@@ -74,6 +71,22 @@ fn plugin_host(config: &Config) -> Result<PluginHost> {
     let key = crate::files::token(&keys.join("plugin-cache.key"))?;
     let cache = Cache::open(&dir.join("cache"), key.trim().as_bytes())?;
     PluginHost::with_options(Options { caps: config.plugins.limits, cache: Some(cache) })
+}
+
+fn load_scheduler(host: &PluginHost, config: &Config) -> Result<Scheduler> {
+    let Some(dir) = &config.plugins.scheduler else {
+        return Ok(Scheduler { plugin: SchedulerPlugin::built_in(), files: None });
+    };
+    let settings = settings(config, "scheduler")?;
+    let plugin = host.load_scheduler(dir, settings.clone())?;
+    Ok(Scheduler { plugin, files: Some(PluginFiles { dir: dir.clone(), config: settings }) })
+}
+
+fn load_quota(host: &PluginHost, config: &Config) -> Result<QuotaPlugin> {
+    match &config.plugins.quota {
+        Some(dir) => host.load_quota(dir, settings(config, "quota")?),
+        None => Ok(QuotaPlugin::built_in()),
+    }
 }
 
 fn load_network(host: &PluginHost, config: &Config) -> Result<NetworkPlugin> {
