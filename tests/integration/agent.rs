@@ -143,7 +143,7 @@ fn spec(image: &Path) -> ServerSpec {
 /// Runs an agent until the server runs; returns what the hypervisor was told to define.
 async fn defined(state: &Path, spec: ServerSpec, image: PathBuf) -> DomainSpec {
     let controller = Arc::new(OneServer {
-        desired: Desired { revision: 1, servers: vec![spec.clone()], networks: vec![] },
+        desired: Desired { revision: 1, servers: vec![spec.clone().into()], networks: vec![] },
         image,
         phase: watch::Sender::new(None),
         faults: Mutex::default(),

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Version of these types. The controller serves N and N−1; the agent states its own.
@@ -64,7 +65,7 @@ pub struct Registered {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Desired {
     pub revision: i64,
-    pub servers: Vec<ServerSpec>,
+    pub servers: Vec<Arc<ServerSpec>>,
     /// Networks with a port on this host.
     pub networks: Vec<NetworkSpec>,
 }

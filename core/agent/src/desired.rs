@@ -6,10 +6,11 @@
 
 use crate::config::AgentConfig;
 use crate::{files, scope};
-use canopy_agent_api::{Controller, Desired};
+use canopy_agent_api::{Controller, Desired, ServerSpec};
 use canopy_types::effect::effect;
-use canopy_types::{Error, HostId};
+use canopy_types::{Error, HostId, ServerId};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +106,18 @@ pub async fn keep(
     }
 }
 
+/// The state with every server that is as it was `last` in the very allocation of then: a burst brings many states, and
+/// each differs from the one before in a few servers.
+fn shared(mut desired: Desired, last: &mut HashMap<ServerId, Arc<ServerSpec>>) -> Desired {
+    for spec in &mut desired.servers {
+        if let Some(known) = last.get(&spec.id).filter(|known| *known == spec) {
+            *spec = Arc::clone(known);
+        }
+    }
+    *last = desired.servers.iter().map(|spec| (spec.id, Arc::clone(spec))).collect();
+    desired
+}
+
 /// Polls for ever and hands each new state to `publish` and to [`keep`].
 pub async fn poll(
     config: &AgentConfig,
@@ -114,6 +127,7 @@ pub async fn poll(
     publish: impl Fn(Known),
 ) {
     let (mut since, mut failures, mut known_as) = (0, 0u32, None);
+    let mut last = HashMap::new();
     loop {
         let Ok(id) = host.wait_for(Option::is_some).await.map(|id| *id) else { return };
         let Some(id) = id else { continue };
@@ -129,7 +143,7 @@ pub async fn poll(
                 // was restored from an earlier copy: it is still the owner of what is desired.
                 if desired.revision > 0 && desired.revision != since {
                     since = desired.revision;
-                    let desired = Arc::new(desired);
+                    let desired = Arc::new(shared(desired, &mut last));
                     kept.send_replace(Some(Arc::clone(&desired)));
                     let desired = scope::on_host(desired, &config.network_scope);
                     publish(Known { desired, fresh: true });
@@ -172,12 +186,28 @@ mod tests {
         assert_eq!(load(dir.path()).map(|desired| desired.revision), Some(41));
     }
 
+    #[test]
+    fn what_did_not_change_is_shared_with_the_state_before() {
+        let (one, other) = (Arc::new(testing::spec()), Arc::new(testing::spec()));
+        let copy = |spec: &Arc<ServerSpec>| Arc::new(ServerSpec::clone(spec));
+        let state = |servers| Desired { revision: 1, servers, networks: vec![] };
+        let mut last = HashMap::new();
+        shared(state(vec![one.clone(), other.clone()]), &mut last);
+        let mut changed = ServerSpec::clone(&other);
+        changed.name.push('x');
+        let next = shared(state(vec![copy(&one), Arc::new(changed.clone())]), &mut last);
+        assert!(Arc::ptr_eq(&next.servers[0], &one));
+        assert_eq!(*next.servers[1], changed);
+        shared(state(vec![copy(&one)]), &mut last);
+        assert_eq!(last.len(), 1, "what went is forgotten");
+    }
+
     #[tokio::test]
     async fn the_kept_state_is_read_back_and_damage_is_no_state() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path()), None);
         let (spec, networks) = testing::spec_with_network();
-        let desired = Arc::new(Desired { revision: 7, servers: vec![spec], networks });
+        let desired = Arc::new(Desired { revision: 7, servers: vec![spec.into()], networks });
         save(dir.path(), Arc::clone(&desired)).await.unwrap();
         assert_eq!(load(dir.path()).as_ref(), Some(&*desired));
         let kept = std::fs::read_to_string(path(dir.path())).unwrap();

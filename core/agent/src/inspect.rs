@@ -139,7 +139,7 @@ async fn mend(shared: &Arc<Shared>, known: &Known, findings: &[HostFinding]) {
 }
 
 fn wanted(known: &Known, id: ServerId) -> Option<&ServerSpec> {
-    known.desired.servers.iter().find(|spec| spec.id == id)
+    known.desired.servers.iter().find(|spec| spec.id == id).map(|spec| &**spec)
 }
 
 pub(crate) fn finding(

@@ -30,7 +30,7 @@ async fn desired(
     assert_eq!(query["wait"], "20");
     let (spec, networks) = testing::spec_with_network();
     let revision = query["since"].parse::<i64>().unwrap() + 1;
-    Ok(Json(Desired { revision, servers: vec![spec], networks }))
+    Ok(Json(Desired { revision, servers: vec![spec.into()], networks }))
 }
 
 async fn question(Query(query): Query<HashMap<String, String>>) -> Result<Json<Question>, StatusCode> {

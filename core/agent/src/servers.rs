@@ -115,7 +115,7 @@ impl Servers {
             mailbox.send_if_modified(|present| {
                 let same = match (present.as_deref(), &target) {
                     // The revision alone is no news.
-                    (Some(a), Some(b)) => a.spec == b.spec && a.networks == b.networks,
+                    (Some(a), Some(b)) => same(&a.spec, &b.spec) && a.networks == b.networks,
                     (None, None) => true,
                     _ => false,
                 };
@@ -157,7 +157,7 @@ impl Servers {
     }
 }
 
-fn target(desired: &Desired, spec: &ServerSpec) -> Target {
+fn target(desired: &Desired, spec: &Arc<ServerSpec>) -> Target {
     let ports = spec.ports.iter().chain(&spec.leaving).map(|port| port.network_id);
     let mine = |network: &&NetworkSpec| ports.clone().any(|id| id == network.id);
     let networks = desired
@@ -167,11 +167,16 @@ fn target(desired: &Desired, spec: &ServerSpec) -> Target {
         // Other guests' ports would wake this task for nothing.
         .map(|network| NetworkSpec { ports: Vec::new(), ..network.clone() })
         .collect();
-    Target { spec: spec.clone(), networks, revision: desired.revision }
+    Target { spec: Arc::clone(spec), networks, revision: desired.revision }
+}
+
+/// What did not change is mostly the same allocation, see [`crate::desired`].
+pub fn same(a: &Arc<ServerSpec>, b: &Arc<ServerSpec>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 /// Digests that must stay in the cache.
 pub fn referenced(desired: &Desired) -> BTreeSet<String> {
     let live = desired.servers.iter().filter(|s| !s.deleted);
-    live.flat_map(domain::blobs).map(|blob| blob.digest.clone()).collect()
+    live.flat_map(|spec| domain::blobs(spec)).map(|blob| blob.digest.clone()).collect()
 }

@@ -8,7 +8,7 @@ use canopy_types::*;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -167,6 +167,7 @@ impl FakeController {
     }
 
     pub fn want(&self, servers: Vec<ServerSpec>, networks: Vec<NetworkSpec>) {
+        let servers: Vec<_> = servers.into_iter().map(Arc::new).collect();
         self.desired.send_modify(|desired| {
             *desired = Desired { revision: desired.revision + 1, servers, networks };
         });
@@ -175,7 +176,7 @@ impl FakeController {
     pub fn change(&self, change: impl FnOnce(&mut ServerSpec)) {
         self.desired.send_modify(|desired| {
             desired.revision += 1;
-            change(&mut desired.servers[0]);
+            change(Arc::make_mut(&mut desired.servers[0]));
         });
     }
 

@@ -22,7 +22,7 @@ use tracing::Instrument;
 /// What one server's task needs of the desired state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    pub spec: ServerSpec,
+    pub spec: Arc<ServerSpec>,
     /// Those of its ports, without other guests' ports.
     pub networks: Vec<NetworkSpec>,
     /// Desired revision in which this was first so.
@@ -155,7 +155,7 @@ impl Worker {
             domain::hash(&spec).ok()
         });
         let view = View {
-            spec: target.map(|t| &t.spec),
+            spec: target.map(|t| &*t.spec),
             definition: definition.as_deref(),
             domain,
             record: self.record.as_ref(),

@@ -89,5 +89,5 @@ fn bases(desired: &Desired) -> BTreeMap<String, Vec<canopy_types::ServerId>> {
 
 fn referenced(desired: &Desired) -> BTreeMap<String, Blob> {
     let live = desired.servers.iter().filter(|spec| !spec.deleted);
-    live.flat_map(domain::blobs).map(|blob| (blob.digest.clone(), blob.clone())).collect()
+    live.flat_map(|spec| domain::blobs(spec)).map(|blob| (blob.digest.clone(), blob.clone())).collect()
 }

@@ -31,7 +31,7 @@ pub async fn look(
     let settled: Vec<(&ServerSpec, &Record)> = desired
         .servers
         .iter()
-        .filter_map(|spec| Some((spec, records.get(&spec.id)?)))
+        .filter_map(|spec| Some((&**spec, records.get(&spec.id)?)))
         .filter(|(spec, record)| settled(spec, record, &shared.boot_id))
         .collect();
 

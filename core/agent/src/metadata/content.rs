@@ -6,6 +6,7 @@
 //! HTTP, where it would cross the tenant's network; the config drive carries one.
 
 use super::{ec2, network_data};
+use crate::servers::same;
 use canopy_agent_api::{NetworkSpec, ServerSpec};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -76,8 +77,8 @@ impl GuestData {
     }
 
     /// Whether [`Self::new`] of these would be the same.
-    pub(super) fn is(&self, spec: &ServerSpec, networks: &[NetworkSpec]) -> bool {
-        *self.spec == *spec && *self.networks == *networks
+    pub(super) fn is(&self, spec: &Arc<ServerSpec>, networks: &[NetworkSpec]) -> bool {
+        same(&self.spec, spec) && *self.networks == *networks
     }
 
     /// The file or listing at `path`, e.g. `openstack/latest/meta_data.json` or

@@ -45,7 +45,7 @@ impl MetadataTable {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
-    fn guest(&self, spec: &ServerSpec, desired: &Desired) -> Arc<GuestData> {
+    fn guest(&self, spec: &Arc<ServerSpec>, desired: &Desired) -> Arc<GuestData> {
         let mine = |network: &&NetworkSpec| spec.ports.iter().any(|p| p.network_id == network.id);
         // Without the other guests' ports: each guest would keep a copy of all.
         let bare = |network: &NetworkSpec| NetworkSpec { ports: Vec::new(), ..network.clone() };
@@ -53,7 +53,7 @@ impl MetadataTable {
         let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match entries.by_server.get(&spec.id) {
             Some(known) if known.is(spec, &networks) => Arc::clone(known),
-            _ => Arc::new(GuestData::new(Arc::new(spec.clone()), Arc::new(networks))),
+            _ => Arc::new(GuestData::new(Arc::clone(spec), Arc::new(networks))),
         }
     }
 }
@@ -77,7 +77,8 @@ mod tests {
         let ip = a.ports[0].fixed_ips[0].ip_address;
         assert_eq!(ip, b.ports[0].fixed_ips[0].ip_address);
         let table = MetadataTable::default();
-        let mut desired = Desired { revision: 1, servers: vec![a.clone(), b.clone()], networks };
+        let mut desired =
+            Desired { revision: 1, servers: vec![a.clone().into(), b.clone().into()], networks };
         table.set(&desired);
         let uuid = |network| {
             let content = table.lookup(network, ip)?.file("openstack/latest/meta_data.json")?;
@@ -88,7 +89,7 @@ mod tests {
         let (net_a, net_b) = (a.ports[0].network_id, b.ports[0].network_id);
         assert_eq!((uuid(net_a), uuid(net_b)), (Some(a.id.to_string()), Some(b.id.to_string())));
         let kept = table.lookup(net_b, ip).unwrap();
-        desired.servers[0].deleted = true;
+        Arc::make_mut(&mut desired.servers[0]).deleted = true;
         table.set(&desired);
         assert_eq!((uuid(net_a), uuid(net_b)), (None, Some(b.id.to_string())));
         assert!(Arc::ptr_eq(&kept, &table.lookup(net_b, ip).unwrap()), "unchanged: not made again");

@@ -4,13 +4,14 @@ use crate::App;
 use crate::compute::servers;
 use async_trait::async_trait;
 use canopy_agent_api::{
-    Ack, Answer, Blob, ConsoleStream, Controller, Desired, FlavorSpec, MAX_PHYSICAL_NETWORKS, Observed,
-    Question, Registered, Registration, ServerSpec, is_physical_network,
+    Ack, Answer, Blob, ConsoleStream, Controller, Desired, FlavorSpec, ImageSpec, MAX_PHYSICAL_NETWORKS,
+    Observed, Question, Registered, Registration, ServerSpec, is_physical_network,
 };
 use canopy_store::servers::ServerRow;
 use canopy_types::resources::{DISK_GB, MEMORY_MB, VCPU};
 use canopy_types::{Error, HostId, ImageId, Result, ServerId};
 use futures::StreamExt;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -177,7 +178,7 @@ impl LocalController {
                     }
                     let mut servers = Vec::with_capacity(rows.len());
                     for row in &rows {
-                        servers.push(spec(row, ports.remove(&row.id).unwrap_or_default())?);
+                        servers.push(Arc::new(spec(row, ports.remove(&row.id).unwrap_or_default())?));
                     }
                     Ok(Desired { revision, servers, networks })
                 })
@@ -206,12 +207,12 @@ fn spec(row: &ServerRow, mut ports: Vec<canopy_agent_api::PortSpec>) -> Result<S
             root_gib: row.flavor.root_gib,
             extra_specs: row.flavor.extra_specs.clone(),
         },
-        image: row.image.clone().map(serde_json::from_value).transpose().map_err(corrupt)?,
+        image: row.image.as_ref().map(ImageSpec::deserialize).transpose().map_err(corrupt)?,
         ports,
         leaving,
         config_drive: row.config_drive,
         user_data: row.user_data.clone(),
-        keys: serde_json::from_value(row.keys.clone()).map_err(corrupt)?,
+        keys: Deserialize::deserialize(&row.keys).map_err(corrupt)?,
         metadata: row.metadata.clone(),
         availability_zone: row.availability_zone.clone(),
         reservation_id: row.reservation_id.clone(),
@@ -222,7 +223,7 @@ fn spec(row: &ServerRow, mut ports: Vec<canopy_agent_api::PortSpec>) -> Result<S
         snapshot: row.operation.snapshot,
         device_tags: row.device_tags.clone(),
         rescue: match &row.operation.rescue {
-            Some(rescue) => Some(serde_json::from_value(rescue.image.clone()).map_err(corrupt)?),
+            Some(rescue) => Some(ImageSpec::deserialize(&rescue.image).map_err(corrupt)?),
             None => None,
         },
     })
