@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -68,7 +68,8 @@ impl Disk {
 
     /// Makes the file, or begins it anew. Blocking.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let file = File::create(path)?;
+        // As `qemu-img` makes it.
+        let file = File::options().write(true).create(true).truncate(true).mode(0o644).open(path)?;
         for (at, block) in &self.blocks {
             file.write_all_at(block, *at)?;
         }

@@ -184,7 +184,7 @@ mod tests {
             for _ in 0..2 {
                 for ((who, how), target) in people
                     .iter()
-                    .zip(ways.iter().cycle())
+                    .flat_map(|who| ways.iter().map(move |how| (who, how)))
                     .flat_map(|asker| targets.iter().map(move |target| (asker, target)))
                 {
                     for action in [actions::compute::SERVERS_SHOW, actions::compute::SERVERS_DELETE] {
