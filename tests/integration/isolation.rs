@@ -156,14 +156,14 @@ async fn world(cloud: &Cloud, admin: &Client, name: &str) -> World {
 
     let network =
         made(&client, "/network/v2.0/networks", json!({"network": {"name": name}}), "/network/id").await;
-    put(&["networks/{id}"], &network);
+    put(&["networks/{id}", "os-networks/{id}", "os-tenant-networks/{id}"], &network);
     let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"}});
     put(&["subnets/{id}"], &made(&client, "/network/v2.0/subnets", subnet, "/subnet/id").await);
     let port = json!({"port": {"network_id": network}});
     let port = made(&client, "/network/v2.0/ports", port, "/port/id").await;
     put(&["ports/{id}", "os-interface/{port_id}"], &port);
     let groups = client.get("/network/v2.0/security-groups").await;
-    put(&["security-groups/{id}"], groups.text_at("/security_groups/0/id"));
+    put(&["security-groups/{id}", "os-security-groups/{id}"], groups.text_at("/security_groups/0/id"));
     let rules = client.get("/network/v2.0/security-group-rules").await;
     put(&["security-group-rules/{id}"], rules.text_at("/security_group_rules/0/id"));
     World { client, things }
@@ -469,6 +469,7 @@ fn bodies(own: &World) -> Vec<(&'static str, &'static str, Value, &'static str, 
         ),
         ("POST", servers, server(json!({"key_name": "?"})), "/server/key_name", "os-keypairs/{name}"),
         ("POST", action, json!({"rebuild": {"imageRef": "?"}}), "/rebuild/imageRef", "images/{id}"),
+        ("POST", action, json!({"addFixedIp": {"networkId": "?"}}), "/addFixedIp/networkId", "networks/{id}"),
         (
             "POST",
             "/network/v2.0/ports",

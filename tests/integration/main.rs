@@ -6,6 +6,7 @@ mod agent;
 mod authz;
 mod backup;
 mod bodies;
+mod compute_proxies;
 mod consoles;
 /// Guests of the plugin host's own tests, that misbehave.
 #[allow(dead_code, reason = "shared with the plugin host's own tests")]

@@ -17,6 +17,14 @@ const NO_ACTION: &[(&str, &str)] = &[
     ("GET /image/v2/info/stores", "shows the same to every token"),
 ];
 
+/// Parts of compute that show another service's things, and ask that service's policies.
+const PROXIED: &[(&str, &str)] = &[
+    ("/compute/v2.1/images", "image"),
+    ("/compute/v2.1/os-networks", "network"),
+    ("/compute/v2.1/os-tenant-networks", "network"),
+    ("/compute/v2.1/os-security-groups", "network"),
+];
+
 fn named(route: &Route) -> String {
     format!("{} {}", route.method, route.full_path())
 }
@@ -52,7 +60,9 @@ fn only_logging_in_and_discovery_are_public() {
 fn every_action_of_a_route_belongs_to_its_service() {
     for route in routes() {
         if let Some(action) = route.action {
-            assert!(action.name.starts_with(route.service.name()), "{} asks {}", named(&route), action.name);
+            let proxied = PROXIED.iter().find(|(path, _)| route.full_path().starts_with(path));
+            let asked = proxied.map_or(route.service.name(), |(_, service)| service);
+            assert!(action.name.starts_with(asked), "{} asks {}", named(&route), action.name);
         }
     }
 }

@@ -286,3 +286,44 @@ async fn security_groups_are_put_on_a_servers_ports_and_taken_off() {
         assert_eq!(act(&other, add).await, 404);
     }
 }
+
+/// Until 2.43 an address comes and goes by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interface_gets_one_more_address_and_gives_it_back() {
+    let room = Room::new(Engine::Sqlite).await;
+    let action = format!("/compute/v2.1/servers/{}/action", room.id);
+    let (old, other) = (room.tenant.at("2.43"), room.cloud.tenant("other").await);
+    let add = json!({"addFixedIp": {"networkId": room.network}});
+    let off = old.post(&action, &add).await;
+    assert_eq!(off.status, 400, "not on this network yet: {off:?}");
+    assert!(off.text().contains("Network could not be found for instance"), "{off:?}");
+    room.attach(json!({"net_id": room.network, "fixed_ips": [{"ip_address": "10.7.0.9"}]})).await;
+    let addresses = async || -> Vec<String> {
+        let ports = room.listed().await;
+        let ips = ports[0]["fixed_ips"].as_array().unwrap().iter();
+        ips.map(|ip| ip["ip_address"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(other.post(&action, &add).await.status, 404);
+    assert_eq!(old.post(&action, &add).await.status, 202);
+    let both = addresses().await;
+    assert!(both.len() == 2 && both.contains(&"10.7.0.9".to_owned()), "{both:?}");
+    let more = both.iter().find(|ip| *ip != "10.7.0.9").unwrap();
+    let remove = json!({"removeFixedIp": {"address": more}});
+    assert_eq!(other.post(&action, &remove).await.status, 404);
+    assert_eq!(addresses().await.len(), 2);
+    assert_eq!(old.post(&action, &remove).await.status, 202);
+    assert_eq!(addresses().await, ["10.7.0.9"]);
+    let again = old.post(&action, &remove).await;
+    assert_eq!(again.status, 400, "{again:?}");
+    assert!(again.text().contains("doesn't have fixed IP"), "{again:?}");
+    for (bad, status) in [
+        (json!({"addFixedIp": {"networkId": "x"}}), 400),
+        (json!({"addFixedIp": {"networkId": "5f0c8a57-52a5-4b1f-8e66-bd6c1f5a1c11"}}), 400),
+        (json!({"addFixedIp": {}}), 400),
+        (json!({"removeFixedIp": {"address": "10.7.0"}}), 400),
+        (json!({"removeFixedIp": null}), 400),
+    ] {
+        assert_eq!(old.post(&action, &bad).await.status, status, "{bad}");
+    }
+    assert_eq!(room.tenant.at("2.44").post(&action, &add).await.status, 404);
+}

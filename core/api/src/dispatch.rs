@@ -39,6 +39,10 @@ const LEGACY: &str = "/compute/v2/";
 const IN_FLIGHT: usize = 512;
 /// Longest header about policies, bytes.
 const MAX_EXPLAINED: usize = 4_096;
+/// Collections whose members, not they themselves, are meant with a slash behind them, as in glance and nova: who deletes
+/// or reads nothing has lost the id.
+const NEVER_SLASHED: [&str; 3] =
+    ["/image/v2/images", "/compute/v2.1/images", "/compute/v2.1/os-security-groups"];
 /// Bytes of a path that a log line holds.
 const MAX_LOGGED: usize = 512;
 /// A body that took longer than this to arrive may have outlived its token.
@@ -99,9 +103,8 @@ pub fn router(app: Arc<App>, authority: String, agent_token: String) -> Router {
                 },
             )
         };
-        // Clients ask roots and collections with and without the slash. An image without an id is no list, as in
-        // glance: who deletes or reads it has lost the id.
-        let slashed = !path.ends_with('/') && !path.ends_with('}') && path != "/image/v2/images";
+        // Clients ask roots and collections with and without the slash.
+        let slashed = !path.ends_with('/') && !path.ends_with('}') && !NEVER_SLASHED.contains(&path.as_str());
         if slashed {
             router = router.route(&format!("{path}/"), handler.clone());
         }
@@ -242,8 +245,8 @@ async fn handle(
     }
     let legacy = parts.uri.path().starts_with(LEGACY);
     let asked = version.unwrap_or(if legacy { version::COMPUTE.min } else { v(0, 0) });
-    let entries =
-        entries.ok_or_else(|| Error::not_found("api.no_route", "The resource could not be found."))?;
+    let unknown = || Error::not_found("api.no_route", "The resource could not be found.");
+    let entries = entries.ok_or_else(|| crate::compute::gone(parts.uri.path()).unwrap_or_else(unknown))?;
     let method = if parts.method == Method::HEAD
         && !entries.entries.iter().any(|entry| entry.route.method == Method::HEAD)
     {

@@ -4,16 +4,20 @@ mod aggregates;
 mod discovery;
 mod flavor_access;
 mod flavors;
+mod gone;
 mod hosts;
 mod hypervisors;
 mod keypairs;
 mod limits;
+mod proxies;
 mod quotas;
 mod server_groups;
 mod servers;
 mod services;
 mod usage;
 mod zones;
+
+pub use gone::gone;
 
 use crate::route::Route;
 use canopy_types::{Error, Kind};
@@ -33,6 +37,7 @@ pub fn routes() -> Vec<Route> {
         zones::routes(),
         quotas::routes(),
         limits::routes(),
+        proxies::routes(),
         usage::routes(),
     ]
     .into_iter()

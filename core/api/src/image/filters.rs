@@ -68,8 +68,10 @@ fn condition(list: &mut ListQuery, name: &str, value: &str) -> Result<()> {
                 }
             });
         }
-        "size_min" => filter.size_min = Some(bytes(name, value)?),
-        "size_max" => filter.size_max = Some(bytes(name, value)?),
+        "size_min" => filter.size_min = Some(amount(name, value)?),
+        "size_max" => filter.size_max = Some(amount(name, value)?),
+        "min_disk" => list.min_disk = Some(amount(name, value)?),
+        "min_ram" => list.min_ram = Some(amount(name, value)?),
         "tag" => list.tags.push(value.to_owned()),
         _ => list.properties.push((name.to_owned(), value.to_owned())),
     }
@@ -99,7 +101,7 @@ fn moment(which: Moment, name: &str, value: &str) -> Result<(Moment, Than, Times
     Ok((which, than, time))
 }
 
-fn bytes(name: &str, value: &str) -> Result<i64> {
+fn amount(name: &str, value: &str) -> Result<i64> {
     value
         .parse::<i64>()
         .ok()

@@ -20,6 +20,9 @@ pub struct ListQuery {
     pub tags: Vec<String>,
     /// Properties that must have these values.
     pub properties: Vec<(String, String)>,
+    /// What the image says a guest needs, in GiB and MiB; equal to these.
+    pub min_disk: Option<i64>,
+    pub min_ram: Option<i64>,
     /// Of the images that others share with the caller's project: those that it has answered like this.
     pub answers: Vec<MemberStatus>,
     /// Others' community images too, which are many, and nobody vouches for.
@@ -34,6 +37,8 @@ impl Default for ListQuery {
             page: Page::default(),
             tags: Vec::new(),
             properties: Vec::new(),
+            min_disk: None,
+            min_ram: None,
             answers: vec![MemberStatus::Accepted],
             community: false,
         }
@@ -68,7 +73,8 @@ pub async fn list(app: &App, ctx: &Ctx, query: &ListQuery) -> Result<Listed> {
     }
     let mut readable = access::Rows::default();
     let mut found = Vec::new();
-    let checked_here = !query.tags.is_empty() || !query.properties.is_empty();
+    let needs = query.min_disk.is_some() || query.min_ram.is_some();
+    let checked_here = needs || !query.tags.is_empty() || !query.properties.is_empty();
     loop {
         let size = if checked_here { CHUNK } else { query.page.size() + 1 };
         let (within, filter, order, after) =
@@ -105,6 +111,8 @@ fn matches(ctx: &Ctx, query: &ListQuery, image: &Image) -> bool {
         || query.community
         || ctx.who.project_id() == Some(&image.project_id);
     listed
+        && query.min_disk.is_none_or(|wanted| image.min_disk == wanted)
+        && query.min_ram.is_none_or(|wanted| image.min_ram == wanted)
         && query.tags.iter().all(|tag| image.tags.contains(tag))
         && query.properties.iter().all(|(name, value)| image.properties.get(name) == Some(value))
 }

@@ -19,6 +19,7 @@ mod list;
 mod members;
 pub mod metadefs;
 mod prefetch;
+mod properties;
 mod receive;
 mod slots;
 mod snapshot;
@@ -42,6 +43,7 @@ pub use import::{
 pub use list::{ListQuery, Listed, list, show};
 pub use members::{MAX_MEMBERS, add_member, member, members, remove_member, set_member_status};
 pub use prefetch::{MAX_HOSTS, Progress, prefetch};
+pub use properties::{Properties, remove_property, set_properties};
 pub use receive::Body;
 pub(crate) use snapshot::{BACKUP, FORMAT as SNAPSHOT_FORMAT, discard, from_host, rotate};
 pub use update::{Change, Op, add_tag, remove_tag, update};

@@ -50,7 +50,7 @@ pub async fn remove_tag(app: &Arc<App>, ctx: &Ctx, id: ImageId, tag: String) -> 
     edit(app, ctx, id, work).await.map(|_| ())
 }
 
-async fn edit<F>(app: &Arc<App>, ctx: &Ctx, id: ImageId, change: F) -> Result<Image>
+pub(super) async fn edit<F>(app: &Arc<App>, ctx: &Ctx, id: ImageId, change: F) -> Result<Image>
 where
     F: Fn(&mut Image) -> Result<()> + Send + Sync + 'static,
 {

@@ -54,7 +54,7 @@ async fn list(req: Req) -> Result<Reply> {
 }
 
 /// nova knows what may come in only.
-fn shape((group, rules): &Full, all: &[Full]) -> Value {
+pub fn shape((group, rules): &Full, all: &[Full]) -> Value {
     let rules = rules.iter().filter(|rule| rule.direction == "ingress").map(|rule| shape_rule(rule, all));
     json!({
         "id": group.id,

@@ -5,7 +5,8 @@ mod consoles;
 mod create;
 mod diagnostics;
 mod filter;
-mod groups;
+mod fixed_ips;
+pub(super) mod groups;
 mod history;
 mod interfaces;
 mod list;
@@ -14,6 +15,9 @@ mod notes;
 mod schema;
 mod shape;
 mod topology;
+
+pub(super) use notes::items;
+pub(super) use schema::{METADATA, METADATA_ITEM};
 
 use crate::handler;
 use crate::request::{Reply, Req};
@@ -63,6 +67,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(consoles::routes());
     routes.extend(longer::routes());
     routes.extend(notes::routes());
+    routes.extend(fixed_ips::routes());
     routes.extend(diagnostics::routes());
     routes.extend(groups::routes());
     routes.extend(history::routes());

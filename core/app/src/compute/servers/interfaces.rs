@@ -64,7 +64,7 @@ async fn read(app: &App, ctx: &Ctx, id: ServerId, policy: Action) -> Result<Vec<
     Ok(of(app, id).await?.into_iter().map(named).map(|(name, port)| (port, name)).collect())
 }
 
-async fn of(app: &App, id: ServerId) -> Result<Vec<Port>> {
+pub(super) async fn of(app: &App, id: ServerId) -> Result<Vec<Port>> {
     app.store.read(move |c| Box::pin(ports::of_server(c, id))).await
 }
 
