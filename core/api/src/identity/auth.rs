@@ -27,8 +27,8 @@ pub async fn revoke(req: Req) -> Result<Reply> {
 
 pub async fn catalog(req: Req) -> Result<Reply> {
     let project = req.ctx()?.who.project_id();
-    let entries = services::catalog(&req.app, &req.base, project);
-    let catalog = render::Catalog(&entries);
+    let catalog = services::catalog(&req.app, &req.base, project);
+    let catalog = render::CatalogText(&catalog);
     Reply::json(
         200,
         &json!({"catalog": catalog, "links": {

@@ -1,10 +1,13 @@
 //! Identity's resources in keystone's shapes.
 
 use crate::request::Req;
-use canopy_app::identity::catalog::Entry;
-use canopy_app::identity::{self, Domain, Group, Lent, Place, Project, Role, Token, User, UserOptions};
+use canopy_app::identity::{
+    self, Domain, Group, Lent, Place, Project, Role, Token, User, UserOptions, catalog,
+};
 use canopy_types::Timestamp;
+use serde::ser::Error;
 use serde::{Serialize, Serializer};
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 pub fn link(base: &str, path: &str) -> String {
@@ -152,13 +155,13 @@ struct Fields<'a> {
     #[serde(flatten)]
     fields: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
-    catalog: Option<Catalog<'a>>,
+    catalog: Option<CatalogText<'a>>,
 }
 
 /// The body of a token; `catalog` only when it was not declined.
 pub fn token<'a>(
     token: &Token,
-    catalog: Option<&'a [Entry]>,
+    catalog: Option<&'a catalog::Catalog>,
     password_expires_at: Option<Timestamp>,
 ) -> Shown<'a> {
     let standing = &token.standing;
@@ -201,22 +204,28 @@ pub fn token<'a>(
         let roles: Vec<Value> = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
         body["roles"] = roles.into();
     }
-    let catalog = catalog.filter(|_| standing.place != Place::Unscoped).map(Catalog);
+    let catalog = catalog.filter(|_| standing.place != Place::Unscoped).map(CatalogText);
     Shown { token: Fields { fields: body, catalog } }
 }
 
-/// A catalog as keystone shows it.
-pub struct Catalog<'a>(pub &'a [Entry]);
+/// A catalog as keystone shows it. It is written once, see [`catalog::Catalog`].
+pub struct CatalogText<'a>(pub &'a catalog::Catalog);
 
-impl Serialize for Catalog<'_> {
+impl Serialize for CatalogText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|Entry { service, endpoints }| Service {
-            id: &service.id,
-            kind: &service.kind,
-            name: &service.name,
-            endpoints: endpoints.iter().map(Endpoint::of).collect(),
-        }))
+        let text = self.0.text(|entries| to_raw_value(&services(entries)));
+        text.map_err(S::Error::custom)?.serialize(serializer)
     }
+}
+
+fn services(entries: &[catalog::Entry]) -> Vec<Service<'_>> {
+    let services = entries.iter().map(|catalog::Entry { service, endpoints }| Service {
+        id: &service.id,
+        kind: &service.kind,
+        name: &service.name,
+        endpoints: endpoints.iter().map(Endpoint::of).collect(),
+    });
+    services.collect()
 }
 
 #[derive(Serialize)]
@@ -238,7 +247,7 @@ struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    fn of(endpoint: &'a canopy_app::identity::catalog::Endpoint) -> Self {
+    fn of(endpoint: &'a catalog::Endpoint) -> Self {
         let region = endpoint.region_id.as_deref();
         let (id, interface, url) = (&endpoint.id, &endpoint.interface, &endpoint.url);
         Self { id, interface, region, region_id: region, url }

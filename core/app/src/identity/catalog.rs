@@ -1,6 +1,7 @@
 //! The service catalog: what this server offers, and what an operator put beside it. Ids of what is built in
 //! are digests, so they are the same on every server and after every restart without being stored.
 
+pub use super::catalogs::Catalog;
 use super::endpoint_groups::describes;
 use super::indexed::Indexed;
 use crate::{App, Ctx, access};
@@ -10,6 +11,7 @@ use canopy_store::identity::endpoint_groups::EndpointGroup;
 use canopy_types::{Error, ProjectId, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Type, name, path.
 const SERVICES: [(&str, &str, &str); 5] = [
@@ -67,10 +69,14 @@ pub(super) fn everything(app: &App, directory: &Indexed, base: &str) -> Vec<Entr
 
 /// What a token for `project`, or for none, is told: what is enabled, and where endpoints were chosen for
 /// the project, only these. Placeholders for the project in stored URLs are filled in.
-pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Vec<Entry> {
+pub fn catalog(app: &App, base: &str, project: Option<&ProjectId>) -> Arc<Catalog> {
     let directory = app.identity.view().directory;
-    let chosen = project.and_then(|project| chosen(&directory, project));
-    let mut entries = everything(app, &directory, base);
+    directory.catalogs.of(base, project, || visible(app, &directory, base, project))
+}
+
+fn visible(app: &App, directory: &Indexed, base: &str, project: Option<&ProjectId>) -> Vec<Entry> {
+    let chosen = project.and_then(|project| chosen(directory, project));
+    let mut entries = everything(app, directory, base);
     entries.retain(|entry| entry.service.enabled);
     for entry in &mut entries {
         entry

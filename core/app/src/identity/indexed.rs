@@ -1,6 +1,7 @@
 //! Who is who and who holds what, indexed for token checks: which roles somebody has somewhere, by
 //! assignments of one's own, of one's groups, inherited from above, and by what roles imply.
 
+use super::catalogs::Catalogs;
 use super::view::{Place, Standing};
 use canopy_authz::roles as built_in;
 use canopy_store::identity::application_credentials::ApplicationCredential;
@@ -39,6 +40,7 @@ pub struct Indexed {
     endpoint_groups: Vec<EndpointGroup>,
     shown_groups: Vec<(ProjectId, String)>,
     extras: Extras,
+    pub(super) catalogs: Catalogs,
 }
 
 impl Indexed {
@@ -81,6 +83,7 @@ impl Indexed {
             endpoint_groups: directory.endpoint_groups,
             shown_groups: directory.shown_groups,
             extras: directory.extras,
+            catalogs: Catalogs::default(),
         }
     }
 

@@ -9,6 +9,7 @@ mod application_credentials;
 mod bootstrap;
 pub mod catalog;
 mod catalog_edit;
+mod catalogs;
 mod compliance;
 mod credentials;
 mod delegation;
