@@ -10,9 +10,11 @@ use crate::{BoxFuture, Conn};
 use canopy_types::effect::effect;
 use canopy_types::{Error, Kind, Result};
 use futures::FutureExt;
+use sqlx::pool::PoolConnection;
 use sqlx::{AnyPool, Connection, Executor};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Writes waiting at once; past it the caller gets 503 with Retry-After.
@@ -40,6 +42,11 @@ impl Job {
         });
         Self { name, run }
     }
+
+    async fn outcome(&self, conn: &mut Conn) -> Outcome {
+        let panicked = |_| Err(Error::internal("store.panicked", format!("{} panicked", self.name)));
+        AssertUnwindSafe((self.run)(conn)).catch_unwind().await.unwrap_or_else(panicked)
+    }
 }
 
 struct Queued {
@@ -53,21 +60,22 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn spawn(pool: AnyPool, commits: watch::Sender<u64>) -> Self {
+    /// To be called in a runtime, which the writer uses for its timers.
+    pub fn spawn(pool: AnyPool, commits: watch::Sender<u64>) -> Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(work_off(pool.clone(), jobs, commits));
-        Self { queue, pool }
+        let (runtime, work) = (Handle::current(), work_off(pool.clone(), jobs, commits));
+        let thread = std::thread::Builder::new().name("store-writer".into());
+        thread.spawn(move || runtime.block_on(work)).map_err(|e| Error::internal("store.writer", e))?;
+        Ok(Self { queue, pool })
     }
 
     pub async fn run<T: Send + 'static>(&self, job: Job) -> Result<T> {
         let (answer, outcome) = oneshot::channel();
         self.queue.try_send(Queued { job, answer }).map_err(|e| {
             let full = matches!(e, mpsc::error::TrySendError::Full(_));
-            let message =
-                if full { "Too many writes are waiting. Try again in a second." } else { "Shutting down." };
-            Error::new(Kind::Unavailable, "store.overloaded", message)
+            if full { overloaded("Too many writes are waiting. Try again in a second.") } else { closing() }
         })?;
-        let value = outcome.await.map_err(|e| Error::internal("store.writer_gone", e))??;
+        let value = outcome.await.map_err(|_| closing())??;
         value
             .downcast::<T>()
             .map(|value| *value)
@@ -79,10 +87,20 @@ impl Writer {
     }
 }
 
+fn overloaded(message: &'static str) -> Error {
+    Error::new(Kind::Unavailable, "store.overloaded", message)
+}
+
+fn closing() -> Error {
+    overloaded("Shutting down.")
+}
+
 async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        let outcomes = match together(&pool, &batch).await {
+    let mut closed = pool.close_event();
+    let mut line = Line { pool, conn: None };
+    while closed.do_until(jobs.recv_many(&mut batch, BATCH)).await.is_ok_and(|writes| writes > 0) {
+        let outcomes = match line.together(&batch).await {
             Ok(outcomes) => outcomes,
             Err(error) if batch.len() == 1 => vec![Err(error)],
             Err(error) => {
@@ -93,7 +111,7 @@ async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watc
                 );
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for queued in batch.chunks(1) {
-                    outcomes.push(together(&pool, queued).await.map_or_else(Err, |mut one| {
+                    outcomes.push(line.together(queued).await.map_or_else(Err, |mut one| {
                         one.pop().unwrap_or_else(|| Err(Error::internal("store.empty", "no outcome")))
                     }));
                 }
@@ -108,28 +126,56 @@ async fn work_off(pool: AnyPool, mut jobs: mpsc::Receiver<Queued>, commits: watc
     }
 }
 
-/// Runs the batch in one transaction. An `Err` means that nothing of it was committed.
-async fn together(pool: &AnyPool, batch: &[Queued]) -> Result<Vec<Outcome>> {
-    let mut conn = pool.acquire().await.map_err(db)?;
-    let outcomes = in_one_transaction(&mut conn, batch).await;
-    if outcomes.is_err() {
-        // SQLite ends a transaction by itself when the disk is full or fails, and the driver does not learn of
-        // it. Only a new connection is sure to be outside of any.
-        if let Err(error) = conn.close().await {
+/// The writer's connection. It is kept from batch to batch: a pool asks one that comes back whether it is alive.
+struct Line {
+    pool: AnyPool,
+    conn: Option<PoolConnection<sqlx::Any>>,
+}
+
+impl Line {
+    /// Runs the batch in one transaction. An `Err` means that nothing of it was committed.
+    async fn together(&mut self, batch: &[Queued]) -> Result<Vec<Outcome>> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.pool.acquire().await.map_err(db)?,
+        };
+        let outcomes = in_one_transaction(&mut conn, batch).await;
+        if outcomes.is_ok() {
+            self.conn = Some(conn);
+        } else if let Err(error) = conn.close().await {
+            // SQLite ends a transaction by itself when the disk is full or fails, and the driver does not learn of
+            // it. Only a new connection is sure to be outside of any.
             tracing::debug!(%error, "closing the writer's connection");
         }
+        outcomes
     }
-    outcomes
 }
 
 async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Outcome>> {
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(db)?;
+    let outcomes = match batch {
+        // Alone it needs no savepoint: all there is to roll back is its own.
+        [only] => match only.job.outcome(&mut tx).await {
+            Err(reason) => {
+                let undone = tx.rollback().await;
+                // What ended the whole transaction is the reason, too.
+                return if undone.is_ok() { Ok(vec![Err(reason)]) } else { Err(reason) };
+            }
+            done => vec![done],
+        },
+        several => in_savepoints(&mut tx, several).await?,
+    };
+    // A batch's crash points carry the name of its first write: tests run writes one at a time.
+    let name = batch.first().map_or("store.commit", |queued| queued.job.name);
+    effect(name, async { tx.commit().await.map_err(db) }).await?;
+    Ok(outcomes)
+}
+
+async fn in_savepoints(tx: &mut Conn, batch: &[Queued]) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for queued in batch {
         tx.execute("SAVEPOINT work").await.map_err(db)?;
-        let outcome = AssertUnwindSafe((queued.job.run)(&mut tx)).catch_unwind().await.unwrap_or_else(|_| {
-            Err(Error::internal("store.panicked", format!("{} panicked", queued.job.name)))
-        });
+        let outcome = queued.job.outcome(tx).await;
         if outcome.is_err()
             && let Err(error) = tx.execute("ROLLBACK TO work").await
         {
@@ -142,8 +188,5 @@ async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Out
         tx.execute("RELEASE work").await.map_err(db)?;
         outcomes.push(outcome);
     }
-    // A batch's crash points carry the name of its first write: tests run writes one at a time.
-    let name = batch.first().map_or("store.commit", |queued| queued.job.name);
-    effect(name, async { tx.commit().await.map_err(db) }).await?;
     Ok(outcomes)
 }

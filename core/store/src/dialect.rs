@@ -2,9 +2,9 @@
 
 use canopy_types::{Error, Kind};
 
-/// The one writer: durable at every commit.
+/// The one writer: durable at every commit. What it needs to roll back a savepoint is in memory, not in a file.
 pub const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16000";
+     PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000";
 pub const SQLITE_READ_PRAGMAS: &str = "PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA case_sensitive_like = ON; PRAGMA cache_size = -16000";
 pub const POSTGRES_SETUP: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '15s'; SET lock_timeout = '10s'";
 
@@ -21,12 +21,12 @@ pub fn engine(conn: &crate::Conn) -> Engine {
     if conn.backend_name() == "SQLite" { Engine::Sqlite } else { Engine::Postgres }
 }
 
-/// The next event's revision and transaction id. PostgreSQL hands out numbers before commits, so a
-/// reader there must stop below the oldest running transaction (see [`visible_events`]).
+/// The next event's revision and transaction id, as values of its row. PostgreSQL hands out numbers before commits, so
+/// a reader there must stop below the oldest running transaction (see [`visible_events`]).
 pub fn next_event(engine: Engine) -> &'static str {
     match engine {
-        Engine::Sqlite => "SELECT COALESCE(MAX(revision), 0) + 1, 0 FROM events",
-        Engine::Postgres => "SELECT nextval('event_revision'), pg_current_xact_id()::text::bigint",
+        Engine::Sqlite => "(SELECT COALESCE(MAX(revision), 0) + 1 FROM events), 0",
+        Engine::Postgres => "nextval('event_revision'), pg_current_xact_id()::text::bigint",
     }
 }
 

@@ -31,24 +31,21 @@ pub struct Event {
 }
 
 pub async fn append(conn: &mut Conn, event: &NewEvent<'_>) -> Result<i64> {
-    let engine = dialect::engine(conn);
-    let row = sqlx::query(dialect::next_event(engine)).fetch_one(&mut *conn).await.map_err(db)?;
-    let (revision, txid): (i64, i64) = (row.try_get(0).map_err(db)?, row.try_get(1).map_err(db)?);
-    sqlx::query(
+    let sql = format!(
         "INSERT INTO events (revision, txid, at, kind, project_id, subject, host_id, data) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, '{}')",
-    )
-    .bind(revision)
-    .bind(txid)
-    .bind(event.at.0)
-    .bind(event.kind)
-    .bind(event.project_id.as_str())
-    .bind(&event.subject)
-    .bind(event.host_id.map(|id| id.to_string()))
-    .execute(conn)
-    .await
-    .map_err(db)?;
-    Ok(revision)
+         VALUES ({}, $1, $2, $3, $4, $5, '{{}}') RETURNING revision",
+        dialect::next_event(dialect::engine(conn))
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(event.at.0)
+        .bind(event.kind)
+        .bind(event.project_id.as_str())
+        .bind(&event.subject)
+        .bind(event.host_id.map(|id| id.to_string()))
+        .fetch_one(conn)
+        .await
+        .map_err(db)?;
+    row.try_get(0).map_err(db)
 }
 
 /// How far a follower has read. PostgreSQL hands revisions out before it commits, and a transaction may take a

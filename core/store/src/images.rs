@@ -9,11 +9,12 @@ pub mod tasks;
 pub use list::{Cursor, Direction, Filter, Moment, Scope, SortKey, Than, list};
 pub use members::{Member, MemberStatus};
 
-use crate::Conn;
 use crate::rows::{Columns, to_json};
 use crate::store::db;
 use crate::words::words;
+use crate::{Conn, dialect};
 use canopy_types::{Error, ImageId, ProjectId, Result, Timestamp};
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
@@ -152,10 +153,9 @@ pub async fn get(conn: &mut Conn, id: ImageId) -> Result<Option<Image>> {
 
 /// Reads an image for a change in the same transaction: nobody else changes it before that commits.
 pub async fn lock(conn: &mut Conn, id: ImageId) -> Result<Option<Image>> {
-    // An update that changes nothing takes the row's lock on either engine.
-    let sql =
-        sqlx::AssertSqlSafe(format!("UPDATE images SET status = status WHERE id = $1 RETURNING {COLUMNS}"));
-    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
+    let lock = dialect::for_update(dialect::engine(conn));
+    let sql = format!("SELECT {COLUMNS} FROM images WHERE id = $1{lock}");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(conn).await.map_err(db)?;
     row.as_ref().map(image).transpose()
 }
 

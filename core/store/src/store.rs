@@ -66,7 +66,7 @@ impl Store {
             let connections = options.connections.max(1);
             let readers = pool(&url, connections, dialect::SQLITE_READ_PRAGMAS).await?;
             let readers = Readers::new(readers, connections);
-            Database::Sqlite { readers, writer: Writer::spawn(writer, commits.clone()) }
+            Database::Sqlite { readers, writer: Writer::spawn(writer, commits.clone())? }
         } else {
             let most = pool(&options.url, options.connections.max(2), dialect::POSTGRES_SETUP).await?;
             migrate(&most).await?;

@@ -9,26 +9,22 @@ use canopy_types::{HostId, Result, ServerId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Servers of a report that tells what has changed: it is not asked first whether that is so.
+const FEW: usize = 16;
+
 /// Takes a report from `host`. An old generation, or a server that is on another host, changes nothing.
 /// Answers with the host's present desired revision. How builds end is what schedulers see of a host.
 pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
     let now = app.now();
     let generation = observed.generation;
-    let (ids, recent) =
-        (observed.servers.iter().map(|report| report.id).collect::<Vec<_>>(), app.store.recent());
-    let known = app.store.read(move |c| Box::pin(async move { recent.of(c, &ids).await })).await?;
-    let known: HashMap<ServerId, Arc<ServerRow>> = known.into_iter().map(|row| (row.id, row)).collect();
-    // Most of a full report says nothing new, and takes no row's lock.
-    let new = observed.servers.into_iter();
-    let new: Vec<ServerObserved> = new
-        .filter(|report| known.get(&report.id).is_some_and(|row| concerns(row, host, generation, report)))
-        .collect();
+    let new =
+        if observed.servers.len() <= FEW { observed.servers } else { news_of(app, host, observed).await? };
     let (revision, news) = app
         .store
         .write("server.observe", move |c| {
             let new = new.clone();
             Box::pin(async move {
-                let mut news = false;
+                let (mut news, mut recovered) = (false, false);
                 let revision = canopy_store::hosts::seen(c, host, generation, now).await?.unwrap_or(0);
                 for report in &new {
                     let Some(known) = canopy_store::servers::get_for_update(c, report.id).await? else {
@@ -40,11 +36,13 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     let built = outcome(&known, report);
                     let mut server = apply(known.clone(), generation, report, now);
                     let (phase, ended_n) = (server.phase, ended(&known, &server));
-                    if let Some(failed) = built
-                        && canopy_store::hosts::build_ended(c, host, failed).await?
-                    {
-                        crate::compute::hosts::changed(c, "host.build", host, now).await?;
-                        news = true;
+                    // One build that went well says as much of the host as many.
+                    if let Some(failed) = built.filter(|failed| *failed || !recovered) {
+                        recovered = !failed;
+                        if canopy_store::hosts::build_ended(c, host, failed).await? {
+                            crate::compute::hosts::changed(c, "host.build", host, now).await?;
+                            news = true;
+                        }
                     }
                     if server.deleting && server.phase == Phase::Gone {
                         finish(c, server, now).await?;
@@ -77,6 +75,19 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
         app.placement.touch(host);
     }
     Ok(revision)
+}
+
+/// Most of a full report says nothing new, and takes no row's lock.
+async fn news_of(app: &App, host: HostId, observed: Observed) -> Result<Vec<ServerObserved>> {
+    let (ids, recent) =
+        (observed.servers.iter().map(|report| report.id).collect::<Vec<_>>(), app.store.recent());
+    let known = app.store.read(move |c| Box::pin(async move { recent.of(c, &ids).await })).await?;
+    let known: HashMap<ServerId, Arc<ServerRow>> = known.into_iter().map(|row| (row.id, row)).collect();
+    let generation = observed.generation;
+    let new = observed.servers.into_iter();
+    Ok(new
+        .filter(|report| known.get(&report.id).is_some_and(|row| concerns(row, host, generation, report)))
+        .collect())
 }
 
 fn on(phase: Phase) -> bool {
