@@ -9,7 +9,7 @@ use canopy_tests::process::{Process, output};
 use canopy_tests::{Client, until};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 struct Openstack {
@@ -32,8 +32,25 @@ impl Openstack {
         self.run_as("admin", &self.password, "admin", arguments)
     }
 
+    /// Whether a command does what it should.
+    fn does(&self, arguments: &[&str]) -> bool {
+        self.output("admin", &self.password, "admin", arguments).status.success()
+    }
+
     fn run_as(&self, user: &str, password: &str, project: &str, arguments: &[&str]) -> String {
-        let output = Command::new(&self.program)
+        let output = self.output(user, password, project, arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success(),
+            "openstack {arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    fn output(&self, user: &str, password: &str, project: &str, arguments: &[&str]) -> Output {
+        Command::new(&self.program)
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -48,15 +65,7 @@ impl Openstack {
             .env("OS_REGION_NAME", "RegionOne")
             .stdin(Stdio::null())
             .output()
-            .expect("the openstack client: `cargo xtask test` installs it");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "openstack {arguments:?}: {}{}",
-            text(&output.stdout),
-            text(&output.stderr)
-        );
-        text(&output.stdout)
+            .expect("the openstack client: `cargo xtask test` installs it")
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -134,7 +143,8 @@ fn ready_to_boot(cloud: &Openstack, key: &str) {
     let ramdisk = image("initrd", "ari", &guest_file("initrd"), &[]);
     let (kernel, ramdisk) = (format!("kernel_id={kernel}"), format!("ramdisk_id={ramdisk}"));
     let line = "os_command_line=root=canopy console=tty0 console=ttyS0,115200 net.ifnames=0";
-    let properties = ["--property", &kernel, "--property", &ramdisk, "--property", line];
+    let agent = "hw_qemu_guest_agent=yes";
+    let properties = ["--property", &kernel, "--property", &ramdisk, "--property", line, "--property", agent];
     image("guest", "qcow2", &guest_file("guest.qcow2"), &properties);
 }
 
@@ -183,6 +193,15 @@ async fn the_stock_client_makes_a_guest_that_boots_gets_its_key_and_goes() {
     .await;
     let resolv = ssh(&network, &address, &key, "cat /etc/resolv.conf").unwrap();
     assert!(resolv.contains("10.98.0.53"), "the subnet's name server came by DHCP: {resolv}");
+
+    // The guest's own agent sets a password, once it is up.
+    until("the guest's agent answers", async || {
+        cloud.does(&["server", "set", "--password", "n3w-w0rd", "web"])
+    })
+    .await;
+    let hashed = "mkpasswd -m sha512 n3w-w0rd $(awk -F'[:$]' '/^root:/ { print $4 }' /etc/shadow)";
+    let same = format!("grep -qF \"root:$({hashed}):\" /etc/shadow && echo same");
+    assert_eq!(ssh(&network, &address, &key, &same).as_deref(), Some("same"));
 
     // Metadata is served by the agent, the controller gone or not: here both are one process, restarted.
     process.kill();

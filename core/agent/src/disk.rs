@@ -60,18 +60,23 @@ async fn create(image: Option<&ImageSpec>, wanted: u64, disk: PathBuf, images: &
     images.make_room(size).await?;
     let temporary = disk.with_extension("new");
     effect("agent.disk.create", async {
-        fresh((options, size), &temporary, &images.fresh).await?;
-        put(temporary, disk).await
+        let what = (options, size);
+        if let Some(made) = images.fresh.get(&what) {
+            return files::blocking(move || {
+                made.write(&temporary).map_err(|e| files::error("write", &temporary, e))?;
+                put(&temporary, &disk)
+            })
+            .await;
+        }
+        make_anew(what, &temporary, &images.fresh).await?;
+        files::blocking(move || put(&temporary, &disk)).await
     })
     .await
 }
 
-/// Writes the disk that `qemu-img` makes of these options and bytes.
-async fn fresh(what: Key, disk: &Path, known: &Fresh) -> Result<(), Error> {
+/// Writes the disk that `qemu-img` makes of these options and bytes, and keeps it for the next one.
+async fn make_anew(what: Key, disk: &Path, known: &Fresh) -> Result<(), Error> {
     let path = disk.to_owned();
-    if let Some(made) = known.get(&what) {
-        return files::blocking(move || made.write(&path).map_err(|e| files::error("write", &path, e))).await;
-    }
     let mut arguments: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(Into::into).to_vec();
     arguments.extend(what.0.iter().cloned());
     arguments.extend([disk.as_os_str().to_owned(), what.1.to_string().into()]);
@@ -83,16 +88,13 @@ async fn fresh(what: Key, disk: &Path, known: &Fresh) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts a finished file in its final place, durably.
-async fn put(temporary: PathBuf, disk: PathBuf) -> Result<(), Error> {
-    files::blocking(move || {
-        std::fs::File::open(&temporary)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, &disk))
-            .and_then(|()| disk.parent().map_or(Ok(()), files::sync_dir))
-            .map_err(|e| files::error("write", &disk, e))
-    })
-    .await
+/// Puts a finished file in its final place, durably. Blocking.
+fn put(temporary: &Path, disk: &Path) -> Result<(), Error> {
+    std::fs::File::open(temporary)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(temporary, disk))
+        .and_then(|()| disk.parent().map_or(Ok(()), files::sync_dir))
+        .map_err(|e| files::error("write", disk, e))
 }
 
 /// Gives the disk's present content a second name, under which it stays when the disk is grown.
@@ -137,7 +139,7 @@ pub async fn grow(spec: &ServerSpec, dir: &ServerDir, images: &Images) -> Result
             size.to_string().into(),
         ];
         exec::run("qemu-img", &resize, "agent.disk_grow", "make the server's disk larger").await?;
-        put(temporary, disk).await
+        files::blocking(move || put(&temporary, &disk)).await
     })
     .await
 }
