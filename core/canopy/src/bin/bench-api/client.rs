@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Knows `networks: none`.
 const VERSION: &str = "2.37";
-/// Between two looks at what is not yet there.
+/// Between two looks at what is not yet there. What a look costs counts: it asks for one server at most.
 const LOOK: Duration = Duration::from_millis(50);
 /// Servers that one request makes where it is not requests that are measured.
 const BATCH: usize = 50;
@@ -147,20 +147,25 @@ impl Client {
     }
 
     pub async fn until_active(&self, patience: Duration) -> Res<()> {
-        self.until(patience, "built", async || Ok(self.servers("&status=BUILD").await?.is_empty())).await?;
-        let broken = self.servers("&status=ERROR").await?.len();
-        if broken == 0 { Ok(()) } else { Err(format!("{broken} servers are in ERROR")) }
+        self.until(patience, "built", async || Ok(!self.any("&status=BUILD").await?)).await?;
+        if self.any("&status=ERROR").await? { Err("there are servers in ERROR".into()) } else { Ok(()) }
     }
 
-    /// Makes servers until there are so many.
-    pub async fn fill(&self, made: &Made, count: usize, patience: Duration) -> Res<()> {
+    async fn any(&self, query: &str) -> Res<bool> {
+        let found = self.ask(&format!("/servers?limit=1{query}")).await?;
+        Ok(found["servers"].as_array().is_some_and(|servers| !servers.is_empty()))
+    }
+
+    /// Makes servers until there are so many. Answers one of them.
+    pub async fn fill(&self, made: &Made, count: usize, patience: Duration) -> Res<String> {
         let mut have = self.servers("").await?.len();
         while have < count {
             let batch = BATCH.min(count - have);
             self.post("/servers", &Self::server(made, "filled", batch)).await?;
             have += batch;
         }
-        self.until_active(patience).await
+        self.until_active(patience).await?;
+        self.servers("").await?.pop().ok_or("no server was made".into())
     }
 
     pub async fn delete(&self, ids: &[String], at_once: usize) -> Res<()> {
@@ -171,13 +176,13 @@ impl Client {
         stream::iter(ids).map(one).buffer_unordered(at_once).try_collect().await
     }
 
-    pub async fn until_left(&self, count: usize, patience: Duration) -> Res<()> {
-        self.until(patience, "gone", async || Ok(self.servers("").await?.len() <= count)).await
+    pub async fn until_none(&self, patience: Duration) -> Res<()> {
+        self.until(patience, "gone", async || Ok(!self.any("").await?)).await
     }
 
     pub async fn clear(&self, patience: Duration) -> Res<()> {
         self.delete(&self.servers("").await?, 16).await?;
-        self.until_left(0, patience).await
+        self.until_none(patience).await
     }
 
     pub async fn until_hosts(&self, count: usize, until: Instant) -> Res<()> {

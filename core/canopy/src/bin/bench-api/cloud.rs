@@ -1,4 +1,7 @@
 //! A cloud to measure: a controller with eight hosts whose guests are in memory and whose agents are the real ones.
+//!
+//! The hosts' disks are in memory like their guests, where the machine has a place for that: the genuine services' fake
+//! hypervisors write none. The controller's data is on the disk of the temporary folder.
 
 use super::{Client, Cloud, Res, words};
 use async_trait::async_trait;
@@ -20,6 +23,10 @@ const HOSTS: usize = 8;
 const SERVE: &str = "--serve";
 /// Written when the cloud answers.
 const READY: &str = "ready";
+/// The hosts' folders, in the cloud's.
+const AGENTS: &str = "agents";
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// The folder, where this process is to be the cloud.
 pub fn asked_to_serve() -> Option<PathBuf> {
@@ -45,7 +52,8 @@ pub async fn serve(dir: &Path) -> Res<()> {
     let (_stop, stopped) = watch::channel(false);
     for host in 2..=HOSTS {
         let controller = Arc::new(HttpController::new(&url, running.agent_token.clone()).map_err(words)?);
-        let config = AgentConfig::new(format!("host-{host}"), dir.join(format!("agent-{host}")));
+        let folder = dir.join(AGENTS).join(host.to_string());
+        let config = AgentConfig::new(format!("host-{host}"), folder);
         let hypervisor = Arc::new(FakeHypervisor::new());
         let agent = Agent::new(config, controller, hypervisor, NoPlans, Arc::new(NoNetwork));
         let stopped = stopped.clone();
@@ -70,13 +78,21 @@ impl NetworkPlanner for NoPlans {
 pub struct Own {
     child: Child,
     dir: PathBuf,
+    agents: PathBuf,
     began: Instant,
 }
 
 impl Own {
     pub async fn start(plugins: &Path) -> Res<Self> {
-        let dir = std::env::temp_dir().join(format!("canopy-bench-api-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).map_err(words)?;
+        let name = format!("canopy-bench-api-{}", std::process::id());
+        let dir = std::env::temp_dir().join(&name);
+        let agents =
+            if Path::new(MEMORY).is_dir() { Path::new(MEMORY).join(name) } else { dir.join("hosts") };
+        std::fs::create_dir_all(dir.join("data")).map_err(words)?;
+        std::fs::create_dir_all(agents.join("1")).map_err(words)?;
+        std::os::unix::fs::symlink(&agents, dir.join(AGENTS)).map_err(words)?;
+        // The host that is in the controller's own process.
+        std::os::unix::fs::symlink(agents.join("1"), dir.join("data/agent")).map_err(words)?;
         let plugins = plugins.canonicalize().map_err(|e| format!("{e}: run `cargo xtask plugins`"))?;
         std::os::unix::fs::symlink(plugins, dir.join("plugins")).map_err(words)?;
         let log = std::fs::File::create(dir.join("log")).map_err(words)?;
@@ -84,7 +100,7 @@ impl Own {
         let mut command = Command::new(own);
         command.arg(SERVE).arg(&dir).stdout(log.try_clone().map_err(words)?).stderr(log).kill_on_drop(true);
         let began = Instant::now();
-        Ok(Self { child: command.spawn().map_err(words)?, dir, began })
+        Ok(Self { child: command.spawn().map_err(words)?, dir, agents, began })
     }
 
     /// When it answers, and all of its hosts are there.
@@ -113,6 +129,8 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        for folder in [&self.agents, &self.dir] {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
