@@ -9,13 +9,15 @@
 //! `MISC_SHARES_VIA_AGGREGATE` serves, beside its own tree, every tree with a member in one of its aggregates.
 
 mod advice;
+mod found;
 mod plan;
 mod request;
 mod search;
 mod world;
 
 pub use advice::{Relaxed, relaxed};
+pub use found::{Candidate, Found};
 pub use plan::providers;
 pub use request::{Group, Request, Unknown};
-pub use search::{Candidate, Found, MAX_CANDIDATES, MAX_STEPS, search};
+pub use search::{MAX_CANDIDATES, MAX_STEPS, search};
 pub use world::{Inventory, Names, Offer, Stock, World};

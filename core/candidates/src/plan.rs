@@ -1,14 +1,13 @@
 //! A request on one world: names resolved, and for each choice to be made the providers that come into
 //! question at all.
 
+use crate::found::Part;
 use crate::request::{Group, Request, Unknown};
 use crate::world::World;
 
-/// One choice of a provider: all of a suffixed group, or one class of the group that may spread.
+/// One choice of a provider, and who comes into question.
 pub(crate) struct Slot {
-    pub group: usize,
-    /// (class, amount) taken from the chosen provider; empty for a group without resources.
-    pub wants: Vec<(u32, i64)>,
+    pub part: Part,
     /// Ascending.
     pub feasible: Vec<u32>,
     /// Whether a sharing provider of another tree may be chosen.
@@ -145,25 +144,24 @@ fn granular_slot(world: &World, rules: &Rules, group: usize, wants: Vec<(u32, i6
     };
     let rarest = wants.iter().map(|(class, _)| world.having(*class)).min_by_key(|list| list.len());
     let feasible = match rarest {
-        Some(list) => list.iter().copied().filter(suits).collect(),
+        Some(list) => list.map(|(provider, _)| provider).filter(suits).collect(),
         None => (0..world.len() as u32).filter(suits).collect(),
     };
-    Slot { group, wants, feasible, shared: true }
+    Slot { part: Part { group, wants }, feasible, shared: true }
 }
 
 fn spread_slot(world: &World, rules: &Rules, group: usize, want: (u32, i64)) -> Slot {
     let (class, amount) = want;
     let feasible = world
         .having(class)
-        .iter()
-        .copied()
-        .filter(|provider| {
-            world.inventory(*provider, class).is_some_and(|inventory| inventory.fits(amount))
+        .filter(|(provider, inventory)| {
+            inventory.fits(amount)
                 && rules.in_tree(world, *provider)
                 && !rules.has_forbidden(world, *provider)
         })
+        .map(|(provider, _)| provider)
         .collect();
-    Slot { group, wants: vec![want], feasible, shared: rules.tree.is_none() }
+    Slot { part: Part { group, wants: vec![want] }, feasible, shared: rules.tree.is_none() }
 }
 
 /// Providers that by themselves have all that the group asks for, ascending.

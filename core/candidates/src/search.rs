@@ -1,6 +1,7 @@
 //! From a plan to candidates: for each anchor, depth first over the choices, without recursion.
 
-use crate::plan::{Plan, Slot};
+use crate::found::{Found, Part};
+use crate::plan::Plan;
 use crate::request::{Request, Unknown};
 use crate::world::World;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -11,36 +12,6 @@ pub const MAX_CANDIDATES: usize = 100_000;
 const MAX_CHOICES: usize = 4_000_000;
 /// Choices tried for one answer: what is not found by then is left out and said to be.
 pub const MAX_STEPS: usize = 4_000_000;
-
-/// One way to serve the whole request. Providers and classes are numbers of the [`World`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Candidate {
-    /// (provider, class, amount), each pair once, by provider and class.
-    pub allocations: Vec<(u32, u32, i64)>,
-    /// Which providers serve each group of the request, ascending.
-    pub mappings: Vec<Vec<u32>>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// No two alike, by age of the anchor.
-    pub candidates: Vec<Candidate>,
-    /// The root that each candidate is for: what it takes is in that tree or shared with it.
-    pub anchors: Vec<u32>,
-    /// Work was stopped by [`MAX_STEPS`] or [`MAX_CANDIDATES`]: there may be more.
-    pub cut_short: bool,
-}
-
-impl Found {
-    /// Roots of all trees that the candidates take from, ascending.
-    pub fn trees(&self, world: &World) -> BTreeSet<u32> {
-        self.providers().into_iter().map(|provider| world.root(provider)).collect()
-    }
-
-    pub fn providers(&self) -> BTreeSet<u32> {
-        self.candidates.iter().flat_map(|c| c.allocations.iter().map(|(provider, _, _)| *provider)).collect()
-    }
-}
 
 pub fn search(world: &World, request: &Request) -> Result<Found, Unknown> {
     let plan = Plan::new(world, request)?;
@@ -54,25 +25,30 @@ pub fn search(world: &World, request: &Request) -> Result<Found, Unknown> {
         found: Found::default(),
         steps: MAX_STEPS,
         seen: HashSet::new(),
+        reached: vec![0; plan.slots.len()],
+        options: vec![Vec::new(); plan.slots.len()],
+        next: vec![0; plan.slots.len()],
+        chosen: Vec::with_capacity(plan.slots.len()),
     };
     if request.groups.is_empty() || plan.slots.iter().any(|slot| slot.feasible.is_empty()) {
         return Ok(walk.found);
     }
-    let mut options: Vec<Vec<u32>> = vec![Vec::new(); plan.slots.len()];
     for anchor in plan.anchors(world) {
-        if walk.found.candidates.len() >= walk.limit {
+        if walk.found.len() >= walk.limit {
             break;
         }
         if walk.steps == 0 {
             walk.found.cut_short = true;
             break;
         }
-        if walk.options(anchor, &mut options) {
-            walk.descend(anchor, &options);
+        if walk.look(anchor) {
+            walk.descend(anchor);
         }
     }
-    walk.found.cut_short |= asked > most && walk.found.candidates.len() >= most;
-    Ok(walk.found)
+    let mut found = walk.found;
+    found.cut_short |= asked > most && found.len() >= most;
+    found.parts = plan.slots.into_iter().map(|slot| slot.part).collect();
+    Ok(found)
 }
 
 struct Walk<'a> {
@@ -84,23 +60,31 @@ struct Walk<'a> {
     steps: usize,
     /// Choices of candidates whose providers all share: another anchor would find them again.
     seen: HashSet<Vec<u32>>,
+    /// For each slot, how many of those feasible come before all trees to come: anchors ascend.
+    reached: Vec<usize>,
+    /// For each slot, who may be chosen under the present anchor.
+    options: Vec<Vec<u32>>,
+    /// For each slot, the next option to try; `chosen` holds the choices above it.
+    next: Vec<usize>,
+    chosen: Vec<u32>,
 }
 
 impl Walk<'_> {
     /// Fills in who may be chosen for each slot under this anchor; `false` when a slot has nobody.
-    fn options(&self, anchor: u32, options: &mut [Vec<u32>]) -> bool {
+    fn look(&mut self, anchor: u32) -> bool {
         let spread = &self.plan.spread_rules;
         let tree = self.world.tree(anchor);
         let anchor_member = spread.is_member(self.world, anchor);
         let anchor_excluded = spread.is_excluded(self.world, anchor);
-        for (at, (slot, list)) in self.plan.slots.iter().zip(options.iter_mut()).enumerate() {
+        for (at, (slot, list)) in self.plan.slots.iter().zip(&mut self.options).enumerate() {
             list.clear();
             let spreads = at < self.plan.spread;
             if spreads && anchor_excluded {
                 return false;
             }
-            let from = slot.feasible.partition_point(|provider| *provider < tree.start);
-            let own = slot.feasible[from..].iter().take_while(|provider| **provider < tree.end);
+            let from = &mut self.reached[at];
+            *from += slot.feasible[*from..].iter().take_while(|provider| **provider < tree.start).count();
+            let own = slot.feasible[*from..].iter().take_while(|provider| **provider < tree.end);
             list.extend(own.filter(|provider| {
                 !spreads
                     || ((anchor_member || spread.is_member(self.world, **provider))
@@ -122,26 +106,25 @@ impl Walk<'_> {
         true
     }
 
-    fn descend(&mut self, anchor: u32, options: &[Vec<u32>]) {
-        let depth = options.len();
-        let known = self.found.candidates.len();
+    fn descend(&mut self, anchor: u32) {
+        let depth = self.options.len();
+        let known = self.found.len();
         let until =
             self.request.per_anchor.map_or(self.limit, |most| self.limit.min(known.saturating_add(most)));
-        // For each slot, the next option to try; `chosen` holds the choices above it.
-        let mut next = vec![0_usize; depth];
-        let mut chosen: Vec<u32> = Vec::with_capacity(depth);
+        self.next.fill(0);
+        self.chosen.clear();
         let mut taken = Taken::new(self.request.groups.len() > 1);
         let mut isolated: HashSet<u32> = HashSet::new();
         loop {
-            let at = chosen.len();
-            let Some(provider) = options[at].get(next[at]).copied() else {
+            let at = self.chosen.len();
+            let Some(provider) = self.options[at].get(self.next[at]).copied() else {
                 // All options of this slot were tried: back to the one above.
-                next[at] = 0;
-                let Some(last) = chosen.pop() else { return };
+                self.next[at] = 0;
+                let Some(last) = self.chosen.pop() else { return };
                 self.undo(at - 1, last, &mut taken, &mut isolated);
                 continue;
             };
-            next[at] += 1;
+            self.next[at] += 1;
             if self.steps == 0 {
                 self.found.cut_short = true;
                 return;
@@ -152,31 +135,31 @@ impl Walk<'_> {
             if granular && self.request.isolate && !isolated.insert(provider) {
                 continue;
             }
-            if !taken.take(self.world, slot, provider) {
+            if !taken.take(self.world, &slot.part, provider) {
                 if granular {
                     isolated.remove(&provider);
                 }
                 continue;
             }
-            chosen.push(provider);
-            let spread_done = chosen.len() == self.plan.spread;
-            let fails = spread_done && !self.spread_has_required(&chosen);
-            if !fails && chosen.len() < depth {
+            self.chosen.push(provider);
+            let spread_done = self.chosen.len() == self.plan.spread;
+            let fails = spread_done && !self.spread_has_required(&self.chosen);
+            if !fails && self.chosen.len() < depth {
                 continue;
             }
-            if !fails && self.is_allowed(&chosen) {
-                self.emit(anchor, &chosen);
-                if self.found.candidates.len() >= until {
+            if !fails && self.is_allowed(&self.chosen) {
+                self.emit(anchor);
+                if self.found.len() >= until {
                     return;
                 }
             }
-            chosen.pop();
+            self.chosen.pop();
             self.undo(at, provider, &mut taken, &mut isolated);
         }
     }
 
     fn undo(&self, at: usize, provider: u32, taken: &mut Taken, isolated: &mut HashSet<u32>) {
-        taken.undo(&self.plan.slots[at], provider);
+        taken.undo(&self.plan.slots[at].part, provider);
         if at >= self.plan.spread {
             isolated.remove(&provider);
         }
@@ -193,7 +176,12 @@ impl Walk<'_> {
 
     fn is_allowed(&self, chosen: &[u32]) -> bool {
         let of_group = |group: usize| {
-            self.plan.slots.iter().zip(chosen).filter(move |(slot, _)| slot.group == group).map(|(_, p)| *p)
+            self.plan
+                .slots
+                .iter()
+                .zip(chosen)
+                .filter(move |(slot, _)| slot.part.group == group)
+                .map(|(_, p)| *p)
         };
         for groups in &self.request.same_subtree {
             let providers: BTreeSet<u32> = groups.iter().flat_map(|group| of_group(*group)).collect();
@@ -202,10 +190,12 @@ impl Walk<'_> {
             }
         }
         if self.request.flat {
-            let users = self.plan.slots.iter().zip(chosen).filter(|(slot, _)| !slot.wants.is_empty());
-            let users: BTreeSet<u32> = users.map(|(_, provider)| *provider).collect();
-            let trees: BTreeSet<u32> = users.iter().map(|provider| self.world.root(*provider)).collect();
-            if trees.len() < users.len() {
+            let users = self.plan.slots.iter().zip(chosen).filter(|(slot, _)| !slot.part.wants.is_empty());
+            let mut users: Vec<u32> = users.map(|(_, provider)| *provider).collect();
+            users.sort_unstable();
+            users.dedup();
+            // Trees are contiguous: two of one tree are neighbours here.
+            if users.windows(2).any(|two| self.world.root(two[0]) == self.world.root(two[1])) {
                 return false;
             }
         }
@@ -223,30 +213,13 @@ impl Walk<'_> {
         false
     }
 
-    fn emit(&mut self, anchor: u32, chosen: &[u32]) {
-        if chosen.iter().all(|provider| self.world.shares(*provider)) && !self.seen.insert(chosen.to_vec()) {
+    fn emit(&mut self, anchor: u32) {
+        let chosen = &self.chosen;
+        if chosen.iter().all(|provider| self.world.shares(*provider)) && !self.seen.insert(chosen.clone()) {
             return;
         }
-        let mut allocations: Vec<(u32, u32, i64)> = Vec::new();
-        let mut mappings: Vec<Vec<u32>> = vec![Vec::new(); self.request.groups.len()];
-        for (slot, provider) in self.plan.slots.iter().zip(chosen) {
-            allocations.extend(slot.wants.iter().map(|(class, amount)| (*provider, *class, *amount)));
-            mappings[slot.group].push(*provider);
-        }
-        allocations.sort_unstable();
-        allocations.dedup_by(|next, kept| {
-            let same = (next.0, next.1) == (kept.0, kept.1);
-            if same {
-                kept.2 = kept.2.saturating_add(next.2);
-            }
-            same
-        });
-        for providers in &mut mappings {
-            providers.sort_unstable();
-            providers.dedup();
-        }
         self.found.anchors.push(anchor);
-        self.found.candidates.push(Candidate { allocations, mappings });
+        self.found.chosen.extend_from_slice(chosen);
     }
 }
 
@@ -262,17 +235,17 @@ impl Taken {
         Self { counts, amounts: HashMap::new() }
     }
 
-    fn take(&mut self, world: &World, slot: &Slot, provider: u32) -> bool {
+    fn take(&mut self, world: &World, part: &Part, provider: u32) -> bool {
         if !self.counts {
             return true;
         }
-        let holds = slot.wants.iter().all(|(class, amount)| {
+        let holds = part.wants.iter().all(|(class, amount)| {
             let already = self.amounts.get(&(provider, *class)).copied().unwrap_or(0);
             let together = already.saturating_add(*amount);
             world.inventory(provider, *class).is_some_and(|inventory| inventory.holds(together))
         });
         if holds {
-            for (class, amount) in &slot.wants {
+            for (class, amount) in &part.wants {
                 let sum = self.amounts.entry((provider, *class)).or_default();
                 *sum = sum.saturating_add(*amount);
             }
@@ -280,9 +253,9 @@ impl Taken {
         holds
     }
 
-    fn undo(&mut self, slot: &Slot, provider: u32) {
+    fn undo(&mut self, part: &Part, provider: u32) {
         if self.counts {
-            for (class, amount) in &slot.wants {
+            for (class, amount) in &part.wants {
                 if let Some(sum) = self.amounts.get_mut(&(provider, *class)) {
                     *sum -= amount;
                 }

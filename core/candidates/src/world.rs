@@ -76,6 +76,14 @@ impl Names {
     }
 }
 
+/// What one provider has of one class.
+#[derive(Clone, Debug)]
+struct Row {
+    provider: u32,
+    class: u32,
+    inventory: Inventory,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub(crate) ids: Vec<ProviderId>,
@@ -85,8 +93,11 @@ pub struct World {
     ends: Vec<u32>,
     pub(crate) traits: Vec<Vec<u32>>,
     pub(crate) aggregates: Vec<Vec<u32>>,
-    stock: Vec<Vec<(u32, Inventory)>>,
-    /// Providers that have an inventory of a class, ascending.
+    /// Of all providers, by provider and class: a search reads much of it, in this order.
+    stock: Vec<Row>,
+    /// Where each provider's stock ends; it begins where the one's before ends.
+    stock_ends: Vec<u32>,
+    /// Where the inventories of a class are in the stock, ascending.
     by_class: Vec<Vec<u32>>,
     index: HashMap<ProviderId, u32>,
     /// Sharing provider → the roots of trees with a member in one of its aggregates, ascending.
@@ -145,14 +156,17 @@ impl World {
             offer.aggregates.iter().map(|name| self.aggregate_names.number(name)).collect();
         aggregates.sort_unstable();
         self.aggregates.push(aggregates);
-        let mut stock: Vec<(u32, Inventory)> =
-            offer.stock.iter().map(|s| (self.class_names.number(&s.class), s.inventory)).collect();
-        stock.sort_by_key(|(class, _)| *class);
-        self.by_class.resize(self.by_class.len().max(self.class_names.list.len()), Vec::new());
-        for (class, _) in &stock {
-            self.by_class[*class as usize].push(at);
+        let own = self.stock.len();
+        for Stock { class, inventory } in &offer.stock {
+            let class = self.class_names.number(class);
+            self.stock.push(Row { provider: at, class, inventory: *inventory });
         }
-        self.stock.push(stock);
+        self.stock[own..].sort_by_key(|row| row.class);
+        self.stock_ends.push(self.stock.len() as u32);
+        self.by_class.resize(self.by_class.len().max(self.class_names.list.len()), Vec::new());
+        for (place, row) in self.stock.iter().enumerate().skip(own) {
+            self.by_class[row.class as usize].push(place as u32);
+        }
     }
 
     fn link_shared(&mut self) {
@@ -218,28 +232,35 @@ impl World {
         &self.aggregates[provider as usize]
     }
 
+    fn rows(&self, provider: u32) -> Range<usize> {
+        let end_of = |at: u32| self.stock_ends[at as usize] as usize;
+        provider.checked_sub(1).map_or(0, end_of)..end_of(provider)
+    }
+
     /// The provider's inventories by the number of their class.
-    pub fn stock(&self, provider: u32) -> &[(u32, Inventory)] {
-        &self.stock[provider as usize]
+    pub fn stock(&self, provider: u32) -> impl Iterator<Item = (u32, &Inventory)> {
+        self.stock[self.rows(provider)].iter().map(|row| (row.class, &row.inventory))
     }
 
     /// Counts what somebody is about to take. Nothing happens where there is no such inventory.
     pub fn take(&mut self, provider: u32, class: u32, amount: i64) {
-        let stock = self.stock.get_mut(provider as usize);
-        for (_, inventory) in stock.into_iter().flatten().filter(|(known, _)| *known == class) {
-            inventory.used = inventory.used.saturating_add(amount);
+        let own = self.rows(provider);
+        for row in self.stock[own].iter_mut().filter(|row| row.class == class) {
+            row.inventory.used = row.inventory.used.saturating_add(amount);
         }
     }
 
     pub fn inventory(&self, provider: u32, class: u32) -> Option<&Inventory> {
-        let stock = self.stock(provider);
-        let at = stock.binary_search_by_key(&class, |(class, _)| *class).ok()?;
-        Some(&stock[at].1)
+        self.stock(provider).find(|(known, _)| *known == class).map(|(_, inventory)| inventory)
     }
 
-    /// Who has an inventory of the class, ascending.
-    pub fn having(&self, class: u32) -> &[u32] {
-        self.by_class.get(class as usize).map_or(&[], Vec::as_slice)
+    /// Who has an inventory of the class, ascending, and which.
+    pub fn having(&self, class: u32) -> impl ExactSizeIterator<Item = (u32, &Inventory)> {
+        let places = self.by_class.get(class as usize).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|place| {
+            let row = &self.stock[*place as usize];
+            (row.provider, &row.inventory)
+        })
     }
 
     /// The roots that a provider serves by sharing; none if it does not share.

@@ -184,20 +184,24 @@ impl Ways {
         if found.cut_short {
             ways.why = Some("its groups can be combined in too many ways to try them all".into());
         }
-        for (anchor, candidate) in found.anchors.iter().zip(found.candidates) {
+        for (anchor, candidate) in found.anchors.iter().zip(found.candidates()) {
             let root = &snapshot.rows[*anchor as usize].row;
             if !root.host {
                 continue;
             }
-            let mut claim = Claim::new();
-            for (provider, class, amount) in &candidate.allocations {
+            let (mut claim, mut taken) = (Claim::new(), Vec::new());
+            candidate.allocations(&mut taken);
+            for (provider, class, amount) in &taken {
                 let class = world.class_names.name(*class).to_owned();
                 claim.entry(world.id(*provider)).or_default().insert(class, *amount);
             }
-            let suffixes = exact.0.groups.iter().map(|group| group.suffix.clone());
-            let served = candidate.mappings.iter().map(|all| all.iter().map(|p| world.id(*p)).collect());
-            let groups = suffixes.zip(served).collect();
-            ways.by_host.insert(HostId(root.id.0), Way { claim, taken: candidate.allocations, groups });
+            let served = |(at, group): (usize, &Group)| {
+                let mut by = Vec::new();
+                candidate.mapping(at, &mut by);
+                (group.suffix.clone(), by.into_iter().map(|provider| world.id(provider)).collect())
+            };
+            let groups = exact.0.groups.iter().enumerate().map(served).collect();
+            ways.by_host.insert(HostId(root.id.0), Way { claim, taken, groups });
         }
         let mut own = ways
             .by_host
