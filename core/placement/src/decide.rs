@@ -124,7 +124,7 @@ pub(crate) fn checked(columns: &Columns, scorer: &mut dyn Scorer) -> Result<Vec<
     if scores.len() != columns.rows() {
         return Err(format!("{} scores for {} hosts", scores.len(), columns.rows()));
     }
-    if scores.iter().any(|score| score.is_nan()) {
+    if crate::scorer::first_nan(&scores).is_some() {
         return Err("a score is not a number".to_owned());
     }
     Ok(scores)

@@ -64,6 +64,13 @@ pub struct Reason {
     pub value: f64,
 }
 
+/// The row of the first score that is not a number. There is none in good answers: looking at all, without a way out
+/// in between, is SIMD.
+pub fn first_nan(scores: &[f32]) -> Option<usize> {
+    let any = scores.iter().fold(false, |found, score| found | score.is_nan());
+    if any { scores.iter().position(|score| score.is_nan()) } else { None }
+}
+
 /// A preference over feasible hosts: higher wins, −∞ is a veto, NaN or a wrong length is a fault.
 ///
 /// The score of a row may depend on the names, on what is asked and on that row only; the engine asks about

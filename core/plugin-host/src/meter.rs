@@ -150,6 +150,11 @@ impl Meter {
     pub(crate) fn call<T>(&self, call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let started = Instant::now();
         let outcome = call();
+        self.ended(started, outcome)
+    }
+
+    /// Counts a call of the guest that has ended.
+    pub(crate) fn ended<T>(&self, started: Instant, outcome: Result<T, Fault>) -> Result<T, Fault> {
         let took = started.elapsed();
         let (calls, seconds, peak) = self.handles.get_or_init(|| {
             let labels = [("plugin", self.stats.name.clone()), ("kind", self.stats.kind.as_str().to_owned())];

@@ -55,6 +55,8 @@ pub(crate) struct Sandbox<W: World> {
     engine: Engine,
     pre: W::Pre,
     limits: Limits,
+    /// What an instance's deadline is in ticks of the engine.
+    ticks: u64,
     /// Whether instructions are limited instead of time.
     fuel: bool,
     used: Option<u64>,
@@ -75,10 +77,13 @@ impl<W: World> Sandbox<W> {
         limits: Limits,
         init: impl Fn(&W, &mut Store<Limiter>) -> Called<()> + Send + 'static,
     ) -> Self {
+        // One more: the current tick may be nearly over.
+        let ticks = limits.deadline().as_micros().div_ceil(TICK.as_micros()) + 1;
         Self {
             engine,
             pre,
             limits,
+            ticks: u64::try_from(ticks).unwrap_or(u64::MAX),
             fuel: false,
             used: None,
             peak: Arc::default(),
@@ -190,9 +195,7 @@ impl<W: World> Sandbox<W> {
             store.set_epoch_deadline(u64::MAX / 2);
             return;
         }
-        // One more: the current tick may be nearly over.
-        let ticks = self.limits.deadline().as_micros().div_ceil(TICK.as_micros()) + 1;
-        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+        store.set_epoch_deadline(self.ticks);
     }
 
     /// A refusal of memory explains whatever came after it: Rust guests then end as `unreachable`.

@@ -4,7 +4,7 @@
 //! A host's score is `Σ free[c] · share(c) + imbalance · (max share − min share)`, where `share(c)` is the
 //! part of class `c` that is still free after placing, over the classes in `free` that the host has.
 
-use canopy_sdk::scheduler::{BLOCK, Block, Class, Columns, Names, Reason, Scorer, by_blocks, free_shares};
+use canopy_sdk::scheduler::{BLOCK, Block, Class, Columns, FreeShares, Names, Reason, Scorer, by_blocks};
 use std::collections::BTreeMap;
 
 pub struct Binpack {
@@ -48,8 +48,9 @@ impl Scorer for Binpack {
     }
 
     fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
+        let shares = self.shares(class, columns);
         by_blocks(columns.rows, |from| {
-            let Sums { mut score, least, most } = self.sums(class, columns, from);
+            let Sums { mut score, least, most } = sums(&shares, from);
             for (score, (least, most)) in score.iter_mut().zip(least.iter().zip(&most)) {
                 *score += self.imbalance * spread_of(*least, *most);
             }
@@ -59,16 +60,17 @@ impl Scorer for Binpack {
 
     fn explain(&self, class: &Class, columns: &Columns) -> Vec<Vec<Reason>> {
         let reason = |code: String, value: f32| Reason { code, value: value.into() };
+        let all_shares = self.shares(class, columns);
         (0..columns.rows as usize)
             .map(|row| {
-                let Sums { least, most, .. } = self.sums(class, columns, row);
+                let Sums { least, most, .. } = sums(&all_shares, row - row % BLOCK);
                 let shares = self.free.iter().filter_map(|(place, name, weight)| {
                     let capacity = columns.capacity_of(*place).get(row).copied()?;
                     let free = columns.free_of(*place).get(row).copied()? - class.wants.get(*place)?;
                     let code = format!("free-share-{}", name.to_lowercase().replace('_', "-"));
                     (capacity > 0.0).then(|| reason(code, weight * (free / capacity)))
                 });
-                let spread = self.imbalance * spread_of(least[0], most[0]);
+                let spread = self.imbalance * spread_of(least[row % BLOCK], most[row % BLOCK]);
                 // Room for the last one within the 16 that are kept.
                 shares.take(15).chain([reason("imbalance".into(), spread)]).collect()
             })
@@ -89,31 +91,35 @@ fn spread_of(least: f32, most: f32) -> f32 {
 }
 
 impl Binpack {
-    /// Of the block of rows from `from` on. Class by class: each pass is a plain loop over two blocks of numbers.
-    fn sums(&self, class: &Class, columns: &Columns, from: usize) -> Sums {
-        let mut sums =
-            Sums { score: [0.0; BLOCK], least: [f32::INFINITY; BLOCK], most: [f32::NEG_INFINITY; BLOCK] };
-        let mut shares = [0.0; BLOCK];
-        for (place, _, weight) in &self.free {
-            // By value: a load that only some rows need would keep the loop below from becoming SIMD.
-            let weight = *weight;
-            let want = class.wants.get(*place).copied().unwrap_or(0.0);
-            free_shares(&mut shares, columns, *place, want, from);
-            for (score, share) in sums.score.iter_mut().zip(&shares) {
-                *score += if share.is_nan() { 0.0 } else { weight * share };
-            }
-            for (least, share) in sums.least.iter_mut().zip(&shares) {
-                *least = if share < least { *share } else { *least };
-            }
-            for (most, share) in sums.most.iter_mut().zip(&shares) {
-                *most = if share > most { *share } else { *most };
-            }
-        }
-        sums
+    /// Of each class that counts, its free shares and what they count for.
+    fn shares<'a>(&self, class: &Class, columns: &'a Columns) -> Vec<(FreeShares<'a>, f32)> {
+        let want = |place: usize| class.wants.get(place).copied().unwrap_or(0.0);
+        let of = |(place, _, weight): &(usize, String, f32)| {
+            (FreeShares::of(columns, *place, want(*place)), *weight)
+        };
+        self.free.iter().map(of).collect()
     }
 }
 
+/// Of the block of rows from `from` on.
+#[inline]
+fn sums(all: &[(FreeShares<'_>, f32)], from: usize) -> Sums {
+    let mut sums =
+        Sums { score: [0.0; BLOCK], least: [f32::INFINITY; BLOCK], most: [f32::NEG_INFINITY; BLOCK] };
+    for (shares, weight) in all {
+        // By value: a load that only some rows need would keep the loop below from becoming SIMD.
+        let (shares, weight) = (shares.at(from), *weight);
+        for (row, share) in shares.into_iter().enumerate() {
+            sums.score[row] += if share.is_nan() { 0.0 } else { weight * share };
+            sums.least[row] = if share < sums.least[row] { share } else { sums.least[row] };
+            sums.most[row] = if share > sums.most[row] { share } else { sums.most[row] };
+        }
+    }
+    sums
+}
+
 canopy_sdk::export_scorer!(Binpack);
+canopy_sdk::keep_memory!();
 
 #[cfg(test)]
 mod tests {

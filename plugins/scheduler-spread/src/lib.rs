@@ -1,7 +1,7 @@
 //! Spreads servers: the host with the largest share still free after placing wins, where a host counts by
 //! the scarcest resource that the request asks for.
 
-use canopy_sdk::scheduler::{BLOCK, Class, Columns, Names, Reason, Scorer, by_blocks, free_shares};
+use canopy_sdk::scheduler::{BLOCK, Class, Columns, FreeShares, Names, Reason, Scorer, by_blocks};
 
 /// The scorer; equal, row by row, to the core's built-in when every class counts.
 pub struct Spread {
@@ -26,17 +26,14 @@ impl Scorer for Spread {
     }
 
     fn score(&self, class: &Class, columns: &Columns) -> Vec<f32> {
-        // Class by class rather than host by host: each pass is a plain loop over two blocks of numbers.
-        let mut shares = [0.0; BLOCK];
+        let counts = |index: usize, want: f32| want > 0.0 && self.counts.get(index) == Some(&true);
+        let wanted = class.wants.iter().copied().enumerate().filter(|(index, want)| counts(*index, *want));
+        let shares: Vec<_> = wanted.map(|(index, want)| FreeShares::of(columns, index, want)).collect();
         by_blocks(columns.rows, |from| {
             let mut least = [1.0_f32; BLOCK];
-            for (index, want) in class.wants.iter().enumerate() {
-                if *want <= 0.0 || !self.counts.get(index).copied().unwrap_or(false) {
-                    continue;
-                }
-                free_shares(&mut shares, columns, index, *want, from);
-                for (least, share) in least.iter_mut().zip(&shares) {
-                    *least = if share < least { *share } else { *least };
+            for shares in &shares {
+                for (least, share) in least.iter_mut().zip(shares.at(from)) {
+                    *least = if share < *least { share } else { *least };
                 }
             }
             least
@@ -50,6 +47,7 @@ impl Scorer for Spread {
 }
 
 canopy_sdk::export_scorer!(Spread);
+canopy_sdk::keep_memory!();
 
 #[cfg(test)]
 mod tests {

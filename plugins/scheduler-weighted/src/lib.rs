@@ -12,7 +12,7 @@
 //! host alone, so that it can be kept and replayed: free resources count by their share of the host, and
 //! everything else by its own value.
 
-use canopy_sdk::scheduler::{BLOCK, Class, Columns, Names, Reason, Scorer, block, by_blocks, free_shares};
+use canopy_sdk::scheduler::{BLOCK, Blocks, Class, Columns, FreeShares, Names, Reason, Scorer, by_blocks};
 use std::collections::BTreeMap;
 
 pub struct Weighted {
@@ -92,32 +92,33 @@ impl Scorer for Weighted {
         if self.impossible {
             return vec![f32::NEG_INFINITY; columns.rows as usize];
         }
+        let want = |place: usize| class.wants.get(place).copied().unwrap_or(0.0);
+        let of = |place: usize| FreeShares::of(columns, place, want(place));
+        let free: Vec<_> = self.free.iter().map(|(place, _, weight)| (of(*place), *weight)).collect();
         // Without any host in it there is no zone to leave, or no host of it is left.
         let home = self.home.iter().map(|(place, weight)| (*place, *weight));
         let signals = self.signals.iter().map(|(place, _, weight)| (*place, *weight)).chain(home);
-        let mut shares = [0.0; BLOCK];
+        let signals = signals.map(|(place, weight)| (columns.signal(place), weight));
+        // Without values all are 0.
+        let signals = signals.filter(|(values, _)| !values.is_empty());
+        let signals: Vec<_> = signals.map(|(values, weight)| (Blocks::of(values), weight)).collect();
+        let required: Vec<_> = self.required.iter().map(|place| Blocks::of(columns.signal(*place))).collect();
         by_blocks(columns.rows, |from| {
             let mut scores = [0.0_f32; BLOCK];
-            for (place, _, weight) in &self.free {
+            for (shares, weight) in &free {
                 // By value: a load that only some rows need would keep the loop below from becoming SIMD.
                 let weight = *weight;
-                let want = class.wants.get(*place).copied().unwrap_or(0.0);
-                free_shares(&mut shares, columns, *place, want, from);
-                for (score, share) in scores.iter_mut().zip(&shares) {
+                for (score, share) in scores.iter_mut().zip(shares.at(from)) {
                     *score += if share.is_nan() { 0.0 } else { weight * share };
                 }
             }
-            for (place, weight) in signals.clone() {
-                let values = columns.signal(place);
-                // Without values all are 0.
-                if !values.is_empty() {
-                    for (score, value) in scores.iter_mut().zip(&block(values, from)) {
-                        *score += weight * value;
-                    }
+            for (values, weight) in &signals {
+                for (score, value) in scores.iter_mut().zip(values.at(from)) {
+                    *score += *weight * value;
                 }
             }
-            for place in &self.required {
-                for (score, value) in scores.iter_mut().zip(&block(columns.signal(*place), from)) {
+            for values in &required {
+                for (score, value) in scores.iter_mut().zip(values.at(from)) {
                     *score = if *value == 0.0 { f32::NEG_INFINITY } else { *score };
                 }
             }
@@ -162,6 +163,7 @@ impl Scorer for Weighted {
 }
 
 canopy_sdk::export_scorer!(Weighted);
+canopy_sdk::keep_memory!();
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@
 //! The contract in full, with units and bounds, is the WIT under `sdk/wit`.
 
 mod config;
+pub mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 pub mod network;

@@ -102,46 +102,78 @@ impl Columns {
 }
 
 /// Rows of one [`Block`].
-pub const BLOCK: usize = 64;
-/// The numbers of some rows. Loops over whole blocks have a length that the compiler knows, and become SIMD; loops over
-/// slices mostly do not, which makes them several times as slow.
+pub const BLOCK: usize = 16;
+/// The numbers of some rows. Loops over whole blocks have a length that the compiler knows, and become SIMD whose
+/// numbers stay in registers; loops over slices mostly do not, which makes them several times as slow.
 pub type Block = [f32; BLOCK];
 
-/// The numbers of a column from row `from` on, with 0 after the last; of no column, 0.
-pub fn block(column: &[f32], from: usize) -> Block {
-    let mut block = [0.0; BLOCK];
-    let rows = column.get(from..column.len().min(from.saturating_add(BLOCK))).unwrap_or(&[]);
-    block[..rows.len()].copy_from_slice(rows);
-    block
+/// A column, made ready to be read block by block.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    values: &'a [f32],
+    /// The block that is not whole, filled up with 0.
+    last: Block,
 }
 
-/// Writes, for each row from `from` on, the share of its capacity that is free when `want` is taken; NaN where there
-/// is no capacity, which is neither less nor more than any share. `class` is a place among the resource classes.
-pub fn free_shares(shares: &mut Block, columns: &Columns, class: usize, want: f32, from: usize) {
-    let (capacity, free) = (columns.capacity_of(class), columns.free_of(class));
-    let whole = |column| <[f32]>::get(column, from..).and_then(<[f32]>::first_chunk::<BLOCK>);
-    // Whole blocks are read where they are: copying costs as much as the rest.
-    match (whole(capacity), whole(free)) {
-        (Some(capacity), Some(free)) => divide(shares, capacity, free, want),
-        _ => divide(shares, &block(capacity, from), &block(free, from), want),
+impl<'a> Blocks<'a> {
+    pub fn of(values: &'a [f32]) -> Self {
+        let mut last = [0.0; BLOCK];
+        let rest = values.chunks_exact(BLOCK).remainder();
+        for (last, value) in last.iter_mut().zip(rest) {
+            *last = *value;
+        }
+        Self { values, last }
+    }
+
+    /// The rows from `from` on, a multiple of [`BLOCK`]. Values are 0 after the last row, and all of an empty column.
+    #[inline]
+    pub fn at(&self, from: usize) -> &Block {
+        self.values.get(from..).and_then(<[f32]>::first_chunk).unwrap_or(&self.last)
     }
 }
 
-fn divide(shares: &mut Block, capacity: &Block, free: &Block, want: f32) {
-    for (share, (capacity, free)) in shares.iter_mut().zip(capacity.iter().zip(free)) {
-        let part = (free - want) / capacity;
-        *share = if *capacity > 0.0 { part } else { f32::NAN };
+/// What is free of one resource class, found once and read block by block.
+#[derive(Clone, Copy, Debug)]
+pub struct FreeShares<'a> {
+    capacity: Blocks<'a>,
+    free: Blocks<'a>,
+    want: f32,
+}
+
+impl<'a> FreeShares<'a> {
+    /// When `want` is taken; `class` is a place among the resource classes.
+    pub fn of(columns: &'a Columns, class: usize, want: f32) -> Self {
+        Self {
+            capacity: Blocks::of(columns.capacity_of(class)),
+            free: Blocks::of(columns.free_of(class)),
+            want,
+        }
+    }
+
+    /// For each row from `from` on, a multiple of [`BLOCK`], the share of its capacity that is free; NaN where there is
+    /// no capacity, which is neither less nor more than any share.
+    #[inline]
+    pub fn at(&self, from: usize) -> Block {
+        let (capacity, free) = (self.capacity.at(from), self.free.at(from));
+        let mut shares = [0.0; BLOCK];
+        for row in 0..BLOCK {
+            let part = (free[row] - self.want) / capacity[row];
+            shares[row] = if capacity[row] > 0.0 { part } else { f32::NAN };
+        }
+        shares
     }
 }
 
 /// The scores of so many rows, block by block: `score` is given the first row of each. What it says of rows after the
 /// last is dropped.
+#[inline]
 pub fn by_blocks(rows: u32, mut score: impl FnMut(usize) -> Block) -> Vec<f32> {
     let rows = rows as usize;
-    let mut scores = Vec::with_capacity(rows);
+    let mut scores = Vec::with_capacity(rows.next_multiple_of(BLOCK));
     for from in (0..rows).step_by(BLOCK) {
-        scores.extend_from_slice(&score(from)[..BLOCK.min(rows - from)]);
+        scores.extend_from_slice(&score(from));
     }
+    scores.truncate(rows);
     scores
 }
 
@@ -202,15 +234,15 @@ mod tests {
 
     #[test]
     fn blocks_cover_every_row_once_and_are_filled_up_with_nothing() {
-        for rows in [0_u16, 1, 63, 64, 65, 200] {
+        for rows in [0_u16, 1, 15, 16, 17, 200] {
             let column: Vec<f32> = (1..=rows).map(f32::from).collect();
-            assert_eq!(by_blocks(rows.into(), |from| block(&column, from)), column);
+            let blocks = Blocks::of(&column);
+            assert_eq!(by_blocks(rows.into(), |from| *blocks.at(from)), column);
         }
-        assert_eq!(block(&[1.0, 2.0], 1)[..2], [2.0, 0.0]);
-        assert_eq!(block(&[1.0], usize::MAX), [0.0; BLOCK]);
+        assert_eq!(Blocks::of(&[1.0, 2.0]).at(0)[..3], [1.0, 2.0, 0.0]);
+        assert_eq!(Blocks::of(&[]).at(3 * BLOCK), &[0.0; BLOCK]);
         let columns = Columns { capacity: vec![8.0, 0.0], free: vec![4.0, -1.0], ..Columns::of(2) };
-        let mut shares = [0.0; BLOCK];
-        free_shares(&mut shares, &columns, 0, 2.0, 0);
+        let shares = FreeShares::of(&columns, 0, 2.0).at(0);
         assert!(shares[0] == 0.25 && shares[1..].iter().all(|share| share.is_nan()));
     }
 

@@ -6,10 +6,11 @@ use crate::fault::{Fault, short};
 use crate::host::Loaded;
 use crate::meter::{Meter, Stats};
 use crate::sandbox::Sandbox;
-use canopy_placement::scorer::OWN_SIGNALS;
+use canopy_placement::scorer::{OWN_SIGNALS, first_nan};
 use canopy_placement::{Columns, Names, Placer, PluginUse, Reason, Scorer};
 use canopy_types::{Error, resources};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Rows of one call: enough to hide its cost, few enough that no fleet outgrows a guest's memory. A score
 /// depends on its row alone, so the cut does not show.
@@ -119,43 +120,39 @@ impl Scorer for WasmScorer {
         if self.places {
             return Err(NO_SCORES.to_owned());
         }
-        let meter = self.meter.clone();
-        let scores = meter.call(|| {
-            self.by_chunks(columns, |sandbox, class, wire, rows| {
-                sandbox.call(|world, store| {
-                    let guest = match world.scoring() {
-                        Ok(guest) => guest,
-                        Err(why) => return Ok(Err(why)),
-                    };
-                    Ok(check_scores(guest.call_score(store, class, wire)?, rows))
-                })
+        let started = Instant::now();
+        let scores = self.by_chunks(columns, |sandbox, class, wire, rows| {
+            sandbox.call(|world, store| {
+                let guest = match world.scoring() {
+                    Ok(guest) => guest,
+                    Err(why) => return Ok(Err(why)),
+                };
+                Ok(check_scores(guest.call_score(store, class, wire)?, rows))
             })
         });
-        scores.map_err(|fault| fault.to_string())
+        self.meter.ended(started, scores).map_err(|fault| fault.to_string())
     }
 
     fn explain(&mut self, columns: &Columns) -> Result<Vec<Vec<Reason>>, String> {
         if self.places {
             return Err(NO_SCORES.to_owned());
         }
-        let meter = self.meter.clone();
-        let reasons = meter.call(|| {
-            self.by_chunks(columns, |sandbox, class, wire, rows| {
-                sandbox.call(|world, store| {
-                    let guest = match world.scoring() {
-                        Ok(guest) => guest,
-                        Err(why) => return Ok(Err(why)),
-                    };
-                    let reasons = guest.call_explain(store, class, wire)?;
-                    if reasons.len() != rows as usize {
-                        return Ok(Err(format!("reasons for {} of {rows} hosts", reasons.len())));
-                    }
-                    let kept = |row: Vec<_>| row.into_iter().take(REASONS).map(reason).collect();
-                    Ok(Ok(reasons.into_iter().map(kept).collect()))
-                })
+        let started = Instant::now();
+        let reasons = self.by_chunks(columns, |sandbox, class, wire, rows| {
+            sandbox.call(|world, store| {
+                let guest = match world.scoring() {
+                    Ok(guest) => guest,
+                    Err(why) => return Ok(Err(why)),
+                };
+                let reasons = guest.call_explain(store, class, wire)?;
+                if reasons.len() != rows as usize {
+                    return Ok(Err(format!("reasons for {} of {rows} hosts", reasons.len())));
+                }
+                let kept = |row: Vec<_>| row.into_iter().take(REASONS).map(reason).collect();
+                Ok(Ok(reasons.into_iter().map(kept).collect()))
             })
         });
-        reasons.map_err(|fault| fault.to_string())
+        self.meter.ended(started, reasons).map_err(|fault| fault.to_string())
     }
 
     fn placer(&mut self) -> Option<&mut dyn Placer> {
@@ -192,7 +189,7 @@ fn check_scores(scores: Vec<f32>, rows: u32) -> Result<Vec<f32>, String> {
     if scores.len() != rows as usize {
         return Err(format!("{} scores for {rows} hosts", scores.len()));
     }
-    match scores.iter().position(|score| score.is_nan()) {
+    match first_nan(&scores) {
         None => Ok(scores),
         Some(row) => Err(format!("the score of row {row} is not a number")),
     }
