@@ -30,9 +30,11 @@ impl Catalog {
     }
 }
 
-/// By the address that a client reached us at, and its project.
+/// The address that a client reached us at, and its project.
+type Key = (String, Option<ProjectId>);
+
 #[derive(Default)]
-pub(super) struct Catalogs(Mutex<HashMap<(String, Option<ProjectId>), Arc<Catalog>>>);
+pub(super) struct Catalogs(Mutex<HashMap<Key, Arc<Catalog>>>);
 
 impl Catalogs {
     pub fn of(
