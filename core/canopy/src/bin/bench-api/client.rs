@@ -17,6 +17,7 @@ pub struct Client {
     identity: String,
     compute: String,
     image: String,
+    placement: Option<String>,
     project: String,
     token: String,
 }
@@ -62,8 +63,16 @@ impl Client {
                 public.and_then(|endpoint| endpoint["url"].as_str()).ok_or(format!("no {kind} service"))?;
             Ok::<_, String>(url.trim_end_matches('/').to_owned())
         };
-        let (compute, image) = (of("compute")?, of("image")?);
-        Ok(Self { compute, image, project: text(&body["token"]["project"]["id"]), identity, token, http })
+        let (compute, image, placement) = (of("compute")?, of("image")?, of("placement").ok());
+        Ok(Self {
+            compute,
+            image,
+            placement,
+            project: text(&body["token"]["project"]["id"]),
+            identity,
+            token,
+            http,
+        })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Res<Value> {
@@ -183,6 +192,19 @@ impl Client {
     pub async fn clear(&self, patience: Duration) -> Res<()> {
         self.delete(&self.servers("").await?, 16).await?;
         self.until_none(patience).await
+    }
+
+    /// Disks that are never filled need no room.
+    pub async fn overcommit_disks(&self) -> Res<()> {
+        let base = self.placement.as_ref().ok_or("no placement service")?;
+        let providers = self.send(self.http.get(format!("{base}/resource_providers"))).await?;
+        for provider in providers["resource_providers"].as_array().into_iter().flatten() {
+            let path = format!("{base}/resource_providers/{}/inventories/DISK_GB", text(&provider["uuid"]));
+            let mut inventory = self.send(self.http.get(&path)).await?;
+            inventory["allocation_ratio"] = 1_000.into();
+            self.send(self.http.put(&path).json(&inventory)).await?;
+        }
+        Ok(())
     }
 
     pub async fn until_hosts(&self, count: usize, until: Instant) -> Res<()> {

@@ -122,6 +122,7 @@ impl Own {
         client.count("/servers", 0).await?;
         let start = Some(self.began.elapsed());
         client.until_hosts(HOSTS, until).await?;
+        client.overcommit_disks().await?;
         let pid = self.child.id().ok_or("the cloud has ended")?;
         Ok(Cloud { client, password, pids: vec![i32::try_from(pid).map_err(words)?], start })
     }
