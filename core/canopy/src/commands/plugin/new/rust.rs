@@ -6,6 +6,7 @@ use super::{File, Kind, sdk};
 pub(super) const SDK: &[(&str, &[u8])] = sdk![
     "rust/src/config.rs",
     "rust/src/lib.rs",
+    "rust/src/memory.rs",
     "rust/src/mock.rs",
     "rust/src/mock/network.rs",
     "rust/src/mock/quota.rs",
