@@ -229,11 +229,13 @@ fn cpu(pids: &[i32]) -> Res<f64> {
     pids.iter().map(of).sum()
 }
 
-/// MiB in memory; what several processes share is counted once.
+/// MiB in memory; what several processes share is counted once. One alone is counted whole: this program may share its
+/// pages with it.
 fn memory(pids: &[i32]) -> Res<f64> {
+    let counted = if pids.len() == 1 { "Rss:" } else { "Pss:" };
     let of = |pid: &i32| {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_err(words)?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let line = rollup.lines().find_map(|line| line.strip_prefix(counted));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         kib.map(|kib| kib / 1024.0).ok_or(format!("process {pid} says nothing of its memory"))
     };
