@@ -57,6 +57,8 @@ async fn append(store: &Store, fail: bool) -> Result<i64, Error> {
 async fn a_failed_write_leaves_nothing_and_its_neighbours_stand() {
     for engine in engines() {
         let (store, _dir) = open(engine).await;
+        // Alone, in a transaction that is rolled back; then among others that share one.
+        assert_eq!(append(&store, true).await.unwrap_err().code, "test.no");
         let writes = (0..100).map(|n| append_owned(store.clone(), n % 3 == 0));
         let outcomes = futures::future::join_all(writes).await;
         let strange = outcomes.iter().filter_map(|o| o.as_ref().err()).find(|e| e.code != "test.no");
