@@ -140,8 +140,12 @@ impl Images {
 
     async fn fetch(&self, blob: &Blob, path: &Path, anew: bool) -> Result<(), Error> {
         if !anew && self.has(blob) {
-            touch(path);
-            return Ok(());
+            let path = path.to_owned();
+            return files::blocking(move || {
+                touch(&path);
+                Ok(())
+            })
+            .await;
         }
         let _permit =
             self.downloads.acquire().await.map_err(|e| Error::internal("agent.image_downloads", e))?;
@@ -164,12 +168,13 @@ impl Images {
 
     /// Evicts unreferenced images until `needed` bytes fit, or says how much is missing.
     pub async fn make_room(&self, needed: u64) -> Result<(), Error> {
-        if space::check(needed, space::free(&self.root)?).is_ok() {
-            return Ok(());
-        }
         let (root, referenced) = (self.root.clone(), lock(&self.referenced).clone());
         let flying: BTreeSet<String> = lock(&self.flights).keys().cloned().collect();
         files::blocking(move || {
+            let free = space::free(&root)?;
+            if space::check(needed, free).is_ok() {
+                return Ok(());
+            }
             for (path, digest) in by_age(&root)? {
                 if referenced.contains(&digest) || flying.contains(&digest) {
                     continue;
