@@ -81,6 +81,11 @@ impl Snapshot {
         self.0.actions.get(action.name).map_or_else(|| target.clone(), |known| known.visible.part_of(target))
     }
 
+    /// Whether [`Self::visible`] of both is the same.
+    pub fn alike(&self, action: Action, a: &Target, b: &Target) -> bool {
+        self.0.actions.get(action.name).map_or_else(|| a == b, |known| known.visible.alike(a, b))
+    }
+
     /// Whether `who` may do `action` to `target`, and which policies say so. What cannot be evaluated is
     /// denied and logged.
     pub fn decide(&self, who: &Principal, how: &Circumstances, action: Action, target: &Target) -> Decision {

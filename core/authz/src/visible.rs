@@ -130,6 +130,21 @@ impl Visible {
             at_stake: target.at_stake.clone(),
         }
     }
+
+    /// Whether [`Self::part_of`] both is the same.
+    pub fn alike(&self, a: &Target, b: &Target) -> bool {
+        let unseen = |name: &str| !self.attributes.contains(name);
+        (a.id == b.id || (!self.entity && unseen("id")))
+            && (a.project_id == b.project_id || unseen("project_id"))
+            && (a.domain_id == b.domain_id || unseen("domain_id"))
+            && (a.user_id == b.user_id || unseen("user_id"))
+            && (a.public == b.public || unseen("public"))
+            && (a.shared == b.shared || unseen("shared"))
+            && (a.labels == b.labels || unseen("labels"))
+            && (a.metadata == b.metadata || !self.metadata)
+            && a.wanted == b.wanted
+            && a.at_stake == b.at_stake
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +223,44 @@ mod tests {
             "permit (principal, action, resource) when { resource.hasTag(\"k\") && resource.labels.contains(\"l\") && resource.public };",
         );
         assert_eq!((tags.metadata.len(), tags.labels.len(), tags.public, tags.id.as_str()), (1, 1, true, ""));
+    }
+
+    #[test]
+    fn targets_are_alike_when_their_visible_parts_are() {
+        let one = Target::default();
+        let others = [
+            Target { id: "i".into(), ..one.clone() },
+            Target { project_id: "p".into(), ..one.clone() },
+            Target { domain_id: "d".into(), ..one.clone() },
+            Target { user_id: "u".into(), ..one.clone() },
+            Target { public: true, ..one.clone() },
+            Target { shared: true, ..one.clone() },
+            Target { labels: vec!["l".into()], ..one.clone() },
+            Target { metadata: [("k".to_owned(), "v".to_owned())].into(), ..one.clone() },
+            Target { wanted: Some(Box::default()), ..one.clone() },
+            Target { at_stake: Some(Box::default()), ..one.clone() },
+            one.clone(),
+        ];
+        let conditions = [
+            "true",
+            "resource == Image::\"i\"",
+            "resource.id == \"i\"",
+            "resource.project_id == \"p\"",
+            "resource.domain_id == \"d\" && resource.public",
+            "resource.user_id == \"u\" || resource.shared",
+            "resource.labels.contains(\"l\")",
+            "resource.hasTag(\"k\")",
+        ];
+        let (mut alike, mut unlike) = (0, 0);
+        for condition in conditions {
+            let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+            let visible = Visible::of(&PolicySet::from_str(&text).unwrap());
+            for other in &others {
+                let same = visible.part_of(&one) == visible.part_of(other);
+                assert_eq!(visible.alike(&one, other), same, "{condition}: {other:?}");
+                if same { alike += 1 } else { unlike += 1 }
+            }
+        }
+        assert!(alike > others.len() && unlike > conditions.len());
     }
 }

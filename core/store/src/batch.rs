@@ -1,9 +1,9 @@
 //! SQLite's one writer: requests are decided in order and share a commit.
 //!
-//! The writer takes what is queued (never waiting for more), runs each closure in its own savepoint
-//! against the batch's running state, commits once, and only then answers. A closure that fails is rolled
-//! back alone. When the commit itself fails, each closure is run and committed singly, so one bad
-//! neighbour cannot fail the others.
+//! The writer takes what is queued (never waiting for more), runs each closure against the batch's running
+//! state, commits once, and only then answers. When a closure fails, the batch is begun again with a savepoint for
+//! each, so that it is rolled back alone: most batches need none. When the commit itself fails, each closure is run
+//! and committed singly, so one bad neighbour cannot fail the others.
 
 use crate::store::db;
 use crate::{BoxFuture, Conn};
@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const QUEUE: usize = 1_024;
 /// Writes sharing one commit.
 const BATCH: usize = 64;
+/// What a batch begins with: it is going to write.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 type Outcome = Result<Box<dyn Any + Send>>;
 type Run = Box<dyn for<'t> Fn(&'t mut Conn) -> BoxFuture<'t, Box<dyn Any + Send>> + Send + Sync>;
@@ -152,7 +154,7 @@ impl Line {
 }
 
 async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Outcome>> {
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(db)?;
+    let mut tx = conn.begin_with(BEGIN).await.map_err(db)?;
     let outcomes = match batch {
         // Alone it needs no savepoint: all there is to roll back is its own.
         [only] => match only.job.outcome(&mut tx).await {
@@ -163,12 +165,28 @@ async fn in_one_transaction(conn: &mut Conn, batch: &[Queued]) -> Result<Vec<Out
             }
             done => vec![done],
         },
-        several => in_savepoints(&mut tx, several).await?,
+        several => match all_well(&mut tx, several).await {
+            Some(outcomes) => outcomes,
+            None => {
+                tx.rollback().await.map_err(db)?;
+                tx = conn.begin_with(BEGIN).await.map_err(db)?;
+                in_savepoints(&mut tx, several).await?
+            }
+        },
     };
     // A batch's crash points carry the name of its first write: tests run writes one at a time.
     let name = batch.first().map_or("store.commit", |queued| queued.job.name);
     effect(name, async { tx.commit().await.map_err(db) }).await?;
     Ok(outcomes)
+}
+
+/// `None` as soon as one fails.
+async fn all_well(tx: &mut Conn, batch: &[Queued]) -> Option<Vec<Outcome>> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for queued in batch {
+        outcomes.push(Ok(queued.job.outcome(tx).await.ok()?));
+    }
+    Some(outcomes)
 }
 
 async fn in_savepoints(tx: &mut Conn, batch: &[Queued]) -> Result<Vec<Outcome>> {

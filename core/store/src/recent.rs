@@ -4,9 +4,9 @@
 //! revision that a list has just seen is the row that the list would have read.
 
 use crate::Conn;
-use crate::rows::{self, Columns, by_ids};
+use crate::rows::{Columns, by_ids};
 use crate::servers::{ServerRow, server};
-use canopy_types::{Result, ServerId};
+use canopy_types::{Error, Result, ServerId};
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,26 @@ const LARGE: usize = 4_096;
 /// A row as it was with this revision.
 type Known = HashMap<ServerId, (i64, Arc<ServerRow>)>;
 
+/// A server, and the revision it was seen with.
+pub(crate) type Place = (ServerId, i64);
+
+/// The places of servers in an order, as one text, which [`places`] reads: a row of its own for each would cost more
+/// than all else of a list.
+pub(crate) fn aggregate(order: &str) -> String {
+    format!("string_agg(id || ' ' || revision, ',' ORDER BY {order}) AS places")
+}
+
+/// Reads the one row of a statement that selects [`aggregate`].
+pub(crate) fn places(row: &AnyRow) -> Result<Vec<Place>> {
+    let text = row.text_opt("places")?.unwrap_or_default();
+    let place = |text: &str| -> Option<Place> {
+        let (id, revision) = text.split_once(' ')?;
+        Some((id.parse().ok()?, revision.parse().ok()?))
+    };
+    let corrupt = || Error::internal("store.corrupt", "the id or revision of a server is none");
+    text.split_terminator(',').map(|text| place(text).ok_or_else(corrupt)).collect()
+}
+
 /// Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recent {
@@ -26,12 +46,14 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// The servers of rows with an `id` and a `revision`, in their order. Those that are not known are read and
-    /// learned; `None` when one of them has changed since the rows were read.
-    pub(crate) async fn rows(&self, conn: &mut Conn, rows: &[AnyRow]) -> Result<Option<Vec<Arc<ServerRow>>>> {
-        let wanted: Vec<(ServerId, i64)> =
-            rows.iter().map(|row| Ok((row.parsed("id")?, row.int("revision")?))).collect::<Result<_>>()?;
-        let mut found = self.known(&wanted);
+    /// The servers with these revisions, in this order. Those that are not known are read and learned; `None` when
+    /// one of them has another revision by now.
+    pub(crate) async fn rows(
+        &self,
+        conn: &mut Conn,
+        wanted: &[Place],
+    ) -> Result<Option<Vec<Arc<ServerRow>>>> {
+        let mut found = self.known(wanted);
         let unknown = wanted.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|((id, _), _)| *id);
         let unknown: Vec<ServerId> = unknown.collect();
         let whole = |row: &AnyRow| Ok((row.int("revision")?, Arc::new(server(row)?)));
@@ -47,8 +69,9 @@ impl Recent {
 
     /// These servers, in no order; ids without a row are left out. Outside of writes only.
     pub async fn of(&self, conn: &mut Conn, ids: &[ServerId]) -> Result<Vec<Arc<ServerRow>>> {
-        let rows = rows::fetch_by_ids(conn, "SELECT id, revision FROM servers", ids).await?;
-        if let Some(rows) = self.rows(conn, &rows).await? {
+        let place = |row: &AnyRow| Ok((row.parsed("id")?, row.int("revision")?));
+        let places = by_ids(conn, "SELECT id, revision FROM servers", ids, place).await?;
+        if let Some(rows) = self.rows(conn, &places).await? {
             return Ok(rows);
         }
         // One changed between the statements: all in one, then.

@@ -90,15 +90,6 @@ pub(crate) async fn by_ids<T: Display, R>(
     ids: &[T],
     read: impl Fn(&AnyRow) -> Result<R>,
 ) -> Result<Vec<R>> {
-    fetch_by_ids(conn, select, ids).await?.iter().map(read).collect()
-}
-
-/// The same as they come.
-pub(crate) async fn fetch_by_ids<T: Display>(
-    conn: &mut Conn,
-    select: &'static str,
-    ids: &[T],
-) -> Result<Vec<AnyRow>> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(AT_ONCE) {
         let sql = format!("{select} WHERE id IN ({})", places(1, ids.len()));
@@ -106,7 +97,9 @@ pub(crate) async fn fetch_by_ids<T: Display>(
         for id in ids {
             query = query.bind(id.to_string());
         }
-        found.append(&mut query.fetch_all(&mut *conn).await.map_err(crate::store::db)?);
+        for row in query.fetch_all(&mut *conn).await.map_err(crate::store::db)? {
+            found.push(read(&row)?);
+        }
     }
     Ok(found)
 }

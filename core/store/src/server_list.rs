@@ -1,7 +1,7 @@
 //! Lists of servers: what is asked for, in which order, from which marker; one statement.
 
 use crate::Conn;
-use crate::recent::Recent;
+use crate::recent::{self, Recent};
 use crate::rows::{Columns, to_json};
 use crate::servers::{ServerRow, server};
 use crate::store::db;
@@ -224,25 +224,44 @@ pub async fn list(
     if let Some(marker) = &page.marker {
         after(conn, &mut query, &order, marker).await?;
     }
-    let keys: Vec<String> = order
-        .iter()
-        .map(|(sort, direction)| match direction {
-            Direction::Ascending => format!("{} ASC", sort.column().0),
-            Direction::Descending => format!("{} DESC", sort.column().0),
-        })
-        .collect();
+    let ordered = |key: &dyn Fn(usize, Sort) -> Cow<'static, str>| {
+        let keys = order.iter().enumerate().map(|(n, (sort, direction))| match direction {
+            Direction::Ascending => format!("{} ASC", key(n, *sort)),
+            Direction::Descending => format!("{} DESC", key(n, *sort)),
+        });
+        keys.collect::<Vec<_>>().join(", ")
+    };
+    let keys = ordered(&|_, sort| sort.column().0);
     let limit = query.place(Value::Int(page.size()));
     let select = |columns: &str| {
-        let (conditions, keys) = (&query.conditions, keys.join(", "));
+        let conditions = &query.conditions;
         format!("SELECT {columns} FROM servers WHERE 1 = 1{conditions} ORDER BY {keys} LIMIT {limit}")
     };
-    let rows = query.fetch(conn, select("id, revision")).await?;
-    if let Some(rows) = recent.rows(conn, &rows).await? {
+    let places = format!(
+        "SELECT {} FROM ({}) AS page",
+        recent::aggregate(&ordered(&|n, _| sort_key(n))),
+        select(&format!("id, revision, {}", sort_keys(&order))),
+    );
+    let places =
+        query.fetch(conn, places).await?.iter().map(recent::places).collect::<Result<Vec<_>>>()?.concat();
+    if let Some(rows) = recent.rows(conn, &places).await? {
         return Ok(rows);
     }
     // A row changed between the statements, and may not be what was asked for any more: all in one, then.
     let rows = query.fetch(conn, select("*")).await?;
     rows.iter().map(|row| Ok(Arc::new(server(row)?))).collect()
+}
+
+/// The name of an order's key.
+fn sort_key(n: usize) -> Cow<'static, str> {
+    Cow::Owned(format!("s{n}"))
+}
+
+/// The columns with an order's keys.
+fn sort_keys(order: &[(Sort, Direction)]) -> String {
+    let column =
+        |(n, (sort, _)): (usize, &(Sort, Direction))| format!("{} AS {}", sort.column().0, sort_key(n));
+    order.iter().enumerate().map(column).collect::<Vec<_>>().join(", ")
 }
 
 fn conditions(filter: &Filter) -> Result<Query> {
@@ -320,14 +339,9 @@ fn tag_conditions(query: &mut Query, tags: &TagFilter) -> Result<()> {
 
 /// Adds the condition that a row comes after the marker's: it differs in the first key that is not equal.
 async fn after(conn: &mut Conn, query: &mut Query, order: &[(Sort, Direction)], marker: &str) -> Result<()> {
-    let columns: Vec<String> =
-        order.iter().enumerate().map(|(n, (sort, _))| format!("{} AS s{n}", sort.column().0)).collect();
     let place = query.place(Value::Text(marker.to_owned()));
-    let sql = format!(
-        "SELECT {} FROM servers WHERE 1 = 1{} AND id = {place}",
-        columns.join(", "),
-        query.conditions
-    );
+    let sql =
+        format!("SELECT {} FROM servers WHERE 1 = 1{} AND id = {place}", sort_keys(order), query.conditions);
     let row = query.fetch(conn, sql).await?.pop();
     query.values.pop();
     let row = row.ok_or_else(|| Error::bad_request("page.marker", format!("marker [{marker}] not found")))?;
@@ -335,7 +349,7 @@ async fn after(conn: &mut Conn, query: &mut Query, order: &[(Sort, Direction)], 
     let mut alternatives = Vec::with_capacity(order.len());
     for (n, (sort, direction)) in order.iter().enumerate() {
         let (column, number) = sort.column();
-        let name = format!("s{n}");
+        let name = sort_key(n);
         let mut value = || -> Result<String> {
             let value = if number { Value::Int(row.int(&name)?) } else { Value::Text(row.text(&name)?) };
             Ok(query.place(value))

@@ -8,7 +8,7 @@ pub use crate::server_list::{Direction, Filter, Sort, TagFilter, list};
 
 use crate::rows::{Columns, to_json};
 use crate::store::db;
-use crate::{Conn, Recent, dialect};
+use crate::{Conn, Recent, dialect, recent};
 use canopy_agent_api::DeviceTags;
 use canopy_types::server::{Derived, Hold, How, Phase, PowerIntent, derive, wish};
 use canopy_types::{
@@ -380,14 +380,14 @@ pub async fn held_before(conn: &mut Conn, hold: Hold, before: Timestamp, most: i
 
 /// Servers that a host should have, deleting ones included, in creation order.
 pub async fn on_host(conn: &mut Conn, recent: &Recent, host: HostId) -> Result<Vec<Arc<ServerRow>>> {
-    let (id, from) =
-        (host.to_string(), "FROM servers WHERE host_id = $1 AND deleted_at IS NULL ORDER BY number");
-    let select = |columns: &str| AssertSqlSafe(format!("SELECT {columns} {from}"));
-    let rows = sqlx::query(select("id, revision")).bind(&id).fetch_all(&mut *conn).await.map_err(db)?;
-    if let Some(rows) = recent.rows(conn, &rows).await? {
+    let (id, from) = (host.to_string(), "FROM servers WHERE host_id = $1 AND deleted_at IS NULL");
+    let places = AssertSqlSafe(format!("SELECT {} {from}", recent::aggregate("number")));
+    let places = recent::places(&sqlx::query(places).bind(&id).fetch_one(&mut *conn).await.map_err(db)?)?;
+    if let Some(rows) = recent.rows(conn, &places).await? {
         return Ok(rows);
     }
-    let rows = sqlx::query(select("*")).bind(&id).fetch_all(conn).await.map_err(db)?;
+    let rows = AssertSqlSafe(format!("SELECT * {from} ORDER BY number"));
+    let rows = sqlx::query(rows).bind(&id).fetch_all(conn).await.map_err(db)?;
     rows.iter().map(|row| Ok(Arc::new(server(row)?))).collect()
 }
 

@@ -5,7 +5,7 @@ use canopy_app::identity::{
     self, Domain, Group, Lent, Place, Project, Role, Token, User, UserOptions, catalog,
 };
 use canopy_types::Timestamp;
-use serde::ser::Error;
+use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
@@ -150,62 +150,114 @@ pub struct Shown<'a> {
     token: Fields<'a>,
 }
 
-#[derive(Serialize)]
+/// Written as it is looked at: clients ask for tokens all the time.
 struct Fields<'a> {
-    #[serde(flatten)]
-    fields: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    token: &'a Token,
     catalog: Option<CatalogText<'a>>,
+    password_expires_at: Option<Timestamp>,
 }
 
 /// The body of a token; `catalog` only when it was not declined.
 pub fn token<'a>(
-    token: &Token,
+    token: &'a Token,
     catalog: Option<&'a catalog::Catalog>,
     password_expires_at: Option<Timestamp>,
 ) -> Shown<'a> {
-    let standing = &token.standing;
-    let mut body = json!({
-        "methods": token.methods,
-        "user": {
-            "id": standing.user.id, "name": standing.user.name, "domain": named(&standing.user_domain),
-            "password_expires_at": password_expires_at.map(Timestamp::micros_z),
-        },
-        "audit_ids": token.audit_ids,
-        "issued_at": token.issued.micros_z(),
-        "expires_at": token.expires.micros_z(),
-    });
-    match &standing.place {
-        Place::Unscoped => {}
-        Place::Project(project, domain) => {
-            body["project"] = json!({"id": project.id, "name": project.name, "domain": named(domain)});
-            body["is_domain"] = json!(false);
+    let catalog = catalog.filter(|_| token.standing.place != Place::Unscoped).map(CatalogText);
+    Shown { token: Fields { token, catalog, password_expires_at } }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { token, catalog, password_expires_at } = self;
+        let standing = &token.standing;
+        let mut out = serializer.serialize_map(None)?;
+        macro_rules! put {
+            ($name:expr, $value:expr $(,)?) => {
+                out.serialize_entry($name, &$value)?
+            };
         }
-        Place::Domain(domain) => body["domain"] = named(domain),
-        Place::System => body["system"] = json!({"all": true}),
-    }
-    match &standing.lent {
-        None => {}
-        Some(Lent::ApplicationCredential(one)) => {
-            let mut shown = json!({"id": one.id, "name": one.name, "restricted": !one.unrestricted});
-            if let Some(rules) = &one.rules {
-                shown["access_rules"] = rules.iter().map(super::application_credentials::rule_of).collect();
+        put!("methods", token.methods);
+        put!(
+            "user",
+            Bearer {
+                id: standing.user.id.as_str(),
+                name: &standing.user.name,
+                domain: Named::domain(&standing.user_domain),
+                password_expires_at: password_expires_at.map(Timestamp::micros_z),
+            },
+        );
+        put!("audit_ids", token.audit_ids);
+        put!("issued_at", token.issued.micros_z());
+        put!("expires_at", token.expires.micros_z());
+        match &standing.place {
+            Place::Unscoped => {}
+            Place::Project(project, domain) => {
+                let (id, name) = (project.id.as_str(), project.name.as_str());
+                put!("project", Within { id, name, domain: Named::domain(domain) });
+                put!("is_domain", false);
             }
-            body["application_credential"] = shown;
+            Place::Domain(domain) => put!("domain", Named::domain(domain)),
+            Place::System => put!("system", json!({"all": true})),
         }
-        Some(Lent::Trust(trust)) => {
-            body["OS-TRUST:trust"] = json!({
-                "id": trust.id, "impersonation": trust.impersonation,
-                "trustor_user": {"id": trust.trustor_id}, "trustee_user": {"id": trust.trustee_id},
-            });
+        match &standing.lent {
+            None => {}
+            Some(Lent::ApplicationCredential(one)) => {
+                let mut shown = json!({"id": one.id, "name": one.name, "restricted": !one.unrestricted});
+                if let Some(rules) = &one.rules {
+                    shown["access_rules"] =
+                        rules.iter().map(super::application_credentials::rule_of).collect();
+                }
+                put!("application_credential", shown);
+            }
+            Some(Lent::Trust(trust)) => put!(
+                "OS-TRUST:trust",
+                json!({
+                    "id": trust.id, "impersonation": trust.impersonation,
+                    "trustor_user": {"id": trust.trustor_id}, "trustee_user": {"id": trust.trustee_id},
+                }),
+            ),
         }
+        if standing.place != Place::Unscoped {
+            put!("roles", standing.roles.iter().map(Named::role).collect::<Vec<_>>());
+        }
+        if let Some(catalog) = catalog {
+            put!("catalog", catalog);
+        }
+        out.end()
     }
-    if standing.place != Place::Unscoped {
-        let roles: Vec<Value> = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
-        body["roles"] = roles.into();
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Named<'a> {
+    fn domain(domain: &'a Domain) -> Self {
+        Self { id: domain.id.as_str(), name: &domain.name }
     }
-    let catalog = catalog.filter(|_| standing.place != Place::Unscoped).map(CatalogText);
-    Shown { token: Fields { fields: body, catalog } }
+
+    fn role(role: &'a Role) -> Self {
+        Self { id: role.id.as_str(), name: &role.name }
+    }
+}
+
+/// A project in its domain.
+#[derive(Serialize)]
+struct Within<'a> {
+    id: &'a str,
+    name: &'a str,
+    domain: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Bearer<'a> {
+    id: &'a str,
+    name: &'a str,
+    domain: Named<'a>,
+    password_expires_at: Option<String>,
 }
 
 /// A catalog as keystone shows it. It is written once, see [`catalog::Catalog`].

@@ -15,12 +15,24 @@ const TRIES: u32 = 5;
 /// Decides about the rows of one list: once for all that are alike in what policies look at, so that rows cost
 /// no decision each.
 #[derive(Default)]
-pub struct Rows(HashMap<Target, bool>);
+pub struct Rows {
+    decided: HashMap<Target, bool>,
+    /// Of the row before: most rows are like it.
+    last: Option<(Target, bool)>,
+}
 
 impl Rows {
+    /// Always asked with the same action and caller.
     pub fn allowed(&mut self, app: &App, ctx: &Ctx, action: Action, target: &Target) -> bool {
+        if let Some((last, may)) = &self.last
+            && ctx.policies.alike(action, last, target)
+        {
+            return *may;
+        }
         let alike = ctx.policies.visible(action, target);
-        *self.0.entry(alike).or_insert_with(|| allowed(app, ctx, action, target))
+        let may = *self.decided.entry(alike).or_insert_with(|| allowed(app, ctx, action, target));
+        self.last = Some((target.clone(), may));
+        may
     }
 }
 

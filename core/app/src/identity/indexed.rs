@@ -2,6 +2,7 @@
 //! assignments of one's own, of one's groups, inherited from above, and by what roles imply.
 
 use super::catalogs::Catalogs;
+use super::memo::Memo;
 use super::view::{Place, Standing};
 use canopy_authz::roles as built_in;
 use canopy_store::identity::application_credentials::ApplicationCredential;
@@ -13,9 +14,12 @@ use canopy_store::identity::trusts::Trust;
 use canopy_store::identity::{Actor, Assignment, Domain, Group, Project, Reach, Role, User};
 use canopy_types::{DomainId, GroupId, ProjectId, RoleId, UserId};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Projects above a project that are looked at: more than the API lets anybody make.
 const MAX_ABOVE: usize = 16;
+/// Standings kept.
+const STANDINGS: usize = 4_096;
 
 #[derive(Default)]
 pub struct Indexed {
@@ -41,6 +45,8 @@ pub struct Indexed {
     shown_groups: Vec<(ProjectId, String)>,
     extras: Extras,
     pub(super) catalogs: Catalogs,
+    /// Of users at places, each worked out once.
+    standings: Memo<(UserId, Option<Reach>), Standing, STANDINGS>,
 }
 
 impl Indexed {
@@ -84,6 +90,7 @@ impl Indexed {
             shown_groups: directory.shown_groups,
             extras: directory.extras,
             catalogs: Catalogs::default(),
+            standings: Memo::default(),
         }
     }
 
@@ -102,7 +109,17 @@ impl Indexed {
     }
 
     /// `None` unless the scope exists, is enabled, and the user holds a role there.
-    pub fn standing(&self, user: &User, scope: Option<&Reach>) -> Option<Standing> {
+    pub fn standing(&self, user: &User, scope: Option<&Reach>) -> Option<Arc<Standing>> {
+        let key = (user.id.clone(), scope.cloned());
+        if let Some(known) = self.standings.get(&key) {
+            return Some(known);
+        }
+        let found = Arc::new(self.work_out(user, scope)?);
+        self.standings.keep(key, Arc::clone(&found));
+        Some(found)
+    }
+
+    fn work_out(&self, user: &User, scope: Option<&Reach>) -> Option<Standing> {
         let place = match scope {
             None => Place::Unscoped,
             Some(Reach::Project(id)) => {

@@ -11,6 +11,7 @@ use canopy_authz::{Target, actions};
 use canopy_store::identity::{Domain, Project, Reach, User};
 use canopy_types::{DomainId, Error, Result, Timestamp, UserId};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DomainRef {
@@ -73,11 +74,11 @@ pub struct Token {
     pub audit_ids: Vec<String>,
     pub issued: Timestamp,
     pub expires: Timestamp,
-    pub standing: Standing,
+    pub standing: Arc<Standing>,
 }
 
 impl Token {
-    fn new(text: Secret, claims: &Claims, standing: Standing) -> Self {
+    fn new(text: Secret, claims: &Claims, standing: Arc<Standing>) -> Self {
         Self {
             text,
             methods: claims.methods.names(),
@@ -381,7 +382,7 @@ fn expected(attribute: &str, target: &str) -> Error {
     )
 }
 
-fn opened(app: &App, subject: &str) -> Result<(Claims, Standing)> {
+fn opened(app: &App, subject: &str) -> Result<(Claims, Arc<Standing>)> {
     // Asked about by somebody who is logged in: the real service says 404 here.
     let absent = || Error::not_found("identity.token_not_found", "Failed to validate token");
     let claims = app.identity.inner.open_token(subject).ok_or_else(absent)?;

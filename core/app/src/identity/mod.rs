@@ -25,6 +25,7 @@ mod indexed;
 mod key;
 mod keyring;
 mod login;
+mod memo;
 mod password;
 pub(crate) mod projects;
 mod replicas;
@@ -177,7 +178,7 @@ impl Identity {
         let claims = self.inner.open_token(token).ok_or_else(unauthorized)?;
         let standing = self.view().standing(&claims, now).ok_or_else(unauthorized)?;
         let methods = claims.methods.names().into_iter().map(str::to_owned).collect();
-        Ok(Caller { who: principal(standing), methods, delegation: claims.delegation })
+        Ok(Caller { who: principal(&standing), methods, delegation: claims.delegation })
     }
 
     /// This process answers no more tokens: nobody has to wait for it.
@@ -316,20 +317,23 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller> {
     app.identity.check(token)
 }
 
-fn principal(standing: Standing) -> Principal {
+fn principal(standing: &Standing) -> Principal {
+    let user = &standing.user;
     Principal {
-        scope: match standing.place {
+        scope: match &standing.place {
             Place::Unscoped => Scope::Unscoped,
-            Place::Project(project, _) => {
-                Scope::Project { id: project.id, name: project.name, domain_id: project.domain_id }
-            }
-            Place::Domain(domain) => Scope::Domain { id: domain.id },
+            Place::Project(project, _) => Scope::Project {
+                id: project.id.clone(),
+                name: project.name.clone(),
+                domain_id: project.domain_id.clone(),
+            },
+            Place::Domain(domain) => Scope::Domain { id: domain.id.clone() },
             Place::System => Scope::System,
         },
-        user_id: standing.user.id,
-        user_name: standing.user.name,
-        user_domain_id: standing.user.domain_id,
-        roles: standing.roles.into_iter().map(|role| role.name).collect(),
+        user_id: user.id.clone(),
+        user_name: user.name.clone(),
+        user_domain_id: user.domain_id.clone(),
+        roles: standing.roles.iter().map(|role| role.name.clone()).collect(),
     }
 }
 

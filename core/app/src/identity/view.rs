@@ -63,7 +63,7 @@ impl Place {
 
 impl View {
     /// What `claims` are worth at `now`; `None` when anything speaks against them.
-    pub fn standing(&self, claims: &Claims, now: Timestamp) -> Option<Standing> {
+    pub fn standing(&self, claims: &Claims, now: Timestamp) -> Option<Arc<Standing>> {
         if now >= claims.expires || self.revoked.audit_ids.contains(&audit_text(&claims.audit_id)) {
             return None;
         }
@@ -73,8 +73,8 @@ impl View {
         }
         match &claims.delegation {
             Delegation::None => self.directory.standing(user, claims.scope.as_ref()),
-            Delegation::ApplicationCredential(id) => self.by_credential(claims, id, user, now),
-            Delegation::Trust(id) => self.by_trust(claims, id, user, now),
+            Delegation::ApplicationCredential(id) => self.by_credential(claims, id, user, now).map(Arc::new),
+            Delegation::Trust(id) => self.by_trust(claims, id, user, now).map(Arc::new),
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let with_trust = by("v", Delegation::Trust("t".into()));
         let roles = |view: View, claims: &Claims, now| {
             let standing = view.standing(claims, Timestamp(now))?;
-            Some(standing.roles.into_iter().map(|role| role.name).collect::<Vec<_>>())
+            Some(standing.roles.iter().map(|role| role.name.clone()).collect::<Vec<_>>())
         };
         assert_eq!(roles(all(|_| {}), &with_credential, 250), Some(vec!["reader".into()]));
         assert_eq!(roles(all(|_| {}), &with_trust, 250), Some(vec!["member".into(), "reader".into()]));

@@ -25,17 +25,34 @@ impl Serialize for Brief<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct Link {
+/// Written into the answer as it is put together.
+struct Link<'a, T> {
     rel: &'static str,
-    href: String,
+    base: &'a str,
+    path: &'static str,
+    id: T,
 }
 
-fn links(req: &Req, id: ServerId) -> [Link; 2] {
-    [
-        Link { rel: "self", href: format!("{}/compute/v2.1/servers/{id}", req.base) },
-        Link { rel: "bookmark", href: format!("{}/compute/servers/{id}", req.base) },
-    ]
+impl<T: Display> Serialize for Link<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("rel", self.rel)?;
+        out.serialize_entry("href", &Shown(format_args!("{}{}{}", self.base, self.path, self.id)))?;
+        out.end()
+    }
+}
+
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+fn links(req: &Req, id: ServerId) -> [Link<'_, ServerId>; 2] {
+    let link = |rel, path| Link { rel, base: &req.base, path, id };
+    [link("self", "/compute/v2.1/servers/"), link("bookmark", "/compute/servers/")]
 }
 
 /// All of a server, written as it is looked at: a list of a thousand is no tree of values on its way.
@@ -66,12 +83,12 @@ impl Serialize for Detail<'_> {
         put!("hostId", host_hash(&server.project_id, server.host_id));
         match server.image_id {
             None => put!("image", ""),
-            Some(id) => put!("image", Reference::new(req, "images", id)),
+            Some(id) => put!("image", Reference::new(req, "/compute/images/", id)),
         }
         if req.version >= v(2, 47) {
             put!("flavor", Flavor::of(listed));
         } else {
-            put!("flavor", Reference::new(req, "flavors", &server.flavor.id));
+            put!("flavor", Reference::new(req, "/compute/flavors/", &server.flavor.id));
         }
         put!("created", server.created_at.seconds_z());
         put!("updated", server.updated_at.seconds_z());
@@ -195,15 +212,16 @@ struct Named<'a> {
 
 /// Something else of the compute service, by its id.
 #[derive(Serialize)]
-struct Reference<T> {
+#[serde(bound = "T: Serialize + Display")]
+struct Reference<'a, T> {
     id: T,
-    links: [Link; 1],
+    links: [Link<'a, T>; 1],
 }
 
-impl<T: Display> Reference<T> {
-    fn new(req: &Req, of: &str, id: T) -> Self {
-        let href = format!("{}/compute/{of}/{id}", req.base);
-        Self { id, links: [Link { rel: "bookmark", href }] }
+impl<'a, T: Copy + Display> Reference<'a, T> {
+    /// `path` is where what it refers to is found, by its id.
+    fn new(req: &'a Req, path: &'static str, id: T) -> Self {
+        Self { id, links: [Link { rel: "bookmark", base: &req.base, path, id }] }
     }
 }
 
