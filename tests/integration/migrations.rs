@@ -135,7 +135,7 @@ async fn what_an_earlier_version_wrote_of_hosts_and_servers_is_there_and_counts(
             .write("test", move |c| {
                 let amounts: canopy_types::resources::Amounts = std::clone::Clone::clone(&amounts);
                 Box::pin(async move {
-                    hosts::release(c, server_ids[0], Timestamp(20)).await?;
+                    hosts::release(c, &[server_ids[0]], Timestamp(20)).await?;
                     let who = hosts::Claimant {
                         server: ServerId::random(),
                         project: &canopy_types::ProjectId::from("p"),

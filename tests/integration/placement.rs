@@ -15,6 +15,8 @@ mod journal;
 mod placer;
 #[path = "placement/supply.rs"]
 mod supply;
+#[path = "placement/together.rs"]
+mod together;
 
 use canopy::Config;
 use canopy_agent_api::{Controller, Inventory, Observed, Registration, ServerObserved};

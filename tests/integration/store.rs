@@ -240,7 +240,9 @@ async fn claims_commit_by_capacity_and_give_back_exactly_what_they_took() {
         for id in ids {
             for _ in 0..2 {
                 store
-                    .write("test.release", move |c| Box::pin(hosts::release(c, id, Timestamp(3))))
+                    .write("test.release", move |c| {
+                        Box::pin(async move { hosts::release(c, &[id], Timestamp(3)).await })
+                    })
                     .await
                     .unwrap();
             }

@@ -1,7 +1,7 @@
 //! What lets somebody join a guest's console: each once, and for a short time.
 
 use crate::Conn;
-use crate::rows::Columns;
+use crate::rows::{Columns, execute_by};
 use crate::store::db;
 use canopy_types::{ConsoleKind, Error, HostId, Result, ServerId, Timestamp};
 use sqlx::any::AnyRow;
@@ -78,14 +78,9 @@ pub async fn take(
     row.as_ref().map(token).transpose()
 }
 
-/// Forgets all of a server.
-pub async fn forget(conn: &mut Conn, server: ServerId) -> Result<()> {
-    sqlx::query("DELETE FROM console_tokens WHERE server_id = $1")
-        .bind(server.to_string())
-        .execute(conn)
-        .await
-        .map_err(db)?;
-    Ok(())
+/// Forgets all of these servers.
+pub async fn forget(conn: &mut Conn, servers: &[ServerId]) -> Result<()> {
+    execute_by(conn, "DELETE FROM console_tokens WHERE server_id IN ($?)", servers).await
 }
 
 /// Forgets what has expired.

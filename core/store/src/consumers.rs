@@ -3,7 +3,7 @@
 //! Servers of this cloud and consumers of other services share the tables and are counted alike. A
 //! consumer's row exists as long as it holds anything.
 
-use crate::rows::{Columns, tuples};
+use crate::rows::{Columns, execute_by, read_by, tuples};
 use crate::store::db;
 use crate::{Conn, inventories, providers};
 use canopy_types::{ConsumerId, ProjectId, ProviderId, Result, Timestamp, UserId};
@@ -107,16 +107,11 @@ pub async fn update(conn: &mut Conn, consumer: &Consumer) -> Result<()> {
     Ok(())
 }
 
-/// Forgets it if it holds nothing.
-pub async fn forget(conn: &mut Conn, id: ConsumerId) -> Result<()> {
-    sqlx::query(
-        "DELETE FROM consumers WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM allocations WHERE consumer_id = $1)",
-    )
-    .bind(id.to_string())
-    .execute(conn)
-    .await
-    .map_err(db)?;
-    Ok(())
+/// Forgets those that hold nothing.
+pub async fn forget(conn: &mut Conn, ids: &[ConsumerId]) -> Result<()> {
+    let sql = "DELETE FROM consumers WHERE id IN ($?) \
+               AND NOT EXISTS (SELECT 1 FROM allocations WHERE consumer_id = consumers.id)";
+    execute_by(conn, sql, ids).await
 }
 
 /// Whether a server of this cloud has the id, whether or not it holds anything.
@@ -174,7 +169,6 @@ pub async fn allocate(conn: &mut Conn, allocations: &[Allocation]) -> Result<()>
 
 /// Deletes these rows and gives their amounts back to the inventories, whose providers the caller holds.
 pub async fn free(conn: &mut Conn, allocations: &[Allocation]) -> Result<()> {
-    // One statement changes an inventory once: rows of several consumers of one inventory come one by one.
     let mut by_consumer: BTreeMap<ConsumerId, Vec<&Allocation>> = BTreeMap::new();
     for row in allocations {
         by_consumer.entry(row.consumer_id).or_default().push(row);
@@ -190,21 +184,36 @@ pub async fn free(conn: &mut Conn, allocations: &[Allocation]) -> Result<()> {
                 query = query.bind(row.provider_id.to_string()).bind(&row.class);
             }
             query.execute(&mut *conn).await.map_err(db)?;
-            inventories::give_back(conn, rows).await?;
         }
+    }
+    give_back(conn, allocations).await
+}
+
+/// One statement changes an inventory once: rows of several consumers of one inventory are one amount.
+async fn give_back(conn: &mut Conn, allocations: &[Allocation]) -> Result<()> {
+    let mut amounts: BTreeMap<(ProviderId, &str), i64> = BTreeMap::new();
+    for row in allocations {
+        *amounts.entry((row.provider_id, &row.class)).or_default() += row.used;
+    }
+    let amounts: Vec<_> = amounts.into_iter().collect();
+    for amounts in amounts.chunks(AT_ONCE) {
+        inventories::give_back(conn, amounts).await?;
     }
     Ok(())
 }
 
-/// Gives back everything the consumer holds and forgets it. The providers it held from. Safe to run twice.
-pub async fn release(conn: &mut Conn, id: ConsumerId, now: Timestamp) -> Result<BTreeSet<ProviderId>> {
-    let held = held(conn, id).await?;
-    let from: BTreeSet<ProviderId> = held.iter().map(|row| row.provider_id).collect();
+/// Gives back everything that these consumers hold and forgets them. The providers they held from. Safe to run twice.
+pub async fn release(conn: &mut Conn, ids: &[ConsumerId], now: Timestamp) -> Result<BTreeSet<ProviderId>> {
+    let provider = |row: &AnyRow| row.parsed("provider_id");
+    let from = "SELECT DISTINCT provider_id FROM allocations WHERE consumer_id IN ($?)";
+    let from: BTreeSet<ProviderId> = read_by(conn, from, ids, provider).await?.into_iter().collect();
     for provider in &from {
         providers::bump(conn, *provider, None, now).await?;
     }
-    free(conn, &held).await?;
-    forget(conn, id).await?;
+    let freed = "DELETE FROM allocations WHERE consumer_id IN ($?) RETURNING *";
+    let freed = read_by(conn, freed, ids, allocation).await?;
+    give_back(conn, &freed).await?;
+    forget(conn, ids).await?;
     Ok(from)
 }
 
@@ -219,7 +228,7 @@ pub async fn hand_over(conn: &mut Conn, from: ConsumerId, to: &Consumer) -> Resu
         .execute(&mut *conn)
         .await
         .map_err(db)?;
-    forget(conn, from).await
+    forget(conn, &[from]).await
 }
 
 /// What a project holds: by kind of consumer (`None`: nobody said) and class.

@@ -230,8 +230,8 @@ pub async fn named(conn: &mut Conn, ids: &[HostId]) -> Result<HashMap<HostId, Na
         };
         Ok((row.parsed("id")?, named))
     };
-    let select = "SELECT id, name, closed, forced_down, seen_at FROM hosts";
-    Ok(rows::by_ids(conn, select, ids, read).await?.into_iter().collect())
+    let select = "SELECT id, name, closed, forced_down, seen_at FROM hosts WHERE id IN ($?)";
+    Ok(rows::read_by(conn, select, ids, read).await?.into_iter().collect())
 }
 
 /// The agent was heard. Answers with the host's desired revision.
@@ -387,9 +387,10 @@ pub async fn claim_from(
     Ok(true)
 }
 
-/// Gives back everything the server holds. Safe to run twice.
-pub async fn release(conn: &mut Conn, server: ServerId, now: Timestamp) -> Result<()> {
-    consumers::release(conn, server.into(), now).await.map(|_| ())
+/// Gives back everything that these servers hold. Safe to run twice.
+pub async fn release(conn: &mut Conn, servers: &[ServerId], now: Timestamp) -> Result<()> {
+    let consumers: Vec<ConsumerId> = servers.iter().map(|id| ConsumerId::from(*id)).collect();
+    consumers::release(conn, &consumers, now).await.map(|_| ())
 }
 
 pub(crate) fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {

@@ -1,7 +1,6 @@
 //! Rows of `inventories`: how much of a resource class a provider offers, and how much of it is taken.
 
 use crate::Conn;
-use crate::consumers::Allocation;
 use crate::rows::{Columns, places, tuples};
 use crate::store::db;
 use canopy_types::resources::{SHARES_VIA_AGGREGATE, capacity};
@@ -141,16 +140,16 @@ pub async fn take(conn: &mut Conn, provider: ProviderId, takes: &[Take<'_>]) -> 
     Ok(taken.rows_affected() == takes.len() as u64)
 }
 
-/// Gives back amounts of different classes or providers.
-pub(crate) async fn give_back(conn: &mut Conn, given: &[&Allocation]) -> Result<()> {
+/// Gives back amounts, each of another class or provider.
+pub(crate) async fn give_back(conn: &mut Conn, given: &[((ProviderId, &str), i64)]) -> Result<()> {
     let sql = format!(
         "UPDATE inventories SET used = used - w.column3 FROM (VALUES {}) AS w \
          WHERE provider_id = w.column1 AND class = w.column2",
         tuples(1, given.len(), 3)
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
-    for row in given {
-        query = query.bind(row.provider_id.to_string()).bind(&row.class).bind(row.used);
+    for ((provider, class), amount) in given {
+        query = query.bind(provider.to_string()).bind(*class).bind(*amount);
     }
     query.execute(conn).await.map_err(db)?;
     Ok(())

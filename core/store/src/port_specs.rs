@@ -164,7 +164,8 @@ pub async fn of_servers(conn: &mut Conn, servers: &[ServerId]) -> Result<BTreeMa
     let ids: BTreeSet<SecurityGroupId> = carried.iter().flat_map(|(_, ids)| ids).copied().collect();
     let ids: Vec<SecurityGroupId> = ids.into_iter().collect();
     let read = |row: &AnyRow| Ok((row.parsed("id")?, row.text("name")?));
-    let names = rows::by_ids(conn, "SELECT id, name FROM security_groups", &ids, read).await?;
+    let names =
+        rows::read_by(conn, "SELECT id, name FROM security_groups WHERE id IN ($?)", &ids, read).await?;
     let names: HashMap<SecurityGroupId, String> = names.into_iter().collect();
     for (server, ids) in carried {
         let named = ids.iter().filter_map(|id| names.get(id).cloned());

@@ -2,7 +2,7 @@
 
 use crate::Conn;
 use crate::listing::{self, Attribute, Kind, Listing, Table};
-use crate::rows::{Columns, to_json};
+use crate::rows::{Columns, read_by, to_json};
 use crate::store::db;
 use canopy_types::{
     Error, HostId, NetworkId, PortId, ProjectId, Result, SecurityGroupId, ServerId, SubnetId, Timestamp,
@@ -312,6 +312,14 @@ pub async fn of_server(conn: &mut Conn, server: ServerId) -> Result<Vec<Port>> {
         .await
         .map_err(db)?;
     rows.iter().map(port).collect()
+}
+
+/// The same of several servers, in no order.
+pub async fn of_any_server(conn: &mut Conn, servers: &[ServerId]) -> Result<Vec<Port>> {
+    let sql = format!("SELECT {COLUMNS} FROM ports WHERE ports.device_id IN ($?)");
+    let mut ports = read_by(conn, &sql, servers, port).await?;
+    ports.retain(|port| port.device_owner == SERVER_OWNER);
+    Ok(ports)
 }
 
 /// `ACTIVE` or `DOWN` for all ports of a server; what has it already stays as it is.

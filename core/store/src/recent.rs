@@ -4,7 +4,7 @@
 //! revision that a list has just seen is the row that the list would have read.
 
 use crate::Conn;
-use crate::rows::{Columns, by_ids};
+use crate::rows::{Columns, read_by};
 use crate::servers::{ServerRow, server};
 use canopy_types::{Error, Result, ServerId};
 use sqlx::any::AnyRow;
@@ -57,7 +57,7 @@ impl Recent {
         let unknown = wanted.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|((id, _), _)| *id);
         let unknown: Vec<ServerId> = unknown.collect();
         let whole = |row: &AnyRow| Ok((row.int("revision")?, Arc::new(server(row)?)));
-        let read = by_ids(conn, "SELECT * FROM servers", &unknown, whole).await?;
+        let read = read_by(conn, "SELECT * FROM servers WHERE id IN ($?)", &unknown, whole).await?;
         self.learn(&read);
         let read = read.into_iter().map(|(revision, row)| ((row.id, revision), row));
         let read: HashMap<(ServerId, i64), Arc<ServerRow>> = read.collect();
@@ -70,12 +70,12 @@ impl Recent {
     /// These servers, in no order; ids without a row are left out. Outside of writes only.
     pub async fn of(&self, conn: &mut Conn, ids: &[ServerId]) -> Result<Vec<Arc<ServerRow>>> {
         let place = |row: &AnyRow| Ok((row.parsed("id")?, row.int("revision")?));
-        let places = by_ids(conn, "SELECT id, revision FROM servers", ids, place).await?;
+        let places = read_by(conn, "SELECT id, revision FROM servers WHERE id IN ($?)", ids, place).await?;
         if let Some(rows) = self.rows(conn, &places).await? {
             return Ok(rows);
         }
         // One changed between the statements: all in one, then.
-        by_ids(conn, "SELECT * FROM servers", ids, |row| server(row).map(Arc::new)).await
+        read_by(conn, "SELECT * FROM servers WHERE id IN ($?)", ids, |row| server(row).map(Arc::new)).await
     }
 
     /// The rows that are known with these revisions, each in its place.

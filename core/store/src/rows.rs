@@ -80,19 +80,19 @@ pub(crate) fn tuples(from: usize, count: usize, width: usize) -> String {
     (0..count).map(|row| format!("({})", places(from + row * width, width))).collect::<Vec<_>>().join(", ")
 }
 
-/// Rows that one statement reads by their ids.
+/// Ids that one statement names.
 const AT_ONCE: usize = 500;
 
-/// Reads rows by their ids, in no order; `select` ends before its condition. Ids without a row are left out.
-pub(crate) async fn by_ids<T: Display, R>(
+/// Reads what a statement answers for these ids, which stand in it where `$?` does, in no order.
+pub(crate) async fn read_by<T: Display, R>(
     conn: &mut Conn,
-    select: &'static str,
+    statement: &str,
     ids: &[T],
     read: impl Fn(&AnyRow) -> Result<R>,
 ) -> Result<Vec<R>> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(AT_ONCE) {
-        let sql = format!("{select} WHERE id IN ({})", places(1, ids.len()));
+        let sql = statement.replace("$?", &places(1, ids.len()));
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for id in ids {
             query = query.bind(id.to_string());
@@ -102,4 +102,9 @@ pub(crate) async fn by_ids<T: Display, R>(
         }
     }
     Ok(found)
+}
+
+/// The same of a statement that answers nothing.
+pub(crate) async fn execute_by<T: Display>(conn: &mut Conn, statement: &str, ids: &[T]) -> Result<()> {
+    read_by(conn, statement, ids, |_| Ok(())).await.map(|_| ())
 }

@@ -4,7 +4,7 @@
 //! report that satisfies the number. A line lives as long as its server's row, tombstone included.
 
 use crate::Conn;
-use crate::rows::Columns;
+use crate::rows::{Columns, execute_by};
 use crate::servers::ServerRow;
 use crate::store::db;
 use canopy_types::{Error, HostId, Page, ProjectId, RequestId, Result, ServerId, Timestamp, UserId};
@@ -88,6 +88,15 @@ pub async fn finish(
     .await
     .map_err(db)?;
     Ok(())
+}
+
+/// Ends whatever these servers, which are no more, waited for.
+pub async fn finish_all(conn: &mut Conn, servers: &[ServerId], at: Timestamp) -> Result<()> {
+    let sql = format!(
+        "UPDATE server_actions SET finished_at = {} WHERE server_id IN ($?) AND finished_at IS NULL",
+        at.0
+    );
+    execute_by(conn, &sql, servers).await
 }
 
 /// Says why an operation that was over at once came to nothing.

@@ -3,7 +3,7 @@
 //! [`join`] comes before any claim of the same request: it locks the group's row, so that two requests of one
 //! group are decided one after the other. [`count`] then is one conditional statement per host.
 
-use crate::rows::Columns;
+use crate::rows::{Columns, read_by};
 use crate::store::db;
 use crate::{Conn, Page};
 use canopy_types::{Error, HostId, ProjectId, Result, ServerGroupId, ServerId, Timestamp, UserId};
@@ -214,9 +214,20 @@ pub async fn add_member(
     Ok(())
 }
 
-/// Takes the server out of its group, if it is in one. Safe to run twice.
-pub async fn leave(conn: &mut Conn, server: ServerId) -> Result<()> {
-    let Some(group) = of_server(conn, server).await? else { return Ok(()) };
+/// Takes the servers out of their groups, as far as they are in any. Safe to run twice.
+pub async fn leave(conn: &mut Conn, servers: &[ServerId]) -> Result<()> {
+    let membership = |row: &AnyRow| Ok((row.parsed("group_id")?, row.parsed("server_id")?));
+    let sql = "SELECT server_id, group_id FROM server_group_members WHERE server_id IN ($?)";
+    let mut members: Vec<(ServerGroupId, ServerId)> = read_by(conn, sql, servers, membership).await?;
+    // In one order, as several are locked.
+    members.sort_unstable();
+    for (group, server) in members {
+        leave_one(conn, group, server).await?;
+    }
+    Ok(())
+}
+
+async fn leave_one(conn: &mut Conn, group: ServerGroupId, server: ServerId) -> Result<()> {
     // The group's row first, as joining does.
     sqlx::query("UPDATE server_groups SET members = members - 1 WHERE id = $1 AND members > 0")
         .bind(group.to_string())

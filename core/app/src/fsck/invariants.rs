@@ -135,7 +135,7 @@ async fn allocation(app: &Arc<App>, finding: &Finding) -> Result<()> {
     app.store
         .write("fsck.allocation", move |c| {
             Box::pin(async move {
-                if rows::gone(c, server).await? { hosts::release(c, server, now).await } else { Ok(()) }
+                if rows::gone(c, server).await? { hosts::release(c, &[server], now).await } else { Ok(()) }
             })
         })
         .await
@@ -163,7 +163,7 @@ async fn address(app: &Arc<App>, finding: &Finding) -> Result<()> {
         .write("fsck.address", move |c| {
             Box::pin(async move {
                 if rows::gone(c, server).await? {
-                    network::release_server_ports(c, server, now).await
+                    network::release_server_ports(c, &[server], now).await
                 } else {
                     Ok(())
                 }

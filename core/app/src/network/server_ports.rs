@@ -13,6 +13,7 @@ use canopy_store::networks::Network;
 use canopy_store::ports::{self as rows, Port, SERVER_OWNER};
 use canopy_store::{Conn, subnets};
 use canopy_types::{Error, HostId, NetworkId, PortId, ProjectId, Result, ServerId, Timestamp};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Interfaces of one server.
@@ -243,13 +244,17 @@ async fn make(
     Ok(port.id)
 }
 
-/// Deletes the ports that were made with the server and takes the server off the client's own.
-pub async fn release_server_ports(conn: &mut Conn, server: ServerId, now: Timestamp) -> Result<()> {
-    let ports = rows::of_server(conn, server).await?;
-    let owned: Vec<&Port> = ports.iter().filter(|port| port.owned_by_server).collect();
-    if let Some(first) = owned.first() {
-        // All of a server's own ports belong to its project.
-        refund(conn, &first.project_id, "ports", owned.len()).await?;
+/// Deletes the ports that were made with these servers and takes the servers off the clients' own.
+pub async fn release_server_ports(conn: &mut Conn, servers: &[ServerId], now: Timestamp) -> Result<()> {
+    let mut ports = rows::of_any_server(conn, servers).await?;
+    // In one order, as several are locked.
+    ports.sort_unstable_by_key(|port| port.id);
+    let mut owned: BTreeMap<&ProjectId, usize> = BTreeMap::new();
+    for port in ports.iter().filter(|port| port.owned_by_server) {
+        *owned.entry(&port.project_id).or_default() += 1;
+    }
+    for (project, count) in owned {
+        refund(conn, project, "ports", count).await?;
     }
     for port in &ports {
         let_go(conn, port, now).await?;

@@ -125,7 +125,7 @@ pub async fn delete(app: &App, ctx: &Ctx, id: ConsumerId) -> Result<()> {
                 if found.is_none() {
                     return Err(no_allocations(&id.to_string()));
                 }
-                for provider_id in consumers::release(c, id, now).await? {
+                for provider_id in consumers::release(c, &[id], now).await? {
                     let provider = provider(c, provider_id).await?;
                     offer_changed(c, &provider, now).await?;
                 }
@@ -169,7 +169,7 @@ pub(super) async fn replace(conn: &mut Conn, mut wanted: Vec<Wanted>, now: Times
         take(conn, &row, found).await?;
     }
     for one in wanted.iter().filter(|one| one.resources.is_empty()) {
-        consumers::forget(conn, one.consumer).await?;
+        consumers::forget(conn, &[one.consumer]).await?;
     }
     for id in touched {
         let provider = provider(conn, id).await?;

@@ -188,8 +188,8 @@ pub async fn open(app: &App, token: &str, kind: ConsoleKind) -> Result<Joined> {
 }
 
 /// Forgets what was given for a server that has stopped, moved or gone.
-pub(super) async fn forget(conn: &mut Conn, server: ServerId) -> Result<()> {
-    console_tokens::forget(conn, server).await
+pub(super) async fn forget(conn: &mut Conn, servers: &[ServerId]) -> Result<()> {
+    console_tokens::forget(conn, servers).await
 }
 
 async fn live(conn: &mut Conn, id: ServerId) -> Result<Option<ServerRow>> {

@@ -6,10 +6,13 @@ use crate::{App, Ctx};
 use canopy_authz::{Action, actions::compute as actions};
 use canopy_store::Conn;
 use canopy_store::events::{self, NewEvent};
+use canopy_store::quota::Spend;
 use canopy_store::servers::ServerRow;
+use canopy_types::resources::Amounts;
 use canopy_types::server::rules::{self, Rule};
 use canopy_types::server::{Hold, How, Phase};
-use canopy_types::{Result, ServerId, Timestamp};
+use canopy_types::{ConsumerId, HostId, ProjectId, Result, ServerId, Timestamp, UserId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Safe to ask twice: the second finds it deleting, or gone.
 pub async fn delete(app: &App, ctx: &Ctx, id: ServerId) -> Result<()> {
@@ -54,7 +57,7 @@ async fn begin(
                 let mut server = ServerRow { deleting: true, ..before.clone() };
                 save(c, by(&ctx), rule, &before, &mut server, now).await?;
                 // Without one, no host has anything of it.
-                if server.host_id.is_none() { finish(c, server, now).await } else { Ok(()) }
+                if server.host_id.is_none() { finish(c, &[server], now).await } else { Ok(()) }
             })
         })
         .await?;
@@ -71,40 +74,74 @@ fn settled(server: &ServerRow) -> bool {
     whole && state.task_state.is_none() && server.host_id.is_some() && server.launched_at.is_some()
 }
 
-/// Gives everything back and leaves the tombstone. In the lock order quota → group → host → address.
-pub(super) async fn finish(conn: &mut Conn, mut server: ServerRow, now: Timestamp) -> Result<()> {
-    let spend = canopy_store::quota::Spend {
-        project_id: server.project_id.clone(),
-        user_id: server.user_id.clone(),
-        zone: server.availability_zone.clone(),
-        amounts: super::held(&server.flavor, &server.operation),
-    };
-    canopy_store::quota::refund(conn, &spend).await?;
-    canopy_store::server_groups::leave(conn, server.id).await?;
-    canopy_store::hosts::release(conn, server.id, now).await?;
-    if let Some(resize) = &server.operation.resize {
-        canopy_store::consumers::release(conn, resize.migration, now).await?;
+/// Servers that are finished together at most.
+const TOGETHER: usize = 200;
+
+/// Gives everything back and leaves the tombstones. In the lock order quota → group → host → address.
+///
+/// What many servers hold of the same is given back in one statement: projects are cleared as a whole, and hosts tell
+/// of many ends at once.
+pub(super) async fn finish(conn: &mut Conn, servers: &[ServerRow], now: Timestamp) -> Result<()> {
+    for servers in servers.chunks(TOGETHER) {
+        finish_some(conn, servers, now).await?;
     }
-    if let Some(image) = server.operation.snapshot {
-        crate::image::discard(conn, &server.user_id, image, now).await?;
+    Ok(())
+}
+
+async fn finish_some(conn: &mut Conn, servers: &[ServerRow], now: Timestamp) -> Result<()> {
+    for spend in spent(servers) {
+        canopy_store::quota::refund(conn, &spend).await?;
     }
-    crate::network::release_server_ports(conn, server.id, now).await?;
-    crate::compute::consoles::forget(conn, server.id).await?;
+    let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
+    canopy_store::server_groups::leave(conn, &ids).await?;
+    let resizes = servers.iter().filter_map(|server| server.operation.resize.as_ref());
+    let consumers: Vec<ConsumerId> =
+        ids.iter().map(|id| ConsumerId::from(*id)).chain(resizes.map(|resize| resize.migration)).collect();
+    canopy_store::consumers::release(conn, &consumers, now).await?;
+    for server in servers {
+        if let Some(image) = server.operation.snapshot {
+            crate::image::discard(conn, &server.user_id, image, now).await?;
+        }
+    }
+    crate::network::release_server_ports(conn, &ids, now).await?;
+    crate::compute::consoles::forget(conn, &ids).await?;
     // Whatever was open is over.
-    canopy_store::server_actions::finish(conn, server.id, i64::MAX, None, now).await?;
-    server.phase = Phase::Gone;
-    server.deleted_at = Some(now);
-    server.updated_at = now;
-    canopy_store::servers::update(conn, &server).await?;
-    if let Some(host) = server.host_id {
+    canopy_store::server_actions::finish_all(conn, &ids, now).await?;
+    for server in servers {
+        let tombstone =
+            ServerRow { phase: Phase::Gone, deleted_at: Some(now), updated_at: now, ..server.clone() };
+        canopy_store::servers::update(conn, &tombstone).await?;
+        let event = NewEvent {
+            at: now,
+            kind: "server.delete",
+            project_id: &server.project_id,
+            subject: server.id.to_string(),
+            host_id: server.host_id,
+        };
+        events::append(conn, &event).await?;
+    }
+    let hosts: BTreeSet<HostId> = servers.iter().filter_map(|server| server.host_id).collect();
+    for host in hosts {
         canopy_store::hosts::touch(conn, host).await?;
     }
-    let event = NewEvent {
-        at: now,
-        kind: "server.delete",
-        project_id: &server.project_id,
-        subject: server.id.to_string(),
-        host_id: server.host_id,
+    Ok(())
+}
+
+/// What they hold of quotas, in the order in which projects are locked.
+fn spent(servers: &[ServerRow]) -> Vec<Spend> {
+    let mut all: BTreeMap<(&ProjectId, &UserId, &str), Amounts> = BTreeMap::new();
+    for server in servers {
+        let amounts =
+            all.entry((&server.project_id, &server.user_id, &server.availability_zone)).or_default();
+        for (resource, amount) in super::held(&server.flavor, &server.operation) {
+            *amounts.entry(resource).or_default() += amount;
+        }
+    }
+    let spend = |((project, user, zone), amounts): ((&ProjectId, &UserId, &str), Amounts)| Spend {
+        project_id: project.clone(),
+        user_id: user.clone(),
+        zone: zone.to_owned(),
+        amounts,
     };
-    events::append(conn, &event).await.map(|_| ())
+    all.into_iter().map(spend).collect()
 }

@@ -130,9 +130,9 @@ async fn end_resize(conn: &mut Conn, server: &mut ServerRow, resize: &Resize, no
     };
     quota::refund(conn, &spend).await?;
     if confirmed {
-        consumers::release(conn, resize.migration, now).await?;
+        consumers::release(conn, &[resize.migration], now).await?;
     } else {
-        hosts::release(conn, server.id, now).await?;
+        hosts::release(conn, &[server.id], now).await?;
         let owner = consumer(server, server.id.into(), "INSTANCE", now);
         consumers::hand_over(conn, resize.migration, &owner).await?;
     }

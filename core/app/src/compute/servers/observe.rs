@@ -6,7 +6,7 @@ use canopy_agent_api::{Observed, ServerObserved};
 use canopy_store::servers::{Fault, ServerRow};
 use canopy_types::server::Phase;
 use canopy_types::{HostId, Result, ServerId, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Servers of a report that tells what has changed: it is not asked first whether that is so.
@@ -24,7 +24,7 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
         .write("server.observe", move |c| {
             let new = new.clone();
             Box::pin(async move {
-                let (mut news, mut recovered) = (false, false);
+                let (mut news, mut recovered, mut gone) = (false, false, BTreeMap::new());
                 let revision = canopy_store::hosts::seen(c, host, generation, now).await?.unwrap_or(0);
                 for report in &new {
                     let Some(known) = canopy_store::servers::get_for_update(c, report.id).await? else {
@@ -45,8 +45,8 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                         }
                     }
                     if server.deleting && server.phase == Phase::Gone {
-                        finish(c, server, now).await?;
-                        news = true;
+                        // Once, however often the report says it.
+                        gone.insert(server.id, server);
                         continue;
                     }
                     let given_up = report.error.is_some() && phase != Phase::Failed;
@@ -62,11 +62,13 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
                     }
                     let plugged = on(phase);
                     if on(known.phase) && !plugged {
-                        crate::compute::consoles::forget(c, server.id).await?;
+                        crate::compute::consoles::forget(c, &[server.id]).await?;
                     }
                     let status = if plugged { "ACTIVE" } else { "DOWN" };
                     crate::network::set_ports_status(c, server.id, status).await?;
                 }
+                news |= !gone.is_empty();
+                finish(c, &gone.into_values().collect::<Vec<_>>(), now).await?;
                 Ok((revision, news))
             })
         })

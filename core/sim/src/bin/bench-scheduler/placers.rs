@@ -43,6 +43,9 @@ pub fn measure(
                 ratios.push(spent_there.as_secs_f64() / spent[0].as_secs_f64());
             }
         }
+        if let Some(fault) = placers.iter().find_map(|placer| placer.fault.as_ref()) {
+            return Err(format!("a placer did not answer, so that there is nothing to compare: {fault}"));
+        }
         if clouds[1..].iter().any(|cloud| cloud.placed() != clouds[0].placed()) {
             return Err("the component and its native twin decided differently".to_owned());
         }
@@ -64,16 +67,18 @@ pub fn measure(
     Ok(())
 }
 
-/// A placer, and the thread's time in its calls.
+/// A placer, the thread's time in its calls, and the first that it did not answer: its deadline is the wall's, and a
+/// machine that is busy otherwise may run it out.
 struct Timed {
     placer: Box<dyn Scorer>,
     state: u64,
     spent: Duration,
+    fault: Option<String>,
 }
 
 impl Timed {
     fn new(placer: impl Scorer + 'static) -> Self {
-        Self { placer: Box::new(placer), state: 0, spent: Duration::ZERO }
+        Self { placer: Box::new(placer), state: 0, spent: Duration::ZERO, fault: None }
     }
 
     fn timed<T>(&mut self, call: impl FnOnce(&mut dyn Placer) -> Result<T, String>) -> Result<T, String> {
@@ -82,6 +87,9 @@ impl Timed {
         let answer = call(&mut *placer);
         self.spent += clock::cpu() - began;
         self.state = placer.state();
+        if let (None, Err(fault)) = (&self.fault, &answer) {
+            self.fault = Some(fault.clone());
+        }
         answer
     }
 }
