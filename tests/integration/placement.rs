@@ -17,6 +17,8 @@ mod placer;
 mod supply;
 #[path = "placement/together.rs"]
 mod together;
+#[path = "placement/way_back.rs"]
+mod way_back;
 
 use canopy::Config;
 use canopy_agent_api::{Controller, Inventory, Observed, Registration, ServerObserved};

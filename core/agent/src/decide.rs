@@ -166,16 +166,27 @@ impl Step {
         }
     }
 
-    /// A step whose repeated failure ends in [`Phase::Failed`]. The others are repeated until they work:
-    /// giving up on a stop or a removal would leave a guest running that nobody wants.
+    /// A step whose repeated failure ends in [`Phase::Failed`], so that its owner is told why and can act. What is
+    /// neither among these nor dropped nor a note is repeated until it works: removals, which nobody could ask for
+    /// again, and what has a deadline of its own.
     pub fn may_fail(self) -> bool {
-        self.phase().is_some()
+        let takes_down = matches!(
+            self,
+            Self::Destroy | Self::DiscardMemory | Self::Wipe | Self::DropRescue | Self::PutBack
+        );
+        takes_down || self.phase().is_some()
+    }
+
+    /// A step that only notes how far things have come: where the note cannot be kept, it is enough to know it, and
+    /// after a restart of the agent a guest may be taken down once more.
+    pub fn is_note(self) -> bool {
+        matches!(self, Self::Cycled | Self::Satisfy)
     }
 
     /// A step whose repeated failure ends the intent and leaves the guest as it is: it still runs, and
     /// nothing of it was lost.
     pub fn may_be_dropped(self) -> bool {
-        matches!(self, Self::Pause | Self::Suspend | Self::Snapshot | Self::Rewire)
+        matches!(self, Self::Pause | Self::Suspend | Self::Snapshot | Self::Rewire | Self::DropKept)
     }
 }
 
@@ -305,12 +316,16 @@ fn bring_up(view: &View<'_>, spec: &ServerSpec, record: &Record) -> Step {
 /// The phase to report when there is nothing to do.
 pub fn settled(view: &View<'_>) -> Phase {
     let failure = view.record.and_then(|r| r.failed.as_ref());
-    let failed = match (view.spec, failure) {
-        (Some(spec), Some(failure)) => failure.n >= spec.power.n,
+    let failed = match (view.spec, view.record, failure) {
+        (Some(spec), Some(record), Some(failure)) => {
+            // Also of a guest that could not be taken down, until it is as it was wanted after all.
+            let missed = spec.power.n > record.power_n && !satisfied(view, spec, record);
+            failure.n >= spec.power.n && (missed || !is_on(view.domain))
+        }
         _ => false,
     };
     match view.domain {
-        _ if failed && !is_on(view.domain) => Phase::Failed,
+        _ if failed => Phase::Failed,
         Some(DomainState::Running) => Phase::Running,
         Some(DomainState::Paused) => Phase::Paused,
         Some(DomainState::Suspended) => Phase::Suspended,

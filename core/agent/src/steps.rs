@@ -131,21 +131,31 @@ async fn start(worker: &mut Worker, target: &Target) -> Result<(), Error> {
 }
 
 async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(), Error> {
-    let known = record(worker);
     worker.shutdown_asked = None;
+    worker.save(as_satisfied(worker, target, on)).await
+}
+
+/// The record with what a step notes.
+pub fn noted(worker: &Worker, step: Step, target: &Target, on: bool) -> Record {
+    match step {
+        Step::Cycled => as_cycled(worker, target),
+        _ => as_satisfied(worker, target, on),
+    }
+}
+
+fn as_cycled(worker: &Worker, target: &Target) -> Record {
+    Record { cycled_n: target.spec.power.n, ..record(worker) }
+}
+
+/// Once the intent has what it wants.
+fn as_satisfied(worker: &Worker, target: &Target, on: bool) -> Record {
+    let known = record(worker);
+    let record = Record { power_n: known.power_n.max(target.spec.power.n), failed: None, ..known };
     if target.spec.power.how.leaves_power() {
         // What is remembered of its power stays: after a reboot of the host it may still have to be brought up.
-        let record = Record { power_n: known.power_n.max(target.spec.power.n), failed: None, ..known };
-        return worker.save(record).await;
+        return record;
     }
-    let record = Record {
-        power_n: known.power_n.max(target.spec.power.n),
-        was_running: on,
-        boot_id: worker.shared.boot_id.clone(),
-        failed: None,
-        ..known
-    };
-    worker.save(record).await
+    Record { was_running: on, boot_id: worker.shared.boot_id.clone(), ..record }
 }
 
 /// A copy without a backing file, made beside the running guest or of the resting disk, then sent. The guest
@@ -202,8 +212,7 @@ async fn copy_and_send(worker: &Worker, target: &Target, image: ImageId, on: boo
 
 async fn cycled(worker: &mut Worker, target: &Target) -> Result<(), Error> {
     worker.shutdown_asked = None;
-    let record = Record { cycled_n: target.spec.power.n, ..record(worker) };
-    worker.save(record).await
+    worker.save(as_cycled(worker, target)).await
 }
 
 async fn shutdown(worker: &mut Worker) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+mod given_up;
 mod longer;
 
 /// One host over several runs of its agent.

@@ -147,7 +147,7 @@ impl Worker {
         }
         let local = match self.local(target).await {
             Ok(local) => local,
-            Err(error) => return self.failed(target, Step::Nothing, error).await,
+            Err(error) => return self.failed(target, Step::Nothing, domain, error).await,
         };
         let definition = target.and_then(|t| {
             let (images, scope) = (&self.shared.images, &self.shared.config.network_scope);
@@ -175,7 +175,7 @@ impl Worker {
                     self.last = None;
                     Round::Wait(self.deadline())
                 }
-                Err(error) => self.failed(target, step, error).await,
+                Err(error) => self.failed(target, step, domain, error).await,
             },
             _ => {
                 let outcome =
@@ -191,7 +191,7 @@ impl Worker {
                         self.failures = 0;
                         Round::Again
                     }
-                    Err(error) => self.failed(target, step, error).await,
+                    Err(error) => self.failed(target, step, domain, error).await,
                 }
             }
         }
@@ -317,19 +317,27 @@ impl Worker {
     }
 
     /// Counts the failure and decides between another try and giving up.
-    async fn failed(&mut self, target: Option<&Target>, step: Step, error: Error) -> Round {
+    async fn failed(
+        &mut self,
+        target: Option<&Target>,
+        step: Step,
+        domain: Option<DomainState>,
+        error: Error,
+    ) -> Round {
         self.failures = self.failures.saturating_add(1);
         let config = &self.shared.config;
         let last = permanent(step, error.kind) || self.failures >= config.attempts;
         tracing::warn!(step = step.as_str(), failures = self.failures, error = %error.chain(), "failed");
-        let given_up = last && (step.may_fail() || step.may_be_dropped());
+        let given_up = last && (step.may_fail() || step.may_be_dropped() || step.is_note());
         let Some(target) = target.filter(|_| given_up) else {
             return Round::Pause(config.pause(self.failures));
         };
         tracing::error!(step = step.as_str(), error = %error.chain(), "given up");
         let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.id, &self.shared.boot_id));
         let failure = Failure { n: target.spec.power.n, message: error.message };
-        if step.may_be_dropped() {
+        if step.is_note() {
+            record = steps::noted(self, step, target, is_on(domain));
+        } else if step.may_be_dropped() {
             record.power_n = record.power_n.max(failure.n);
             record.dropped = Some(failure);
         } else {
@@ -337,7 +345,7 @@ impl Worker {
         }
         if let Err(error) = self.dir.save(&record).await {
             // Told all the same; after a restart it is tried again.
-            tracing::error!(error = %error.chain(), "the failure could not be kept");
+            tracing::error!(error = %error.chain(), "what became of it could not be kept");
         }
         self.record = Some(record);
         self.failures = 0;

@@ -44,7 +44,9 @@ pub(super) async fn advance(
     let over = |n: i64| server.observed_n >= n || failed.is_some_and(|failed| failed >= n);
     if let Some(resize) = server.operation.resize.clone() {
         match resize.ending {
-            Some((n, _)) if over(n) => {
+            // A way back that the host has given up is still to be gone, by whatever is asked next: until then the
+            // guest has the disk and the size that it had.
+            Some((n, confirmed)) if server.observed_n >= n || (confirmed && over(n)) => {
                 end_resize(conn, server, &resize, now).await?;
                 return Ok(true);
             }

@@ -2,6 +2,7 @@
 
 use super::change::change;
 use super::list::find;
+use super::resize::revert;
 use crate::access;
 use crate::{App, Ctx};
 use canopy_agent_api::Ask;
@@ -52,6 +53,13 @@ pub async fn operate(app: &App, ctx: &Ctx, id: ServerId, operation: &'static Ope
         let own = matches!(server.hold, Hold::None | Hold::Shelved | Hold::SoftDeleted);
         if own {
             (server.hold, server.hold_since) = (*hold, None);
+        }
+        if let Some(resize) = server.operation.resize.as_mut()
+            && resize.ending.is_some_and(|(_, confirmed)| !confirmed)
+        {
+            // Its way back failed on the host: what is asked now goes it first.
+            resize.on = *on;
+            return revert(server);
         }
         server.power = server.power.next(*on, *how);
         Ok(())
