@@ -5,6 +5,8 @@
 mod concurrency;
 #[path = "placement/explain.rs"]
 mod explain;
+#[path = "placement/given_up.rs"]
+mod given_up;
 #[path = "placement/groups.rs"]
 mod groups;
 #[path = "placement/hosts.rs"]
@@ -17,8 +19,6 @@ mod placer;
 mod supply;
 #[path = "placement/together.rs"]
 mod together;
-#[path = "placement/way_back.rs"]
-mod way_back;
 
 use canopy::Config;
 use canopy_agent_api::{Controller, Inventory, Observed, Registration, ServerObserved};

@@ -167,20 +167,14 @@ impl Step {
     }
 
     /// A step whose repeated failure ends in [`Phase::Failed`], so that its owner is told why and can act. What is
-    /// neither among these nor dropped nor a note is repeated until it works: removals, which nobody could ask for
-    /// again, and what has a deadline of its own.
+    /// neither among these nor dropped is repeated until it works: removals, which nobody could ask for again, and what
+    /// has a deadline of its own.
     pub fn may_fail(self) -> bool {
         let takes_down = matches!(
             self,
             Self::Destroy | Self::DiscardMemory | Self::Wipe | Self::DropRescue | Self::PutBack
         );
         takes_down || self.phase().is_some()
-    }
-
-    /// A step that only notes how far things have come: where the note cannot be kept, it is enough to know it, and
-    /// after a restart of the agent a guest may be taken down once more.
-    pub fn is_note(self) -> bool {
-        matches!(self, Self::Cycled | Self::Satisfy)
     }
 
     /// A step whose repeated failure ends the intent and leaves the guest as it is: it still runs, and
@@ -240,10 +234,13 @@ pub fn decide(view: &View<'_>) -> Step {
     if open && satisfied(view, spec, record) {
         return Step::Satisfy;
     }
-    if record.failed.as_ref().is_some_and(|f| f.n >= spec.power.n) {
+    // A host that has booted again may well be able to do now what it could not.
+    let anew = record.power_n > 0 && resume_after_reboot(view, spec, record);
+    if !anew && record.failed.as_ref().is_some_and(|f| f.n >= spec.power.n) {
         // A build that never ran gives its space back; a server that ran once keeps its disk.
+        let built_here = record.power_n == 0 && !record.found && !is_on(view.domain);
         let left = view.domain.is_some() || view.local.disk || view.local.config_drive;
-        return if record.power_n == 0 && left { Step::GiveBack } else { Step::Nothing };
+        return if built_here && left { Step::GiveBack } else { Step::Nothing };
     }
     if open {
         match (spec.power.how, view.domain) {

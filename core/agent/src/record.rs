@@ -34,6 +34,9 @@ pub struct Record {
     /// The last intent whose guest was brought off, so that what is on again is on for it.
     #[serde(default)]
     pub cycled_n: i64,
+    /// The record was lost: something of the server was there when this one was begun, and is never given back.
+    #[serde(default)]
+    pub found: bool,
     /// An intent that counts as satisfied although it came to nothing: the guest is left as it is.
     #[serde(default)]
     pub dropped: Option<Failure>,
@@ -58,6 +61,7 @@ impl Record {
             boot_id: boot_id.to_owned(),
             failed: None,
             cycled_n: 0,
+            found: false,
             dropped: None,
         }
     }

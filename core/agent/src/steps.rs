@@ -33,10 +33,16 @@ pub async fn act(
             let discarded = worker.shared.hypervisor.discard_memory(worker.id);
             effect("agent.domain.discard_memory", discarded).await
         }
-        (Step::Cycled, Some(target)) => cycled(worker, target).await,
+        (Step::Cycled, Some(target)) => {
+            let record = as_cycled(worker, target);
+            worker.note(record).await;
+            Ok(())
+        }
         (Step::Wipe, Some(target)) => {
             worker.dir.clear().await?;
-            cycled(worker, target).await
+            // To be kept: what is wiped once more has been written to since.
+            let record = as_cycled(worker, target);
+            worker.save(record).await
         }
         (Step::KeepDisk, Some(target)) => match target.spec.kept_n {
             Some(n) => disk::keep(&worker.dir, n).await,
@@ -55,15 +61,19 @@ pub async fn act(
         }
         (Step::DropRescue, Some(target)) => {
             disk::drop_rescue(&worker.dir).await?;
-            cycled(worker, target).await
+            let record = as_cycled(worker, target);
+            worker.save(record).await
         }
         (Step::MakeRescueDisk, Some(target)) => {
             let _permit = permit(worker).await?;
             disk::make_rescue(&target.spec, &worker.dir, &worker.shared.images).await
         }
         (Step::Adopt, _) => {
-            let record = Record::new(worker.id, &worker.shared.boot_id);
-            worker.save(record).await
+            let disk = worker.dir.disk();
+            let disk = files::blocking(move || disk.try_exists().map_err(|e| files::error("read", &disk, e)))
+                .await?;
+            let new = Record::new(worker.id, &worker.shared.boot_id);
+            worker.save(Record { found: disk || state.is_some(), ..new }).await
         }
         (Step::PrepareNetwork, Some(target)) => {
             let deadline = worker.shared.config.network_deadline;
@@ -84,7 +94,10 @@ pub async fn act(
         }
         (Step::Define, Some(target)) => define(worker, target).await,
         (Step::Start, Some(target)) => start(worker, target).await,
-        (Step::Satisfy, Some(target)) => satisfied(worker, target, is_on(state)).await,
+        (Step::Satisfy, Some(target)) => {
+            satisfied(worker, target, is_on(state)).await;
+            Ok(())
+        }
         // Not steps to do, or nothing to do them for.
         (Step::Nothing | Step::Forget, _) | (_, None) => Ok(()),
     }
@@ -127,35 +140,20 @@ async fn start(worker: &mut Worker, target: &Target) -> Result<(), Error> {
         let _permit = permit(worker).await?;
         effect("agent.domain.start", worker.shared.hypervisor.start(worker.id)).await?;
     }
-    satisfied(worker, target, true).await
+    satisfied(worker, target, true).await;
+    Ok(())
 }
 
-async fn satisfied(worker: &mut Worker, target: &Target, on: bool) -> Result<(), Error> {
+/// The intent has what it wants, whether or not that can be written down.
+async fn satisfied(worker: &mut Worker, target: &Target, on: bool) {
     worker.shutdown_asked = None;
-    worker.save(as_satisfied(worker, target, on)).await
-}
-
-/// The record with what a step notes.
-pub fn noted(worker: &Worker, step: Step, target: &Target, on: bool) -> Record {
-    match step {
-        Step::Cycled => as_cycled(worker, target),
-        _ => as_satisfied(worker, target, on),
-    }
-}
-
-fn as_cycled(worker: &Worker, target: &Target) -> Record {
-    Record { cycled_n: target.spec.power.n, ..record(worker) }
-}
-
-/// Once the intent has what it wants.
-fn as_satisfied(worker: &Worker, target: &Target, on: bool) -> Record {
     let known = record(worker);
-    let record = Record { power_n: known.power_n.max(target.spec.power.n), failed: None, ..known };
-    if target.spec.power.how.leaves_power() {
-        // What is remembered of its power stays: after a reboot of the host it may still have to be brought up.
-        return record;
+    let mut record = Record { power_n: known.power_n.max(target.spec.power.n), failed: None, ..known };
+    // Else what is remembered of its power stays: after a reboot of the host it may still have to be brought up.
+    if !target.spec.power.how.leaves_power() {
+        record = Record { was_running: on, boot_id: worker.shared.boot_id.clone(), ..record };
     }
-    Record { was_running: on, boot_id: worker.shared.boot_id.clone(), ..record }
+    worker.note(record).await;
 }
 
 /// A copy without a backing file, made beside the running guest or of the resting disk, then sent. The guest
@@ -168,7 +166,8 @@ async fn snapshot(worker: &mut Worker, target: &Target, state: Option<DomainStat
         files::blocking(move || files::remove(&copy)).await?;
         made?;
     }
-    satisfied(worker, target, is_on(state)).await
+    satisfied(worker, target, is_on(state)).await;
+    Ok(())
 }
 
 /// The definition first, so that the next start has what is wanted whatever becomes of the guest meanwhile. A guest
@@ -188,7 +187,8 @@ async fn rewire(worker: &mut Worker, target: &Target, state: Option<DomainState>
             effect("agent.domain.plug", worker.shared.hypervisor.plug(worker.id, nic)).await?;
         }
     }
-    satisfied(worker, target, is_on(state)).await
+    satisfied(worker, target, is_on(state)).await;
+    Ok(())
 }
 
 async fn copy_and_send(worker: &Worker, target: &Target, image: ImageId, on: bool) -> Result<(), Error> {
@@ -210,9 +210,9 @@ async fn copy_and_send(worker: &Worker, target: &Target, image: ImageId, on: boo
     effect("agent.image.send", sent).await
 }
 
-async fn cycled(worker: &mut Worker, target: &Target) -> Result<(), Error> {
+fn as_cycled(worker: &mut Worker, target: &Target) -> Record {
     worker.shutdown_asked = None;
-    worker.save(as_cycled(worker, target)).await
+    Record { cycled_n: target.spec.power.n, ..record(worker) }
 }
 
 async fn shutdown(worker: &mut Worker) -> Result<(), Error> {

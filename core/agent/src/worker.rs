@@ -44,6 +44,8 @@ pub struct Worker {
     pub id: ServerId,
     pub dir: ServerDir,
     pub record: Option<Record>,
+    /// The record is not what is kept.
+    unsaved: bool,
     /// When the guest was asked to power off.
     pub shutdown_asked: Option<Instant>,
     /// In a row, of the same wish.
@@ -60,8 +62,17 @@ const REPEATS: u32 = 3;
 /// Runs until the server is gone and forgotten, or the agent ends.
 pub async fn run(shared: Arc<Shared>, id: ServerId, mut mailbox: Mailbox) {
     let dir = ServerDir::new(&shared.config.state_dir, id);
-    let mut worker =
-        Worker { shared, id, dir, record: None, shutdown_asked: None, failures: 0, wish: None, last: None };
+    let mut worker = Worker {
+        shared,
+        id,
+        dir,
+        record: None,
+        unsaved: false,
+        shutdown_asked: None,
+        failures: 0,
+        wish: None,
+        last: None,
+    };
     worker.load().await;
     let mut domains = worker.shared.domains.subscribe();
     let mut stop = worker.shared.stop.clone();
@@ -144,10 +155,11 @@ impl Worker {
             self.wish = wish;
             self.failures = 0;
             self.last = None;
+            self.shutdown_asked = None;
         }
         let local = match self.local(target).await {
             Ok(local) => local,
-            Err(error) => return self.failed(target, Step::Nothing, domain, error).await,
+            Err(error) => return self.failed(target, Step::Nothing, error).await,
         };
         let definition = target.and_then(|t| {
             let (images, scope) = (&self.shared.images, &self.shared.config.network_scope);
@@ -175,7 +187,7 @@ impl Worker {
                     self.last = None;
                     Round::Wait(self.deadline())
                 }
-                Err(error) => self.failed(target, step, domain, error).await,
+                Err(error) => self.failed(target, step, error).await,
             },
             _ => {
                 let outcome =
@@ -191,7 +203,7 @@ impl Worker {
                         self.failures = 0;
                         Round::Again
                     }
-                    Err(error) => self.failed(target, step, domain, error).await,
+                    Err(error) => self.failed(target, step, error).await,
                 }
             }
         }
@@ -303,8 +315,12 @@ impl Worker {
     /// Keeps what must be known after a reboot: whether it ran.
     async fn remember(&mut self, domain: Option<DomainState>) -> Result<(), Error> {
         let Some(record) = &self.record else { return Ok(()) };
-        if record.boot_id != self.shared.boot_id || record.was_running == is_on(domain) {
+        let known = record.boot_id != self.shared.boot_id || record.was_running == is_on(domain);
+        if known && !self.unsaved {
             return Ok(());
+        }
+        if known {
+            return self.save(record.clone()).await;
         }
         let record = Record { was_running: is_on(domain), ..record.clone() };
         self.save(record).await
@@ -312,42 +328,45 @@ impl Worker {
 
     pub async fn save(&mut self, record: Record) -> Result<(), Error> {
         self.dir.save(&record).await?;
+        self.unsaved = false;
         self.record = Some(record);
         Ok(())
     }
 
+    /// The same where nothing waits for it to be kept: it is known at once, and kept when it can be. Until then a
+    /// restart of the agent may do again what the record tells of.
+    pub async fn note(&mut self, record: Record) {
+        let kept = self.dir.save(&record).await;
+        if let Err(error) = &kept {
+            tracing::error!(error = %error.chain(), "the record could not be kept");
+        }
+        self.unsaved = kept.is_err();
+        self.record = Some(record);
+    }
+
     /// Counts the failure and decides between another try and giving up.
-    async fn failed(
-        &mut self,
-        target: Option<&Target>,
-        step: Step,
-        domain: Option<DomainState>,
-        error: Error,
-    ) -> Round {
+    async fn failed(&mut self, target: Option<&Target>, step: Step, error: Error) -> Round {
         self.failures = self.failures.saturating_add(1);
         let config = &self.shared.config;
         let last = permanent(step, error.kind) || self.failures >= config.attempts;
         tracing::warn!(step = step.as_str(), failures = self.failures, error = %error.chain(), "failed");
-        let given_up = last && (step.may_fail() || step.may_be_dropped() || step.is_note());
+        let given_up = last && (step.may_fail() || step.may_be_dropped());
         let Some(target) = target.filter(|_| given_up) else {
             return Round::Pause(config.pause(self.failures));
         };
         tracing::error!(step = step.as_str(), error = %error.chain(), "given up");
         let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.id, &self.shared.boot_id));
         let failure = Failure { n: target.spec.power.n, message: error.message };
-        if step.is_note() {
-            record = steps::noted(self, step, target, is_on(domain));
-        } else if step.may_be_dropped() {
+        // A host that boots again tries once more, and then no longer.
+        record.boot_id.clone_from(&self.shared.boot_id);
+        if step.may_be_dropped() {
             record.power_n = record.power_n.max(failure.n);
             record.dropped = Some(failure);
         } else {
             record.failed = Some(failure);
         }
-        if let Err(error) = self.dir.save(&record).await {
-            // Told all the same; after a restart it is tried again.
-            tracing::error!(error = %error.chain(), "what became of it could not be kept");
-        }
-        self.record = Some(record);
+        self.note(record).await;
+        self.shutdown_asked = None;
         self.failures = 0;
         Round::Again
     }

@@ -105,6 +105,13 @@ pub struct Resize {
     pub ending: Option<(i64, bool)>,
 }
 
+impl Resize {
+    /// Whether the server is to be as it was before.
+    pub fn is_undone(&self) -> bool {
+        self.ending.is_some_and(|(_, confirmed)| !confirmed)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rescue {
     /// The agent's image description, opaque here.

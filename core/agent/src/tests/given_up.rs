@@ -48,6 +48,48 @@ async fn a_guest_that_cannot_be_taken_down_is_an_error_until_it_can() {
         })
         .await;
     }
+    // Once for the gentle wishes and their repetitions each: what was asked before does not count.
+    assert_eq!(host.count(Op::Shutdown), 4);
+    host.stop().await;
+}
+
+/// Its record is lost, and with it that it ran.
+#[tokio::test]
+async fn what_was_there_before_the_record_is_never_given_back() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    host.controller.change(|s| s.power = s.power.next(true, How::HardReboot));
+    until("rebooted", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
+    host.stop().await;
+    std::fs::remove_file(host.dir(spec.id).join("record.json")).unwrap();
+    cannot(&host, Op::Destroy);
+    host.start();
+    host.reaches(spec.id, Phase::Failed).await;
+    host.several_rounds().await;
+    assert_eq!(host.hypervisor.state(spec.id), Some(DomainState::Running));
+    host.hypervisor.power_off(spec.id);
+    host.several_rounds().await;
+    assert_eq!(host.hypervisor.state(spec.id), Some(DomainState::Stopped));
+    assert!(host.dir(spec.id).join("root.qcow2").exists());
+    host.stop().await;
+}
+
+/// A guest whose power cannot be cut often comes free with its host.
+#[tokio::test]
+async fn after_a_reboot_of_the_host_what_was_given_up_is_tried_once_more() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    cannot(&host, Op::Destroy);
+    host.controller.change(|s| s.power = s.power.next(true, How::HardReboot));
+    host.reaches(spec.id, Phase::Failed).await;
+    host.several_rounds().await;
+    host.stop().await;
+    host.hypervisor.power_off(spec.id);
+    host.boot_id = "boot-2";
+    host.start();
+    let observed = host.reaches(spec.id, Phase::Running).await;
+    until("satisfied", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
+    assert_eq!(observed.error, None);
     host.stop().await;
 }
 

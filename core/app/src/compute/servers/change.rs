@@ -97,7 +97,7 @@ pub(super) fn check(server: &ServerRow, rule: &Rule, past: PastLock) -> Result<(
     })
 }
 
-fn cannot(server: &ServerRow, verb: &str, why: &str) -> Error {
+pub(super) fn cannot(server: &ServerRow, verb: &str, why: &str) -> Error {
     Error::conflict("server.state", format!("Cannot '{verb}' instance {} while {why}", server.id))
 }
 

@@ -41,7 +41,9 @@ async fn begin(
             let ctx = ctx.clone();
             Box::pin(async move {
                 let before = locked(c, id).await?;
-                if before.deleting || softly && before.hold == Hold::SoftDeleted {
+                // What could not be switched off is deleted for good.
+                let failed = before.derived().vm_state == "error";
+                if before.deleting || softly && before.hold == Hold::SoftDeleted && !failed {
                     return Ok(());
                 }
                 check(&before, rule, may)?;

@@ -44,9 +44,12 @@ pub(super) async fn advance(
     let over = |n: i64| server.observed_n >= n || failed.is_some_and(|failed| failed >= n);
     if let Some(resize) = server.operation.resize.clone() {
         match resize.ending {
-            // A way back that the host has given up is still to be gone, by whatever is asked next: until then the
-            // guest has the disk and the size that it had.
-            Some((n, confirmed)) if server.observed_n >= n || (confirmed && over(n)) => {
+            Some((n, true)) if over(n) => {
+                end_resize(conn, server, &resize, now).await?;
+                return Ok(true);
+            }
+            // Only when it was gone: until then the guest has the disk and the size that it had.
+            Some((n, false)) if server.power.how == How::RevertResize && server.observed_n >= n => {
                 end_resize(conn, server, &resize, now).await?;
                 return Ok(true);
             }

@@ -54,14 +54,14 @@ pub async fn operate(app: &App, ctx: &Ctx, id: ServerId, operation: &'static Ope
         if own {
             (server.hold, server.hold_since) = (*hold, None);
         }
-        if let Some(resize) = server.operation.resize.as_mut()
-            && resize.ending.is_some_and(|(_, confirmed)| !confirmed)
-        {
+        if let Some(resize) = server.operation.resize.as_mut().filter(|resize| resize.is_undone()) {
             // Its way back failed on the host: what is asked now goes it first.
             resize.on = *on;
             return revert(server);
         }
-        server.power = server.power.next(*on, *how);
+        // The same of a rebuild: the row names the new image already.
+        let rebuilds = server.power.how == How::Rebuild && server.observed_n < server.power.n;
+        server.power = server.power.next(*on, if rebuilds { How::Rebuild } else { *how });
         Ok(())
     })
     .await

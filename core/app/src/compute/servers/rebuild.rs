@@ -4,6 +4,7 @@ use super::change::{change_with, permit};
 use super::create::fits;
 use super::list::find;
 use super::notes::Metadata;
+use super::resize::not_undone;
 use crate::compute::keypairs;
 use crate::image::{self, BootImage};
 use crate::{App, Ctx};
@@ -50,6 +51,7 @@ pub async fn rebuild(app: &App, ctx: &Ctx, id: ServerId, rebuild: Rebuild) -> Re
     let edit = Arc::new((rebuild, image, keys));
     let asked = (&rules::REBUILD, actions::SERVERS_REBUILD);
     change_with(app, ctx, id, asked, contents, move |server| {
+        not_undone(server, rules::REBUILD.name)?;
         let (wanted, image) = (edit.0.clone(), edit.1.clone());
         if let (Some(name), Some(keys)) = (wanted.key_name, &edit.2) {
             server.key_name = name;

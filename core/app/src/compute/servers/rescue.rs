@@ -2,6 +2,7 @@
 
 use super::change::{change, change_with};
 use super::list::find;
+use super::resize::not_undone;
 use crate::image;
 use crate::{App, Ctx};
 use canopy_authz::actions::compute as actions;
@@ -38,6 +39,7 @@ pub async fn rescue(app: &App, ctx: &Ctx, id: ServerId, image: Option<ImageId>) 
     };
     let asked = (&rules::RESCUE, actions::SERVERS_RESCUE);
     change_with(app, ctx, id, asked, contents, move |server| {
+        not_undone(server, rules::RESCUE.name)?;
         let on = server.derived().vm_state != "stopped";
         server.broken = false;
         (server.hold, server.hold_since) = (Hold::Rescued, None);

@@ -4,7 +4,7 @@
 //! nova's migrations do), and of the project's quota the larger of each. The host keeps the disk as it was if
 //! the new one is larger. What is asked here only opens the operation; [`super::endings`] closes it.
 
-use super::change::{by, change, check, locked, permit, save};
+use super::change::{by, cannot, change, check, locked, permit, save};
 use super::exact::{self, Chosen};
 use super::list::find;
 use super::scene::Scene;
@@ -219,6 +219,8 @@ pub(super) fn confirm(server: &mut ServerRow) -> Result<()> {
     let power = server.power.next(server.power.on, How::ConfirmResize);
     let resize = server.operation.resize.as_mut().ok_or_else(none)?;
     resize.ending = Some((power.n, true));
+    // Also after a way back that failed.
+    server.flavor = resize.new.clone();
     server.power = power;
     Ok(())
 }
@@ -230,6 +232,15 @@ pub(super) fn revert(server: &mut ServerRow) -> Result<()> {
     resize.ending = Some((power.n, false));
     server.flavor = resize.old.clone();
     server.power = power;
+    Ok(())
+}
+
+/// Refuses what would be done to a disk that is to be put back first.
+pub(super) fn not_undone(server: &ServerRow, verb: &str) -> Result<()> {
+    if server.operation.resize.as_ref().is_some_and(|resize| resize.is_undone()) {
+        let why = "its resize is being undone: stop it or reboot it (hard) first, which does that";
+        return Err(cannot(server, verb, why));
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! A resize that is undone and whose way back fails on the host.
+//! What a host has given up, as its server's owner meets it.
 
-use super::{controller, ready, register, report};
+use super::{controller, controller_with, ready, register, report};
 use canopy_agent_api::{Controller, Observed, ServerObserved};
 use canopy_app::compute::controller::LocalController;
 use canopy_tests::fixtures::{flavor, server, show};
@@ -60,6 +60,11 @@ async fn a_way_back_that_fails_is_gone_by_whatever_is_asked_next() {
                 (&json!("ERROR"), &json!("The guest cannot be taken down."))
             );
             assert_eq!(cores(&tenant).await, 2);
+            for refused in [json!({"rescue": null}), json!({"rebuild": {"imageRef": image}})] {
+                let path = format!("/compute/v2.1/servers/{id}/action");
+                let answer = tenant.post(&path, &refused).await;
+                assert_eq!(answer.status, 409, "its own disk is to be put back first: {answer:?}");
+            }
             act(&tenant, &id, asked).await;
             assert_eq!(given_up(&cloud, hosts[0], 4).await, How::RevertResize);
             assert_eq!(cores(&tenant).await, 2);
@@ -81,5 +86,48 @@ async fn a_way_back_that_fails_is_gone_by_whatever_is_asked_next() {
             report(&cloud, &hosts, 6, None).await;
             assert_eq!(cores(&tenant).await, 0);
         }
+    }
+}
+
+/// The row names the new image from the beginning: it is not booted with the old disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_fails_is_done_by_the_next_start() {
+    for engine in engines() {
+        let cloud = controller(engine).await;
+        let hosts = register(&cloud, &[("one", 100)]).await;
+        let (_, tenant, small, image) = ready(&cloud).await;
+        let made = tenant.at("2.37").post("/compute/v2.1/servers", &server("s", &small, &image)).await;
+        let id = made.text_at("/server/id").to_owned();
+        report(&cloud, &hosts, 1, Some(Phase::Running)).await;
+        act(&tenant, &id, json!({"rebuild": {"imageRef": image}})).await;
+        assert_eq!(given_up(&cloud, hosts[0], 2).await, How::Rebuild);
+        assert_eq!(show(&tenant, &id).await["status"], "ERROR");
+        act(&tenant, &id, json!({"reboot": {"type": "HARD"}})).await;
+        assert_eq!(given_up(&cloud, hosts[0], 3).await, How::Rebuild);
+        act(&tenant, &id, json!({"os-stop": null})).await;
+        report(&cloud, &hosts, 4, Some(Phase::Stopped)).await;
+        assert_eq!(show(&tenant, &id).await["status"], "SHUTOFF");
+        act(&tenant, &id, json!({"os-start": null})).await;
+        assert_eq!(given_up(&cloud, hosts[0], 5).await, How::Plain, "the rebuild is over");
+    }
+}
+
+/// Who deletes it gets it deleted, be it for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_switched_off_softly_is_deleted_for_good() {
+    for engine in engines() {
+        let cloud = controller_with(engine, |config| config.reclaim_seconds = 3_600).await;
+        let hosts = register(&cloud, &[("one", 100)]).await;
+        let (_, tenant, small, image) = ready(&cloud).await;
+        let made = tenant.at("2.37").post("/compute/v2.1/servers", &server("s", &small, &image)).await;
+        let path = format!("/compute/v2.1/servers/{}", made.text_at("/server/id"));
+        report(&cloud, &hosts, 1, Some(Phase::Running)).await;
+        assert_eq!(tenant.delete(&path).await.status, 204);
+        assert_eq!(given_up(&cloud, hosts[0], 2).await, How::SoftDelete);
+        assert_eq!(tenant.get(&path).await.json["server"]["status"], "ERROR");
+        assert_eq!(tenant.delete(&path).await.status, 204);
+        report(&cloud, &hosts, 3, None).await;
+        assert_eq!(tenant.get(&path).await.status, 404);
+        assert_eq!(cores(&tenant).await, 0);
     }
 }
