@@ -47,6 +47,7 @@ mod plugin_life;
 mod plugin_new;
 mod plugins;
 mod policies_api;
+mod queries;
 mod quota;
 mod routes;
 mod server_interfaces;

@@ -550,6 +550,7 @@ async fn lists_are_filtered_and_sorted_over_pages() {
             ("not-tags=red,blue", "aca"),
             ("not-tags-any=red,blue", "ac"),
             ("tags=red&not-tags=blue", "a"),
+            ("deleted=perhaps", "acab"),
             ("sort_key=display_name&sort_dir=asc&tags-any=red", "ab"),
         ] {
             assert_eq!(names("2.37", query).await, expected, "{query} {engine:?}");

@@ -73,8 +73,11 @@ async fn a_server_lives_from_build_to_gone_and_gives_everything_back() {
         assert_eq!(cloud.hypervisor.state(id.parse().unwrap()), None);
         let again = tenant.delete(&format!("/compute/v2.1/servers/{id}")).await;
         assert_eq!(again.status, 404);
-        let tombstones = cloud.admin().await.get("/compute/v2.1/servers?all_tenants=1&deleted=true").await;
-        assert_eq!(tombstones.json["servers"][0]["id"], id.as_str());
+        for asked in ["deleted=true", "status=deleted"] {
+            let path = format!("/compute/v2.1/servers?all_tenants=1&{asked}");
+            let tombstones = cloud.admin().await.get(&path).await;
+            assert_eq!(tombstones.json["servers"][0]["id"], id.as_str(), "{asked}");
+        }
     }
 }
 

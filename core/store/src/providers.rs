@@ -160,11 +160,12 @@ pub async fn bump(
 ) -> Result<Option<i64>> {
     let row = sqlx::query(
         "UPDATE providers SET generation = generation + 1, revision = revision + 1, updated_at = $3 \
-         WHERE id = $1 AND ($2 < 0 OR generation = $2) RETURNING generation",
+         WHERE id = $1 AND ($4 = 1 OR generation = $2) RETURNING generation",
     )
     .bind(id.to_string())
-    .bind(expected.unwrap_or(-1))
+    .bind(expected.unwrap_or_default())
     .bind(now.0)
+    .bind(i64::from(expected.is_none()))
     .fetch_optional(conn)
     .await
     .map_err(db)?;

@@ -69,8 +69,12 @@ impl Timestamp {
                 None => {
                     let (hours, minutes) =
                         zone[1..].split_once(':').or_else(|| zone[1..].split_at_checked(2))?;
-                    let away =
-                        number(hours)? * 3_600 + if minutes.is_empty() { 0 } else { number(minutes)? * 60 };
+                    let (hours, minutes) =
+                        (number(hours)?, if minutes.is_empty() { 0 } else { number(minutes)? });
+                    if hours > 23 || minutes > 59 {
+                        return None;
+                    }
+                    let away = hours * 3_600 + minutes * 60;
                     if zone.starts_with('-') { -away } else { away }
                 }
             };
@@ -78,7 +82,7 @@ impl Timestamp {
             let mut parts = clock.split(':');
             let (h, mi) = (number(parts.next()?)?, number(parts.next()?)?);
             let s = parts.next().map_or(Some(0), number)?;
-            if h > 23 || mi > 59 || s > 60 || parts.next().is_some() || fraction.len() > 9 {
+            if h > 23 || mi > 59 || s > 59 || parts.next().is_some() || fraction.len() > 9 {
                 return None;
             }
             if !fraction.is_empty() {
@@ -87,10 +91,16 @@ impl Timestamp {
             }
             seconds = h * 3_600 + mi * 60 + s;
         }
+        let date = (y, m, d);
         let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
         let era = y.div_euclid(400);
         let yoe = y.rem_euclid(400);
         let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + (153 * m + 2) / 5 + d - 1 - 719_468;
+        let (y, m, d, ..) = Self(days * 86_400 * SECOND).parts();
+        // A day that its month does not have.
+        if (y, m, d) != date {
+            return None;
+        }
         Some(Self((days * 86_400 + seconds - offset) * SECOND + micros))
     }
 
@@ -147,6 +157,7 @@ mod tests {
                 "{text}"
             );
         }
+        assert!(Timestamp::parse("2028-02-29").is_some());
         let t = Timestamp(1_795_349_105_000_123);
         assert_eq!(t.http_date(), "Sun, 22 Nov 2026 12:05:05 GMT");
         assert_eq!(Timestamp(0).http_date(), "Thu, 01 Jan 1970 00:00:00 GMT");
@@ -158,6 +169,11 @@ mod tests {
             "2026-11-22T25:00:00Z",
             "2026-11-22T12",
             "2026-11-22Tx",
+            "2026-02-29",
+            "2026-04-31T00:00:00Z",
+            "2026-11-22T12:05:60Z",
+            "2026-11-22T12:05:05+24:00",
+            "2026-11-22T12:05:05+01:60",
             "２０２６-11-22",
         ] {
             assert_eq!(Timestamp::parse(text), None, "{text}");

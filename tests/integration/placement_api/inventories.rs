@@ -20,8 +20,10 @@ async fn inventories_are_checked_by_generation_and_by_what_is_allocated() {
             set.json["inventories"]["VCPU"],
             json!({"total": 8, "reserved": 0, "min_unit": 1, "max_unit": 2_147_483_647, "step_size": 1, "allocation_ratio": 1.5})
         );
-        let stale = json!({"resource_provider_generation": 0, "inventories": {}});
-        refused(&admin.put(&path, &stale).await, 409, CONFLICT);
+        for never in [0, 2, -1, i64::MIN] {
+            let stale = json!({"resource_provider_generation": never, "inventories": {}});
+            refused(&admin.put(&path, &stale).await, 409, CONFLICT);
+        }
         // Ten at the same generation: one is first.
         let body = json!({"resource_provider_generation": 1, "total": 9});
         let vcpu = format!("{path}/VCPU");

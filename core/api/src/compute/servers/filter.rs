@@ -5,6 +5,7 @@ use crate::request::Req;
 use crate::version::{Microversion, v};
 use canopy_app::compute::servers::{Direction, Exact, Filter, Matching, Sort, TagFilter, Text};
 use canopy_types::{Error, Result};
+use std::collections::BTreeSet;
 
 /// Keys that a list can be sorted by, as nova names them. A key without a column here sorts nothing: what it
 /// names is the same for every server, or a property of its image.
@@ -152,11 +153,13 @@ const STATUSES: [&str; 20] = [
 
 /// Since 2.38 at least one of those given must be one; before, a list by others is empty.
 fn statuses(req: &Req) -> Result<Vec<String>> {
-    let given: Vec<String> = req.query.all("status").map(str::to_uppercase).collect();
+    let mut given: Vec<String> = req.query.all("status").map(str::to_uppercase).collect();
     let senseless = !given.is_empty() && !given.iter().any(|word| STATUSES.contains(&word.as_str()));
     if senseless && req.version >= v(2, 38) {
         return Err(Error::bad_request("query.status", "Invalid status value"));
     }
+    given.sort_unstable();
+    given.dedup();
     Ok(given)
 }
 
@@ -237,27 +240,42 @@ pub fn filter(req: &Req) -> Result<(Filter, Matching, bool)> {
         availability_zone: text("availability_zone"),
         key_name: text("key_name"),
         address_contains: text("ip").or(ip6),
-        tags: if req.version >= v(2, 26) { tags(req) } else { TagFilter::default() },
+        tags: if req.version >= v(2, 26) { tags(req)? } else { TagFilter::default() },
         changes_since,
         changes_before,
         locked,
-        deleted: query.flag("deleted")?.unwrap_or(false),
+        deleted: deleted(req),
         sort: sort(req)?,
     };
     Ok((filter, matching(req)?, all))
 }
 
-fn tags(req: &Req) -> TagFilter {
-    let list = |name: &str| -> Vec<String> {
+/// As in nova, what is no word for yes is no, and the status that only deleted servers have asks for them too.
+fn deleted(req: &Req) -> bool {
+    let asked = req.query.flag("deleted").is_ok_and(|flag| flag == Some(true));
+    let mut statuses = req.query.all("status").peekable();
+    asked || statuses.peek().is_some() && statuses.all(|status| status.eq_ignore_ascii_case("deleted"))
+}
+
+/// Different tags that one filter may name. A server has at most 50.
+const MAX_TAGS: usize = 100;
+
+fn tags(req: &Req) -> Result<TagFilter> {
+    let list = |name: &str| -> Result<Vec<String>> {
         let given = req.query.get(name).into_iter().flat_map(|text| text.split(','));
-        given.filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+        let tags: BTreeSet<&str> = given.filter(|tag| !tag.is_empty()).collect();
+        if tags.len() > MAX_TAGS {
+            let text = format!("{name} may name at most {MAX_TAGS} different tags.");
+            return Err(Error::bad_request("query.tags", text));
+        }
+        Ok(tags.into_iter().map(str::to_owned).collect())
     };
-    TagFilter {
-        all: list("tags"),
-        any: list("tags-any"),
-        not_all: list("not-tags"),
-        not_any: list("not-tags-any"),
-    }
+    Ok(TagFilter {
+        all: list("tags")?,
+        any: list("tags-any")?,
+        not_all: list("not-tags")?,
+        not_any: list("not-tags-any")?,
+    })
 }
 
 /// Pairs of `sort_key` and `sort_dir`; a key without a direction has the first one's.
