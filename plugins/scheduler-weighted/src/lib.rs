@@ -3,7 +3,7 @@
 //! | nova's weigher | here |
 //! |---|---|
 //! | ram, cpu, disk | `free`, per resource class: the share that is free after placing |
-//! | metrics, io-ops, num-instances, hypervisor-version | `signals`, by name; `required_signals` |
+//! | metrics | `signals`, by name, of those that the controller knows; `required_signals` |
 //! | soft-affinity, soft-anti-affinity | `soft_affinity`, `soft_anti_affinity`, per server of the group |
 //! | build-failure | `build_failures`, per failure |
 //! | cross-cell | `cross_zone` |
