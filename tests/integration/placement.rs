@@ -13,6 +13,8 @@ mod groups;
 mod hosts;
 #[path = "placement/journal.rs"]
 mod journal;
+#[path = "placement/load.rs"]
+mod load;
 #[path = "placement/placer.rs"]
 mod placer;
 #[path = "placement/supply.rs"]
@@ -104,7 +106,8 @@ async fn report(cloud: &Cloud, hosts: &[HostId], generation: i64, phase: Option<
             failed_n: None,
             error: None,
         });
-        let observed = Observed { revision: wanted.revision, generation, servers: servers.collect() };
+        let observed =
+            Observed { revision: wanted.revision, generation, servers: servers.collect(), load: None };
         controller.report(*host, observed).await.unwrap();
     }
 }

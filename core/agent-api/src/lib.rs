@@ -255,6 +255,16 @@ pub struct Observed {
     /// Raised by the agent with every report.
     pub generation: i64,
     pub servers: Vec<ServerObserved>,
+    /// When it has changed, of an agent that was told to look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+}
+
+/// How busy a host's machine is, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    pub cpu_percent: u8,
+    pub memory_percent: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -39,6 +39,8 @@ pub struct AgentConfig {
     pub attempts: u32,
     /// How long a server waits for its networks before that counts as a failure.
     pub network_deadline: Duration,
+    /// Tells how busy the machine is, at each resync.
+    pub monitors: bool,
     /// Identity of this boot of the host, instead of the kernel's.
     pub boot_id: Option<String>,
 }
@@ -62,6 +64,7 @@ impl AgentConfig {
             retry_max: Duration::from_secs(30),
             attempts: 3,
             network_deadline: Duration::from_secs(30),
+            monitors: false,
             boot_id: None,
         }
     }

@@ -28,6 +28,7 @@ mod fresh;
 mod images;
 mod inspect;
 mod iso9660;
+mod load;
 mod mends;
 pub mod network;
 mod observed;

@@ -5,7 +5,8 @@
 //! so nothing needs to be kept on disk. A failed report is repeated with the newest state.
 
 use crate::config::AgentConfig;
-use canopy_agent_api::{Controller, Observed, Registered, ServerObserved};
+use crate::load::Monitor;
+use canopy_agent_api::{Controller, Load, Observed, Registered, ServerObserved};
 use canopy_types::server::Phase;
 use canopy_types::{HostId, Kind, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,17 +126,21 @@ impl Board {
         let mut generation = registered.generation;
         let mut failures = 0u32;
         let mut everything = true;
+        let (mut monitor, mut told) = (Monitor::default(), None);
         loop {
             let begun = Instant::now();
+            let load = if everything && config.monitors { look(&mut monitor).await } else { None };
+            let load = load.filter(|load| told != Some(*load));
             let servers = self.take(everything);
             generation += 1;
             let revision = self.lock().revision;
-            let report = Observed { revision, generation, servers };
+            let report = Observed { revision, generation, servers, load };
             match controller.report(registered.host_id, report.clone()).await {
                 // The acknowledged revision is not needed: the long poll for desired state is under way.
                 Ok(_) => {
                     failures = 0;
                     everything = false;
+                    told = load.or(told);
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -155,6 +160,13 @@ impl Board {
             tokio::time::sleep_until(begun + config.pace).await;
         }
     }
+}
+
+async fn look(monitor: &mut Monitor) -> Option<Load> {
+    monitor.look().await.unwrap_or_else(|error| {
+        tracing::warn!(error = %error.chain(), "how busy the machine is could not be told");
+        None
+    })
 }
 
 fn count(phase: Phase, more: f64) {

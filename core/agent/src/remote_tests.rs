@@ -96,7 +96,7 @@ async fn every_call_crosses() {
     let host = registered.host_id;
     let desired = controller.desired(host, 6, Duration::from_secs(20)).await.unwrap();
     assert_eq!((desired.revision, desired.servers.len()), (7, 1));
-    let observed = Observed { revision: 7, generation: 4, servers: vec![] };
+    let observed = Observed { revision: 7, generation: 4, servers: vec![], load: None };
     assert_eq!(controller.report(host, observed).await.unwrap().revision, 7);
     assert_eq!(controller.next_question(host, Duration::ZERO).await.unwrap(), None);
     assert_eq!(controller.next_question(host, Duration::from_secs(1)).await.unwrap().unwrap().id, 5);

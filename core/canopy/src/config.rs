@@ -197,6 +197,8 @@ pub struct Agent {
     pub token_file: Option<PathBuf>,
     /// Seconds from the power button to cutting the power.
     pub shutdown_seconds: u64,
+    /// Tells schedulers how busy the machine is: the signals `cpu.percent` and `memory.percent`.
+    pub monitors: bool,
 }
 
 impl Default for Agent {
@@ -211,6 +213,7 @@ impl Default for Agent {
             controller: None,
             token_file: None,
             shutdown_seconds: 60,
+            monitors: false,
         }
     }
 }

@@ -217,6 +217,7 @@ pub fn agent_config(config: &Config, state_dir: PathBuf) -> Result<AgentConfig> 
     let mut agent = AgentConfig::new(name, state_dir);
     agent.network_scope.clone_from(&config.agent.network_scope);
     agent.shutdown_deadline = Duration::from_secs(config.agent.shutdown_seconds);
+    agent.monitors = config.agent.monitors;
     Ok(agent)
 }
 

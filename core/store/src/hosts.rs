@@ -30,6 +30,9 @@ pub struct HostRow {
     pub forced_down: bool,
     /// Builds that failed here since one last succeeded.
     pub build_failures: i64,
+    /// How busy its machine is; 0 where its agent does not tell.
+    pub cpu_percent: i64,
+    pub memory_percent: i64,
     pub hypervisor_type: String,
     pub hypervisor_version: i64,
     pub acceleration: String,
@@ -249,6 +252,18 @@ pub async fn seen(conn: &mut Conn, id: HostId, generation: i64, now: Timestamp) 
     row.map(|row| row.int("revision")).transpose()
 }
 
+/// How busy the host's machine is, in percent.
+pub async fn set_load(conn: &mut Conn, id: HostId, cpu: u8, memory: u8) -> Result<()> {
+    sqlx::query("UPDATE hosts SET cpu_percent = $2, memory_percent = $3 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(i64::from(cpu))
+        .bind(i64::from(memory))
+        .execute(conn)
+        .await
+        .map_err(db)?;
+    Ok(())
+}
+
 /// Stops new servers from coming here (`Some`, with the reason or ''), or lets them come again.
 pub async fn set_closed(conn: &mut Conn, id: HostId, closed: Option<&str>) -> Result<()> {
     sqlx::query("UPDATE hosts SET closed = $2 WHERE id = $1")
@@ -402,6 +417,8 @@ pub(crate) fn host(row: &sqlx::any::AnyRow) -> Result<HostRow> {
         closed: row.text_opt("closed")?,
         forced_down: row.flag("forced_down")?,
         build_failures: row.int("build_failures")?,
+        cpu_percent: row.int("cpu_percent")?,
+        memory_percent: row.int("memory_percent")?,
         hypervisor_type: row.text("hypervisor_type")?,
         hypervisor_version: row.int("hypervisor_version")?,
         acceleration: row.text("acceleration")?,

@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, SqlSafeStr, SqlStr};
 
 /// In order. A released file is never edited; a change is a new file.
-const FILES: [(i64, &str, &str); 24] = [
+const FILES: [(i64, &str, &str); 25] = [
     (1, "first light", include_str!("../migrations/0001_first_light.sql")),
     (2, "access addresses", include_str!("../migrations/0002_access_addresses.sql")),
     (3, "resource providers", include_str!("../migrations/0003_resource_providers.sql")),
@@ -32,6 +32,7 @@ const FILES: [(i64, &str, &str); 24] = [
     (22, "server revisions", include_str!("../migrations/0022_server_revisions.sql")),
     (23, "console tokens", include_str!("../migrations/0023_console_tokens.sql")),
     (24, "flavor access", include_str!("../migrations/0024_flavor_access.sql")),
+    (25, "host load", include_str!("../migrations/0025_host_load.sql")),
 ];
 
 /// Brings the schema to this version, or refuses a newer one without touching it.

@@ -21,7 +21,7 @@ async fn given_up(cloud: &Cloud, host: HostId, generation: i64) -> How {
         failed_n: Some(power.n),
         error: Some("The guest cannot be taken down.".into()),
     };
-    let observed = Observed { revision: wanted.revision, generation, servers: vec![told] };
+    let observed = Observed { revision: wanted.revision, generation, servers: vec![told], load: None };
     controller.report(host, observed).await.unwrap();
     power.how
 }

@@ -37,7 +37,7 @@ async fn all_gone(cloud: &Cloud, host: HostId, generation: i64) -> usize {
         failed_n: None,
         error: None,
     });
-    let observed = Observed { revision: wanted.revision, generation, servers: told.collect() };
+    let observed = Observed { revision: wanted.revision, generation, servers: told.collect(), load: None };
     controller.report(host, observed).await.unwrap();
     going().count()
 }

@@ -22,6 +22,9 @@ pub struct Facts {
 
 /// Builds that failed on the host since one last succeeded.
 pub const BUILD_FAILURES: &str = "build-failures";
+/// How busy the machine is, of hosts whose agent tells.
+pub const CPU_PERCENT: &str = "cpu.percent";
+pub const MEMORY_PERCENT: &str = "memory.percent";
 
 /// What a host has of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,9 +70,13 @@ pub fn facts(rows: &FleetRows, now: Timestamp) -> HashMap<HostId, Facts> {
             ..Host::new(row.id, &row.name, zones.remove(&row.id).unwrap_or_default())
         };
         let (classes, groups) = (BTreeMap::new(), BTreeMap::new());
-        #[expect(clippy::cast_precision_loss, reason = "nobody fails that often")]
-        let failures = (row.build_failures > 0).then_some((BUILD_FAILURES, row.build_failures as f64));
-        let signals = failures.into_iter().collect();
+        #[expect(clippy::cast_precision_loss, reason = "nobody fails that often, and percent are small")]
+        let signals = [
+            (BUILD_FAILURES, row.build_failures as f64),
+            (CPU_PERCENT, row.cpu_percent as f64),
+            (MEMORY_PERCENT, row.memory_percent as f64),
+        ];
+        let signals = signals.into_iter().filter(|(_, value)| *value > 0.0).collect();
         facts.insert(row.id, Facts { host, seen_at: row.seen_at, classes, groups, signals });
     }
     for row in &rows.inventories {

@@ -16,7 +16,7 @@ const FEW: usize = 16;
 /// Answers with the host's present desired revision. How builds end is what schedulers see of a host.
 pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64> {
     let now = app.now();
-    let generation = observed.generation;
+    let (generation, load) = (observed.generation, observed.load);
     let new =
         if observed.servers.len() <= FEW { observed.servers } else { news_of(app, host, observed).await? };
     let (revision, news) = app
@@ -26,6 +26,12 @@ pub async fn observe(app: &App, host: HostId, observed: Observed) -> Result<i64>
             Box::pin(async move {
                 let (mut news, mut recovered, mut gone) = (false, false, BTreeMap::new());
                 let revision = canopy_store::hosts::seen(c, host, generation, now).await?.unwrap_or(0);
+                if let Some(load) = load {
+                    let (cpu, memory) = (load.cpu_percent.min(100), load.memory_percent.min(100));
+                    canopy_store::hosts::set_load(c, host, cpu, memory).await?;
+                    crate::compute::hosts::changed(c, "host.load", host, now).await?;
+                    news = true;
+                }
                 for report in &new {
                     let Some(known) = canopy_store::servers::get_for_update(c, report.id).await? else {
                         continue;
