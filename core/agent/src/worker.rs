@@ -355,15 +355,17 @@ impl Worker {
             return Round::Pause(config.pause(self.failures));
         };
         tracing::error!(step = step.as_str(), error = %error.chain(), "given up");
-        let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.id, &self.shared.boot_id));
+        // Where not even a record could be begun, nothing that is there is of this try.
+        let new = || Record { found: true, ..Record::new(self.id, &self.shared.boot_id) };
+        let mut record = self.record.clone().unwrap_or_else(new);
         let failure = Failure { n: target.spec.power.n, message: error.message };
-        // A host that boots again tries once more, and then no longer.
-        record.boot_id.clone_from(&self.shared.boot_id);
         if step.may_be_dropped() {
             record.power_n = record.power_n.max(failure.n);
             record.dropped = Some(failure);
         } else {
             record.failed = Some(failure);
+            // A host that boots again tries once more, and then no longer.
+            record.boot_id.clone_from(&self.shared.boot_id);
         }
         self.note(record).await;
         self.shutdown_asked = None;

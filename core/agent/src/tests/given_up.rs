@@ -93,6 +93,26 @@ async fn after_a_reboot_of_the_host_what_was_given_up_is_tried_once_more() {
     host.stop().await;
 }
 
+/// What is dropped is no power intent: a guest that is to run is brought up all the same.
+#[tokio::test]
+async fn an_image_that_cannot_be_made_does_not_keep_a_guest_off_after_a_reboot_of_the_host() {
+    let mut host = Host::new();
+    let spec = host.running().await;
+    host.stop().await;
+    host.hypervisor.power_off(spec.id);
+    host.boot_id = "boot-2";
+    // A folder is in the way of the copy.
+    std::fs::create_dir(host.dir(spec.id).join("snapshot.qcow2")).unwrap();
+    host.controller.change(|s| {
+        s.power = s.power.next(true, How::Snapshot);
+        s.snapshot = Some(canopy_types::ImageId::random());
+    });
+    host.start();
+    until("dropped", || host.controller.observed(spec.id).is_some_and(|o| o.power_n == 2)).await;
+    host.reaches(spec.id, Phase::Running).await;
+    host.stop().await;
+}
+
 /// The memory of a suspended guest that cannot be discarded.
 #[tokio::test]
 async fn a_suspended_guest_that_cannot_start_anew_is_an_error_until_it_can() {
