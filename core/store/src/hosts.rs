@@ -55,7 +55,7 @@ pub struct Registration<'a> {
     pub physical_networks: &'a [String],
 }
 
-/// Adds the host or refreshes what its agent owns.
+/// Adds the host or refreshes what its agent owns. How busy it was is forgotten: the agent may not tell any more.
 pub async fn register(conn: &mut Conn, registration: &Registration<'_>, now: Timestamp) -> Result<HostRow> {
     let known = by_name(conn, registration.name).await?;
     let id = match &known {
@@ -70,7 +70,7 @@ pub async fn register(conn: &mut Conn, registration: &Registration<'_>, now: Tim
         "INSERT INTO hosts (id, number, name, zone, closed, hypervisor_type, hypervisor_version, acceleration, \
          revision, generation, seen_at, created_at) VALUES ($1, $2, $3, $4, NULL, $5, $6, $7, 1, 0, $8, $8) \
          ON CONFLICT (name) DO UPDATE SET hypervisor_type = $5, hypervisor_version = $6, acceleration = $7, \
-         revision = hosts.revision + 1, seen_at = $8",
+         revision = hosts.revision + 1, seen_at = $8, cpu_percent = 0, memory_percent = 0",
     )
     .bind(id.to_string())
     .bind(number)

@@ -3,7 +3,7 @@
 use super::{controller_with, host_of, ready, register};
 use canopy_agent_api::{Controller, Load, Observed};
 use canopy_app::compute::controller::LocalController;
-use canopy_tests::fixtures::{boot, server};
+use canopy_tests::fixtures::{boot, server, show};
 use canopy_tests::{Cloud, engines};
 use canopy_types::HostId;
 use serde_json::json;
@@ -43,5 +43,9 @@ async fn a_scheduler_that_weighs_it_passes_busy_hosts_over() {
             assert!(scores.iter().zip(percent).all(|(score, told)| (score - told).abs() < 0.01), "{why:?}");
             assert_eq!(document["refused"][0]["example"], "mute was vetoed by scheduler-weighted");
         }
+        // An agent that starts again without looking tells nothing: what it told before does not stay.
+        register(&cloud, &[("one", 100), ("two", 100)]).await;
+        let id = boot(&tenant, &server("s", &flavor, &image)).await;
+        assert_eq!(show(&tenant, &id).await["status"], "ERROR", "{engine:?}");
     }
 }

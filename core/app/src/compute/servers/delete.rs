@@ -129,7 +129,7 @@ async fn finish_some(conn: &mut Conn, servers: &[ServerRow], now: Timestamp) -> 
     Ok(())
 }
 
-/// What they hold of quotas, in the order in which projects are locked.
+/// What they hold of quotas, once for each holder and zone.
 fn spent(servers: &[ServerRow]) -> Vec<Spend> {
     let mut all: BTreeMap<(&ProjectId, &UserId, &str), Amounts> = BTreeMap::new();
     for server in servers {
